@@ -1,0 +1,244 @@
+import json
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from textadv.corpus import preparation
+from textadv.corpus.preparation import prepare
+from textadv.corpus.rows import Corpus, Rows
+from textadv.corpus.store import TokenStore
+from textadv.corpus.tokenization import EOS, UNKNOWN, TextTokenizer
+from textadv.errors import InputError
+from textadv.settings import DataSettings, TokenizerSettings
+
+WORDS = TokenizerSettings(min_documents=1)
+
+
+def corpus() -> Corpus:
+    splits = {
+        "train": Rows(["good film", "bad film !", "", "good good plot"], [1, 0, 0, 1]),
+        "unlabeled": Rows(["the film"], [-1]),
+        "validation": Rows(["a bad plot"], [0]),
+        "test": Rows([], []),
+    }
+    return Corpus(("neg", "pos"), splits, {"test_duplicates_in_train": 2})
+
+
+class Source:
+    """Stands in for the reading of files: counts how often it is read."""
+
+    def __init__(self) -> None:
+        self.content = corpus()
+        self.reads = 0
+
+    def load(self, settings: DataSettings) -> Corpus:
+        self.reads += 1
+        return self.content
+
+    def identity(self, settings: DataSettings) -> dict[str, str]:
+        return {"source": str(settings.source)}
+
+
+@pytest.fixture
+def source(monkeypatch: pytest.MonkeyPatch) -> Source:
+    source = Source()
+    monkeypatch.setattr(preparation, "load_corpus", source.load)
+    monkeypatch.setattr(preparation, "source_identity", source.identity)
+    return source
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> DataSettings:
+    return DataSettings(source="s", cache=str(tmp_path / "cache"))
+
+
+def stores(data: DataSettings) -> list[str]:
+    return sorted(store.name for store in (Path(data.cache) / "stores").iterdir())
+
+
+def test_the_store_holds_the_encoded_corpus(source: Source, data: DataSettings) -> None:
+    store = prepare(data, WORDS)
+    tokenizer = TextTokenizer.from_json(store.tokenizer_json)
+    assert store.vocabulary_size == tokenizer.vocabulary_size == 3 + len({"good", "film", "bad", "plot", "the"})
+    for name, rows in corpus().splits.items():
+        split = store.splits[name]
+        encoded = [split.document(i).tolist() for i in range(len(split))]
+        assert encoded == [ids.tolist() for ids in tokenizer.encode(rows.texts)]
+        assert split.labels.tolist() == rows.labels
+    assert store.splits["train"].document(2).tolist() == [EOS]  # an empty text stays
+    assert store.splits["validation"].document(0)[0] == UNKNOWN
+    assert store.classes == ("neg", "pos")
+    assert store.report == {"test_duplicates_in_train": 2}
+
+
+def test_frequencies_count_train_and_unlabeled(source: Source, data: DataSettings) -> None:
+    store = prepare(data, TokenizerSettings(min_documents=2))
+    tokenizer = TextTokenizer.from_json(store.tokenizer_json)
+    counts = {tokenizer.token(id): count for id, count in enumerate(store.frequencies)}
+    assert counts == {"<pad>": 0, "<unk>": 3, "<eos>": 5, "film": 3, "good": 3}
+    dropped = prepare(data, TokenizerSettings(min_documents=2, unknown="drop"))
+    assert dropped.frequencies.tolist() == [0, 0, 5, 3, 3]
+
+
+def test_a_second_prepare_reuses_the_store(source: Source, data: DataSettings) -> None:
+    first = prepare(data, WORDS)
+    second = prepare(replace(data, labels_per_class=1), replace(WORDS))
+    assert source.reads == 1
+    assert second.path == first.path
+    assert first.path == Path(data.cache) / "stores" / first.fingerprint[:16]
+
+
+def test_moving_the_cache_changes_nothing(source: Source, data: DataSettings, tmp_path: Path) -> None:
+    first = prepare(data, WORDS)
+    shutil.move(data.cache, tmp_path / "moved")
+    moved = prepare(replace(data, cache=str(tmp_path / "moved")), WORDS)
+    assert source.reads == 1
+    assert moved.fingerprint == first.fingerprint
+
+
+CHANGES: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({"source": "other"}, {}),
+    ({"validation_fraction": 0.2}, {}),
+    ({"seed": 1}, {}),
+    ({"keep_test_duplicates": True}, {}),
+    ({"text_column": "review"}, {}),
+    ({"label_column": "class"}, {}),
+    ({}, {"kind": "bpe"}),
+    ({}, {"lowercase": True}),
+    ({}, {"max_vocabulary": 300}),
+    ({}, {"min_documents": 2}),
+    ({}, {"unknown": "drop"}),
+]
+
+
+@pytest.mark.parametrize(("data_changes", "tokenizer_changes"), CHANGES)
+def test_settings_that_matter_make_another_store(
+    source: Source, data: DataSettings, data_changes: dict[str, Any], tokenizer_changes: dict[str, Any]
+) -> None:
+    first = prepare(data, WORDS)
+    second = prepare(replace(data, **data_changes), replace(WORDS, **tokenizer_changes))
+    assert second.fingerprint != first.fingerprint
+    assert second.path != first.path
+    assert len(stores(data)) == 2
+
+
+def test_the_manifest_says_what_the_store_is(source: Source, data: DataSettings) -> None:
+    manifest = json.loads((prepare(data, WORDS).path / "manifest.json").read_text())
+    assert manifest["source"] == {"source": "s"}
+    assert manifest["settings"]["tokenizer"]["kind"] == "word"
+    assert manifest["counts"]["train"] == {"documents": 4, "tokens": 11}
+    assert manifest["files"]["train.tokens"]["size"] == 22
+
+
+def test_a_damaged_store_is_built_again(source: Source, data: DataSettings, capsys: pytest.CaptureFixture[str]) -> None:
+    first = prepare(data, WORDS)
+    good = (first.path / "train.tokens").read_bytes()
+    (first.path / "train.tokens").write_bytes(bytes(len(good)))
+    capsys.readouterr()
+    again = prepare(data, WORDS)
+    assert source.reads == 2
+    assert (again.path / "train.tokens").read_bytes() == good
+    lines = [line for line in capsys.readouterr().err.splitlines() if "damaged" in line]
+    assert lines == [f"{first.path / 'train.tokens'} is damaged: its sha256 is wrong; preparing it again"]
+    assert stores(data) == [first.path.name]
+
+
+def test_a_store_under_a_wrong_name_is_not_taken(source: Source, data: DataSettings) -> None:
+    first = prepare(data, WORDS)
+    other = prepare(replace(data, seed=1), WORDS)
+    shutil.rmtree(first.path)
+    shutil.copytree(other.path, first.path)
+    assert prepare(data, WORDS).fingerprint == first.fingerprint
+    assert source.reads == 3
+
+
+def at_once(work: Callable[[], TokenStore]) -> list[TokenStore]:
+    results: list[TokenStore] = []
+    threads = [threading.Thread(target=lambda: results.append(work())) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    return results
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_two_at_once_both_succeed(
+    source: Source, data: DataSettings, monkeypatch: pytest.MonkeyPatch, damaged: bool
+) -> None:
+    if damaged:
+        (prepare(data, WORDS).path / "manifest.json").write_text("{}")
+    both_build = threading.Barrier(2, timeout=60)
+
+    def wait_and_load(settings: DataSettings) -> Corpus:
+        both_build.wait()
+        return source.load(settings)
+
+    monkeypatch.setattr(preparation, "load_corpus", wait_and_load)
+    first, second = at_once(lambda: prepare(data, WORDS))
+    assert source.reads == 2 + damaged
+    assert first.fingerprint == second.fingerprint
+    assert first.splits["train"].tokens.tolist() == second.splits["train"].tokens.tolist()
+    assert stores(data) == [first.path.name]
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_what_is_not_finished_leaves_nothing(
+    source: Source, data: DataSettings, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    def fail(path: Path, *arguments: Any, **keywords: Any) -> None:
+        (path / "train.tokens").write_bytes(b"12")
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(preparation, "write_store", fail)
+        with pytest.raises((InputError, KeyboardInterrupt), match=r"No space left|^$"):
+            prepare(data, WORDS)
+    assert stores(data) == []
+    assert len(prepare(data, WORDS).splits["train"]) == 4
+
+
+def test_a_cache_that_cannot_be_written(source: Source, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    data = DataSettings(source="s", cache=str(tmp_path / "file"))
+    with pytest.raises(InputError, match=r"--data.cache .*file: cannot write: Not a directory"):
+        prepare(data, WORDS)
+    assert source.reads == 0  # said before the long work
+
+
+@pytest.mark.parametrize("texts", [[], ["", "!"], ["one", "two"]])
+def test_training_text_without_known_words(source: Source, data: DataSettings, texts: list[str]) -> None:
+    splits = source.content.splits | {"train": Rows(texts, [0] * len(texts)), "unlabeled": Rows([], [])}
+    source.content = replace(source.content, splits=splits)
+    with pytest.raises(InputError, match="no document with a known word"):
+        prepare(data, TokenizerSettings(min_documents=2, unknown="drop"))
+    assert stores(data) == []
+
+
+def test_from_files_in_two_processes(tmp_path: Path) -> None:
+    rows = [{"text": f"review {i} is {'good' if i % 2 else 'bad'}", "label": i % 2} for i in range(40)]
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    script = f"""
+from textadv.corpus.preparation import prepare
+from textadv.settings import DataSettings, TokenizerSettings
+data = DataSettings(train={str(tmp_path / "train.jsonl")!r}, cache={str(tmp_path / "cache")!r})
+store = prepare(data, TokenizerSettings(max_vocabulary=300))
+print(store.fingerprint, *store.splits["train"].tokens.tolist())
+"""
+    command = [sys.executable, "-W", "error", "-c", script]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    outputs = [process.communicate(timeout=60)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0]
+    assert outputs[0] == outputs[1] != ""
+    (path,) = (tmp_path / "cache" / "stores").iterdir()
+    store = TokenStore.open(path)
+    assert len(store.splits["train"]) + len(store.splits["validation"]) == 40
+    assert np.bincount(store.splits["train"].labels).tolist() == [17, 17]

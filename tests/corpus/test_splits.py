@@ -1,0 +1,150 @@
+import random
+
+import numpy as np
+import pytest
+
+from textadv.corpus.rows import NamedRows
+from textadv.corpus.splits import build_corpus, choose_labeled
+from textadv.errors import InputError
+
+
+def part(pairs, file="train.csv", declared=()):
+    texts = [text for text, _ in pairs]
+    return NamedRows(texts, [name for _, name in pairs], file, "line", range(2, 2 + len(pairs)), declared)
+
+
+def build(train, seed=0, fraction=0.2, keep=False, **others):
+    parts = {"train": [part(train)]} | {name: [part(rows, f"{name}.csv")] for name, rows in others.items()}
+    return build_corpus(parts, seed, fraction, keep)
+
+
+TRAIN = [(f"good {i}", "pos") for i in range(20)] + [(f"bad {i}", "neg") for i in range(30)]
+
+
+def test_validation_is_a_stratified_share_of_train():
+    corpus = build(TRAIN)
+    train, validation = corpus.splits["train"], corpus.splits["validation"]
+    assert corpus.classes == ("neg", "pos")
+    assert (validation.labels.count(0), validation.labels.count(1)) == (6, 4)
+    assert sorted(train.texts + validation.texts) == sorted(text for text, _ in TRAIN)
+    assert all((label == 1) == text.startswith("good") for text, label in zip(train.texts, train.labels, strict=True))
+
+
+def test_the_cut_depends_on_the_seed_and_not_on_the_order_of_rows():
+    shuffled = random.Random(1).sample(TRAIN, len(TRAIN))
+    assert build(shuffled) == build(TRAIN)
+    assert build(TRAIN, seed=1) != build(TRAIN)
+
+
+def test_copies_of_a_text_stay_on_one_side_of_the_cut():
+    for seed in range(5):
+        corpus = build(TRAIN + TRAIN, seed=seed)
+        assert not set(corpus.splits["train"].texts) & set(corpus.splits["validation"].texts)
+        assert corpus.report["validation_duplicates_in_train"] == 0
+
+
+def test_a_given_validation_split_is_used_as_it_is():
+    corpus = build(TRAIN, validation=[("good 0", "pos"), ("fine", "pos")])
+    assert corpus.splits["validation"].texts == ["fine", "good 0"]
+    assert len(corpus.splits["train"].texts) == 50
+    assert corpus.report["validation_duplicates_in_train"] == 1
+
+
+def test_texts_of_the_test_split_leave_train_and_unlabeled():
+    test = [("good 1", "pos"), ("bad 1", "neg"), ("new", "neg"), ("free", "pos")]
+    corpus = build(TRAIN, test=test, unlabeled=[("free", None), ("free", None), ("good 2", None)])
+    seen = {text for name in ("train", "validation", "unlabeled") for text in corpus.splits[name].texts}
+    assert not seen & {text for text, _ in test}
+    assert len(corpus.splits["test"].texts) == 4
+    assert corpus.splits["unlabeled"].texts == ["good 2"]
+    assert corpus.report == {
+        "train_rows_without_label": 0,
+        "test_duplicates_in_train": 2,
+        "test_duplicates_in_unlabeled": 1,
+        "test_duplicates_in_validation": 0,
+        "train_duplicates_in_unlabeled": 1,
+        "train_rows_removed": 2,
+        "unlabeled_rows_removed": 2,
+        "validation_duplicates_in_train": 0,
+        "validation_duplicates_in_unlabeled": int("good 2" in corpus.splits["validation"].texts),
+    }
+
+
+def test_texts_of_the_test_split_can_be_kept():
+    corpus = build(TRAIN, keep=True, test=[("good 1", "pos")], unlabeled=[("good 1", None)])
+    assert "good 1" in corpus.splits["train"].texts + corpus.splits["validation"].texts
+    assert corpus.splits["unlabeled"].texts == ["good 1"]
+    assert corpus.report["test_duplicates_in_train"] == 1
+    assert corpus.report["train_rows_removed"] == 0
+
+
+def test_training_rows_without_a_label_become_unlabeled():
+    corpus = build([*TRAIN, ("free", None)], unlabeled=[("loose", "pos")])
+    assert corpus.splits["unlabeled"].texts == ["free", "loose"]
+    assert corpus.splits["unlabeled"].labels == [-1, -1]
+    assert -1 not in corpus.splits["train"].labels
+    assert corpus.report["train_rows_without_label"] == 1
+
+
+@pytest.mark.parametrize(
+    ("names", "declared", "classes"),
+    [
+        (("10", "9", "-1"), (), ("-1", "9", "10")),
+        (("b", "a", "10"), (), ("10", "a", "b")),
+        (("neg", "pos"), ("pos", "neutral", "neg"), ("pos", "neg")),
+    ],
+)
+def test_order_of_classes(names, declared, classes):
+    rows = [(f"{name} {i}", name) for name in names for i in range(2)]
+    assert build_corpus({"train": [part(rows, declared=declared)]}, 0, 0.5, False).classes == classes
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+@pytest.mark.parametrize(("name", "reason"), [("posi", "label 'posi', which no training row has"), (None, "no label")])
+def test_unknown_and_missing_labels_are_refused_by_file_and_line(split, name, reason):
+    with pytest.raises(InputError, match=rf"^{split}\.csv, line 3: {reason}"):
+        build(TRAIN, **{split: [("x", "pos"), ("y", name)]})
+
+
+@pytest.mark.parametrize(
+    ("train", "others", "reason"),
+    [
+        ([("a", "pos"), ("b", "pos")], {}, "only the class 'pos'"),
+        ([("a", None)], {}, "no labels"),
+        ([], {}, "no rows"),
+        ([("a", "pos"), ("b", "neg"), ("c", "neg")], {}, "class 'pos' has 1 training texts"),
+        (TRAIN, {"fraction": 0.0}, "--data.validation_fraction 0.0"),
+        (TRAIN, {"fraction": 1.0}, "--data.validation_fraction 1.0"),
+        (
+            [("a", "pos"), ("b", "neg")],
+            {"validation": [("c", "pos")], "test": [("a", "pos")]},
+            "class 'pos' has no training row left",
+        ),
+    ],
+)
+def test_too_little_to_train_on_is_refused(train, others, reason):
+    with pytest.raises(InputError, match=reason):
+        build(train, **others)
+
+
+LABELS = np.array([0, 1, -1] * 200)
+
+
+def test_choice_of_labels_is_balanced_and_nested():
+    few, many = choose_labeled(LABELS, 10, seed=3), choose_labeled(LABELS, 100, seed=3)
+    assert np.bincount(LABELS[few]).tolist() == [10, 10]
+    assert np.bincount(LABELS[many]).tolist() == [100, 100]
+    assert set(few) < set(many)
+    assert (np.diff(few) > 0).all()
+    assert few.dtype == np.int64
+    assert not np.array_equal(few, choose_labeled(LABELS, 10, seed=4))
+
+
+def test_without_a_budget_all_labeled_rows_are_chosen():
+    assert choose_labeled(LABELS, None, seed=0).tolist() == [i for i in range(600) if i % 3 != 2]
+
+
+@pytest.mark.parametrize("per_class", [0, -1, 201])
+def test_impossible_label_budgets_are_refused(per_class):
+    with pytest.raises(InputError, match=rf"--data.labels_per_class {per_class}:"):
+        choose_labeled(LABELS, per_class, seed=0)

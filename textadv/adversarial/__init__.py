@@ -1,0 +1,1 @@
+"""The mathematics of adversarial and virtual adversarial training: plain functions over tensors."""

@@ -1,0 +1,51 @@
+"""Losses and divergences of class distributions given as logits: one value per example, never reduced."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def _log_softmax(logits: Tensor) -> Tensor:
+    return F.log_softmax(logits, dim=1, dtype=torch.promote_types(logits.dtype, torch.float32))
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Negative log-likelihood of the labels, -log p(y | x).
+
+    Args:
+        logits: Scores of the classes, (B, C).
+        labels: Index of the right class, (B,) int64.
+
+    Returns:
+        Loss per example in nats, (B,).
+    """
+    return F.nll_loss(_log_softmax(logits), labels, reduction="none")
+
+
+def kl_divergence(clean_logits: Tensor, perturbed_logits: Tensor) -> Tensor:
+    """KL(p || q) = sum_c p_c (log p_c - log q_c), p from the clean and q from the perturbed logits.
+
+    The gradient flows to both arguments; `objectives.local_distributional_smoothness` holds the clean one fixed.
+
+    Args:
+        clean_logits: Logits of p, (B, C).
+        perturbed_logits: Logits of q, (B, C).
+
+    Returns:
+        Divergence per example in nats, (B,).
+    """
+    log_p, log_q = _log_softmax(clean_logits), _log_softmax(perturbed_logits)
+    return (log_p.exp() * (log_p - log_q)).sum(1)
+
+
+def entropy(logits: Tensor) -> Tensor:
+    """Entropy of the predicted distribution, -sum_c p_c log p_c.
+
+    Args:
+        logits: Scores of the classes, (B, C).
+
+    Returns:
+        Entropy per example in nats, (B,).
+    """
+    log_p = _log_softmax(logits)
+    return -(log_p.exp() * log_p).sum(1)

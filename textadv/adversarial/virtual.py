@@ -1,0 +1,147 @@
+"""Virtual adversarial directions: where the prediction changes fastest, found without a label.
+
+KL(p(x) || p(x + r)) has at r = 0 the value 0, the gradient 0 and the Hessian H = J^T (diag p - p p^T) J, exactly, with
+J the Jacobian of the logits z. The virtual adversarial direction of Miyato et al. 2017 (arXiv 1605.07725) is the top
+eigenvector of H. The paper approximates it by power iteration; H has a rank of at most C - 1, so it can be had in
+closed form from the gradients of C - 1 differences of logits. For two classes that is one gradient, and the same
+gradient yields the adversarial perturbation as well.
+"""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from textadv.adversarial.norms import l2_norm, scale_to_norm
+from textadv.adversarial.perturbations import random_perturbation
+
+
+def logit_gradients(logits: Tensor, embeddings: Tensor) -> Tensor:
+    """Gradients of z_c - z_{C-1} with respect to the embeddings, for every class c but the last.
+
+    Takes C - 1 backward passes and keeps the graph for the loss's own one. Gradients of parameters are not touched.
+
+    Args:
+        logits: Computed from `embeddings`, each row from its own example only, (B, C) with C >= 2.
+        embeddings: Point of the gradients, part of the graph of `logits`, (B, T, D).
+
+    Returns:
+        The gradients, (C - 1, B, T, D).
+    """
+    differences = (logits[:, :-1] - logits[:, -1:]).sum(0)
+    return torch.stack([torch.autograd.grad(z, embeddings, retain_graph=True)[0] for z in differences])
+
+
+def loss_gradient_from_logit_gradients(logits: Tensor, labels: Tensor, logit_gradients: Tensor) -> Tensor:
+    """Gradient of the cross entropy with respect to the embeddings: sum_{c < C-1} (p_c - y_c) grad(z_c - z_{C-1}).
+
+    Args:
+        logits: Scores of the classes, (B, C).
+        labels: Index of the right class y, (B,) int64.
+        logit_gradients: From `logit_gradients`, (C - 1, B, T, D).
+
+    Returns:
+        Gradient of each example's loss, (B, T, D).
+    """
+    p = F.softmax(logits.detach(), dim=1, dtype=torch.promote_types(logits.dtype, torch.float32))
+    label = labels[:, None]
+    residual = p.scatter(1, label, 0.0)
+    # p_y - 1 as minus the sum of the others: where p_y rounds to 1 the difference would be lost.
+    residual = residual.scatter(1, label, -residual.sum(1, keepdim=True))
+    return _combine(residual[:, :-1], logit_gradients.detach())
+
+
+def closed_form_direction(
+    logits: Tensor, logit_gradients: Tensor, mask: Tensor, generator: torch.Generator | None = None
+) -> Tensor:
+    """Top eigenvector of H = J^T (diag p - p p^T) J, the Hessian of KL(p(x) || p(x + r)) at r = 0.
+
+    With a factor F F^T = diag p - p p^T the eigenvectors of H are J^T F v, v those of the C x C matrix F^T J J^T F.
+    For two classes H has rank one, and its only direction is the gradient of z_0 - z_1, whatever p is. The sign of an
+    eigenvector is free: it is drawn at random, as a power iteration from a random start would find it.
+
+    Args:
+        logits: Scores of the classes, (B, C).
+        logit_gradients: From `logit_gradients`, (C - 1, B, T, D).
+        mask: True at the positions that may change, (B, T).
+        generator: Source of the signs, on the device of the logits; the global one if None.
+
+    Returns:
+        Directions of L2 norm 1 over the whole sequence, (B, T, D); zero for an example whose gradients are zero.
+    """
+    jacobian = logit_gradients.detach()
+    if len(jacobian) == 1:
+        direction = jacobian[0]
+    else:
+        # One scale for all gradients of an example, so that their products can neither overflow nor underflow.
+        joint = scale_to_norm(jacobian.movedim(0, 2).flatten(2), mask, 1.0)  # (B, T, (C - 1) D)
+        jacobian = joint.reshape(*joint.shape[:2], len(jacobian), -1).movedim(2, 0)  # (C - 1, B, T, D)
+        gram = torch.stack([(jacobian * row).sum((2, 3)) for row in jacobian])  # (C - 1, C - 1, B)
+        # The rest is tiny, and in float64 neither autocast nor TF32 rounds its matrix products.
+        factor = _covariance_factor(logits.detach().double())[:, :-1]  # (B, C - 1, C); z_{C-1} is the reference
+        _, vectors = torch.linalg.eigh(factor.mT @ gram.double().movedim(2, 0) @ factor)
+        coefficients = (factor @ vectors[:, :, -1:]).squeeze(2)  # (B, C - 1)
+        direction = _combine(coefficients.to(jacobian.dtype), jacobian)
+    sign = torch.randint(0, 2, (len(logits), 1, 1), generator=generator, device=logits.device) * 2 - 1
+    return sign * scale_to_norm(direction, mask, 1.0)
+
+
+def power_iteration(
+    divergence: Callable[[Tensor], Tensor],
+    embeddings: Tensor,
+    mask: Tensor,
+    xi: float,
+    num_power_iterations: int,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Approximate the top eigenvector of the Hessian H of `divergence` at r = 0 by repeating d <- H d / ||H d||_2.
+
+    Miyato, Dai, Goodfellow 2017 (arXiv 1605.07725), section 3. The gradient at r = 0 is 0, so H d points along the
+    gradient at r = xi d. Gradients of parameters are not touched. The closure should compute in float32, as bfloat16
+    loses a small xi.
+
+    Args:
+        divergence: From perturbed embeddings (B, T, D) to KL(clean || perturbed) per example (B,), clean held fixed.
+        embeddings: The clean embeddings, (B, T, D).
+        mask: True at the positions that may change, (B, T).
+        xi: Step of the finite difference: L2 norm over the whole sequence, in normalized-embedding units.
+        num_power_iterations: Iterations, each a forward and a backward pass; 0 leaves the random start.
+        generator: Source of the random start, on the device of the embeddings; the global one if None.
+
+    Returns:
+        Directions of L2 norm 1 over the whole sequence, (B, T, D). An example whose gradient is zero keeps the
+        direction it had.
+    """
+    embeddings = embeddings.detach()
+    direction = random_perturbation(embeddings, mask, 1.0, generator)
+    for _ in range(num_power_iterations):
+        r = (xi * direction).requires_grad_()
+        (gradient,) = torch.autograd.grad(divergence(embeddings + r).sum(), r)
+        step = scale_to_norm(gradient, mask, 1.0)
+        direction = torch.where(l2_norm(step)[:, None, None] > 0, step, direction)
+    return direction
+
+
+def _combine(coefficients: Tensor, logit_gradients: Tensor) -> Tensor:
+    """Sum of coefficients (B, C - 1) times gradients (C - 1, B, T, D); autocast would round a matrix product."""
+    return (coefficients.T[:, :, None, None] * logit_gradients).sum(0)
+
+
+def _covariance_factor(logits: Tensor) -> Tensor:
+    """Factor F of the covariance of the class indicator: F F^T = (diag p - p p^T) / m, columns summing to 0, (B, C, C).
+
+    With k the likeliest class and q the other probabilities, diag q - q q^T = S S^T for
+    S = diag(sqrt q) - q sqrt(q)^T / (1 + sqrt(p_k)), and row k of F is minus the sum of the others. Taken in units
+    of m, the largest of q, nothing cancels or underflows, and F stays right where p_k rounds to 1.
+    """
+    log_p = F.log_softmax(logits, dim=1)
+    top = log_p.argmax(1, keepdim=True)
+    rest = log_p.scatter(1, top, -torch.inf)
+    log_m = rest.amax(1, keepdim=True)
+    q = (rest - log_m).exp()  # (B, C), in units of m; 0 at the likeliest class
+    root = q.sqrt()
+    shrinkage = log_m.exp() / (1 + (log_p.gather(1, top) / 2).exp())
+    factor = torch.diag_embed(root) - (shrinkage * q)[:, :, None] * root[:, None, :]
+    others = factor.sum(1, keepdim=True)
+    return factor.scatter(1, top[:, :, None].expand_as(others), -others)

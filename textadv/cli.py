@@ -1,0 +1,123 @@
+"""The command line: parses flags and YAML into typed settings, then hands over to `textadv.commands`.
+
+Nothing heavy is imported here, so that `--help` and a wrong flag answer at once.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jsonargparse import ArgumentParser
+
+from textadv.errors import InputError
+from textadv.settings import Experiment
+
+QUICKSTART_CONFIG = Path(__file__).parent.parent / "configs" / "quickstart.yaml"
+COMMANDS = {
+    "quickstart": "prepare, pretrain, fine-tune three ways, evaluate, print one table (what no arguments at all do)",
+    "prepare": "turn a corpus into a token store",
+    "pretrain": "train the language model on all training and unlabeled text",
+    "finetune": "train the classifier (prepares and pretrains what is missing)",
+    "evaluate": "measure a checkpoint on a split",
+    "predict": "classify raw text, JSON lines out",
+}
+
+
+FLAGS = {
+    "output": "folder for everything the command writes; by default a new one under runs/",
+    "pretrained": "checkpoint of a language model to start from; `none` for random weights",
+    "resume": "go on from the last checkpoint in --output",
+    "checkpoint": "checkpoint of a classifier, or the folder of its run",
+    "split": "train, validation or test",
+    "text": "one text to classify",
+    "input": "file of texts (txt, CSV, JSONL), `-` for stdin",
+}
+TAKES = {
+    "quickstart": ("output",),
+    "prepare": ("output",),
+    "pretrain": ("output", "resume"),
+    "finetune": ("output", "pretrained", "resume"),
+    "evaluate": ("output", "checkpoint", "split"),
+    "predict": ("checkpoint", "text", "input", "output"),
+}
+
+
+@dataclass
+class Options:
+    """What a command takes besides the experiment; see `FLAGS`."""
+
+    output: str | None = None
+    pretrained: str | None = None
+    resume: bool = False
+    checkpoint: str | None = None
+    split: str = "test"
+    text: str | None = None
+    input: str | None = None
+
+
+def build_parser() -> ArgumentParser:
+    """The parser with one subcommand per command."""
+    parser = ArgumentParser(
+        prog="textadv",
+        description="Adversarial and virtual adversarial text classification. Without a command: quickstart, "
+        "or finetune where flags are given.",
+        allow_abbrev=False,
+        exit_on_error=False,
+    )
+    subcommands = parser.add_subcommands(dest="command", required=True)
+    for name, description in COMMANDS.items():
+        files = [str(QUICKSTART_CONFIG)] if name == "quickstart" else []
+        command = ArgumentParser(
+            description=description, default_config_files=files, allow_abbrev=False, exit_on_error=False
+        )
+        command.add_argument("--config", action="config", help="YAML file with any of the settings below")
+        for flag in TAKES[name]:
+            if flag == "resume":
+                command.add_argument("--resume", action="store_true", help=FLAGS[flag])
+            else:
+                default = getattr(Options, flag)
+                command.add_argument(f"--{flag}", type=str if default else str | None, default=default, help=FLAGS[flag])
+        command.add_class_arguments(Experiment)
+        subcommands.add_subcommand(name, command, help=description)
+    return parser
+
+
+def complete(arguments: Sequence[str]) -> list[str]:
+    """Put in the command where none is named: `quickstart` without arguments, `finetune` with some."""
+    if not arguments:
+        return ["quickstart"]
+    if arguments[0].startswith("-") and arguments[0] not in ("-h", "--help"):
+        return ["finetune", *arguments]
+    return list(arguments)
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Parse the arguments and carry the command out.
+
+    Raises:
+        InputError: The input is wrong.
+    """
+    parser = build_parser()
+    try:
+        parsed = parser.parse_args(complete(arguments))
+    except argparse.ArgumentError as error:
+        raise InputError(" ".join(str(error).split())) from None
+    objects = parser.instantiate_classes(parsed)[parsed.command]
+    experiment = Experiment(**{name: objects[name] for name in Experiment.__dataclass_fields__})
+    options = Options(**{name: objects[name] for name in TAKES[parsed.command]})
+    from textadv import commands
+
+    getattr(commands, parsed.command)(experiment, options)
+
+
+def main() -> None:
+    """Entry point: wrong input is one line on stderr and exit code 2."""
+    try:
+        run(sys.argv[1:])
+    except InputError as error:
+        print(f"textadv: error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except BrokenPipeError:
+        sys.exit(141)

@@ -1,0 +1,1 @@
+"""Where text becomes tokens: sources, tokenization, the prepared store, batches."""

@@ -1,0 +1,143 @@
+"""The Large Movie Review Dataset (Maas et al., ACL 2011) as published: the aclImdb folder, or its tar.gz."""
+
+import gzip
+import os
+import re
+import tarfile
+import zlib
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from textadv.corpus.rows import NamedRows, checked_text
+from textadv.errors import InputError
+
+CLASSES = ("neg", "pos")
+PARTS = ("train/neg", "train/pos", "train/unsup", "test/neg", "test/pos")
+# A leading dot marks what operating systems add on their own, such as "._1_9.txt".
+REVIEW_NAME = re.compile(r"[^/.][^/]*\.txt")
+MEMBER = re.compile(rf"(?:\./)?aclImdb/(?P<part>{'|'.join(PARTS)})/{REVIEW_NAME.pattern}")
+MAX_REVIEW_BYTES = 2**20  # the longest review has about 14,000
+CHUNK = 2**20
+
+
+def acl_root(folder: Path) -> Path | None:
+    """Find the aclImdb folder.
+
+    Args:
+        folder: The folder itself, or the one that it was extracted into.
+
+    Returns:
+        The folder that holds `train/pos` or `train/neg`; None if neither is it.
+    """
+    for root in (folder, folder / "aclImdb"):
+        if (root / "train" / "pos").is_dir() or (root / "train" / "neg").is_dir():
+            return root
+    return None
+
+
+def review_files(root: Path) -> list[tuple[str, Path]]:
+    """List the reviews of an extracted aclImdb folder.
+
+    Args:
+        root: The folder that holds `train` and `test`.
+
+    Returns:
+        Part (such as `train/pos`) and path of each review, sorted.
+    """
+    reviews = []
+    for part in PARTS:
+        if (root / part).is_dir():
+            with os.scandir(root / part) as entries:  # unlike glob, asks the system nothing more about each file
+                names = [entry.name for entry in entries if REVIEW_NAME.fullmatch(entry.name) and entry.is_file()]
+            reviews += [(part, root / part / name) for name in sorted(names)]
+    return reviews
+
+
+def read_acl_folder(root: Path) -> dict[str, list[NamedRows]]:
+    """Read the extracted aclImdb folder.
+
+    Args:
+        root: The folder that holds `train` and `test`.
+
+    Returns:
+        The rows of `train`, `unlabeled` and `test`.
+
+    Raises:
+        InputError: If a review is empty, too large or not UTF-8.
+    """
+    return _collect(((part, str(path), _read_review(path)) for part, path in review_files(root)), str(root))
+
+
+def read_acl_archive(path: Path) -> dict[str, list[NamedRows]]:
+    """Read the tar.gz as a stream; nothing is unpacked to disk.
+
+    No path in the archive is trusted: only regular files whose whole name is that of a review count, whatever else
+    there is (links, absolute paths, `..`) is passed over.
+
+    Args:
+        path: The archive.
+
+    Returns:
+        The rows of `train`, `unlabeled` and `test`.
+
+    Raises:
+        InputError: If the archive is damaged, a review stands in it twice, or one is empty, too large or not UTF-8.
+    """
+    try:
+        return _collect(_archived_reviews(path), str(path))
+    except (tarfile.TarError, OSError, EOFError, ValueError, zlib.error) as error:
+        raise InputError(f"{path}: cannot be read as tar.gz ({error})") from error
+
+
+def _archived_reviews(path: Path) -> Iterator[tuple[str, str, bytes]]:
+    seen = set()
+    # gzip.open checks length and checksum, which tarfile's own "r|gz" does not.
+    with gzip.open(path) as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
+        for member in archive:
+            match = MEMBER.fullmatch(member.name)
+            if match is None or not member.isreg():
+                continue
+            place = f"{path}, {member.name}"
+            if member.name in seen:
+                raise InputError(f"{place}: stands in the archive twice")
+            seen.add(member.name)
+            if member.size > MAX_REVIEW_BYTES:
+                raise InputError(f"{place}: {member.size} bytes, a review has {MAX_REVIEW_BYTES} at most")
+            content = archive.extractfile(member)
+            assert content is not None  # it is a regular file
+            yield match["part"], place, content.read()
+        while stream.read(CHUNK):  # to the end, where the checksum stands
+            pass
+
+
+def _read_review(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_REVIEW_BYTES + 1)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    if len(content) > MAX_REVIEW_BYTES:
+        raise InputError(f"{path}: a review has {MAX_REVIEW_BYTES} bytes at most")
+    return content
+
+
+def _collect(reviews: Iterable[tuple[str, str, bytes]], source: str) -> dict[str, list[NamedRows]]:
+    texts: Mapping[str, list[str]] = defaultdict(list)
+    for part, place, content in reviews:
+        try:
+            text = content.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise InputError(f"{place}: not valid UTF-8 ({error.reason} at byte {error.start})") from None
+        texts[part].append(checked_text(text, place))
+    if not texts:
+        raise InputError(f"{source}: holds no reviews (aclImdb/train/pos/*.txt and so on)")
+    return {
+        "train": [_part(texts["train/neg"], "neg", source), _part(texts["train/pos"], "pos", source)],
+        "unlabeled": [_part(texts["train/unsup"], None, source)],
+        "test": [_part(texts["test/neg"], "neg", source), _part(texts["test/pos"], "pos", source)],
+    }
+
+
+def _part(texts: Sequence[str], name: str | None, source: str) -> NamedRows:
+    return NamedRows(list(texts), [name] * len(texts), source, "review", range(1, len(texts) + 1), CLASSES)

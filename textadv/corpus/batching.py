@@ -1,0 +1,214 @@
+"""Endless batches as pure functions of (seed, step, rank): nothing to save, so every run resumes exactly."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from textadv.corpus.store import Split
+
+PAD, EOS = 0, 2
+POOL_BATCHES = 50
+Indices = NDArray[np.int64]
+
+
+class Batch(NamedTuple):
+    """Right-padded documents."""
+
+    tokens: Tensor  # (B, T)
+    lengths: Tensor  # (B,), EOS counted
+    labels: Tensor  # (B,), -1 for unlabeled
+
+
+class StreamBatch(NamedTuple):
+    """One window of the token stream, per reading direction."""
+
+    tokens: Tensor  # (directions, B, T)
+    targets: Tensor  # (directions, B, T), 0 where a lane has ended
+    starts: bool  # the first window of an epoch: the carried state is reset
+
+
+class Documents:
+    """Several splits as one sequence of documents.
+
+    Args:
+        splits: Splits of a prepared store.
+    """
+
+    def __init__(self, *splits: Split) -> None:
+        self.splits = splits
+        self.lengths: Indices = np.concatenate([split.lengths for split in splits])
+        self.labels: Indices = np.concatenate([split.labels for split in splits])
+        self._first: Indices = np.cumsum([0] + [len(split) for split in splits])
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def document(self, index: int) -> NDArray[np.generic]:
+        """Token ids of one document, ending in EOS."""
+        split = int(np.searchsorted(self._first, index, side="right")) - 1
+        return self.splits[split].document(index - int(self._first[split]))
+
+    def batch(self, rows: Indices) -> Batch:
+        """Read and pad the documents of some rows."""
+        return collate([self.document(int(row)) for row in rows], self.labels[rows])
+
+
+def collate(documents: Sequence[NDArray[np.generic]], labels: Indices) -> Batch:
+    """Pad documents to the longest of them.
+
+    Args:
+        documents: Token ids of each document, ending in EOS.
+        labels: Shape (B,).
+
+    Returns:
+        The batch.
+    """
+    lengths = np.array([len(document) for document in documents], dtype=np.int64)
+    tokens = np.full((len(documents), int(lengths.max())), PAD, dtype=np.int64)
+    for row, document in zip(tokens, documents, strict=True):
+        row[: len(document)] = document
+    return Batch(torch.from_numpy(tokens), torch.from_numpy(lengths), torch.from_numpy(labels))
+
+
+def epoch_permutation(size: int, seed: int, epoch: int) -> Indices:
+    """The order of one epoch: a permutation that depends on seed and epoch alone."""
+    return np.random.default_rng([seed, epoch]).permutation(size)
+
+
+@dataclass(frozen=True, eq=False)
+class DocumentBatches:
+    """Endless shuffled batches of documents of similar length; every document once per epoch.
+
+    Args:
+        documents: Where they come from.
+        indices: Which of them.
+        batch_size: Documents per batch, over all ranks.
+        seed: Seed of the order.
+    """
+
+    documents: Documents
+    indices: Indices
+    batch_size: int
+    seed: int
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Batches of one epoch; the last one may be smaller."""
+        return -(-len(self.indices) // self.batch_size)
+
+    def rows(self, step: int) -> Indices:
+        """The documents of one step, over all ranks."""
+        epoch, position = divmod(step, self.batches_per_epoch)
+        return self._epoch(epoch)[position]
+
+    def batch(self, step: int, rank: int = 0, world_size: int = 1) -> Batch:
+        """The batch of one step and rank."""
+        return self.documents.batch(self.rows(step)[rank::world_size])
+
+    @lru_cache(maxsize=2)  # noqa: B019 (one object per run)
+    def _epoch(self, epoch: int) -> list[Indices]:
+        """Shuffle, sort pools of batches by length, cut into batches and shuffle those."""
+        order = self.indices[epoch_permutation(len(self.indices), self.seed, epoch)]
+        pool = self.batch_size * POOL_BATCHES
+        lengths = self.documents.lengths
+        pools = [order[i : i + pool] for i in range(0, len(order), pool)]
+        ordered = [p[np.argsort(lengths[p], kind="stable")] for p in pools]
+        batches = [p[i : i + self.batch_size] for p in ordered for i in range(0, len(p), self.batch_size)]
+        shuffled = epoch_permutation(len(batches), self.seed + 1, epoch)
+        return [batches[i] for i in shuffled]
+
+
+def sequential_batches(lengths: Indices, batch_tokens: int) -> list[Indices]:
+    """Every document once, batched by length under a budget of padded tokens, for evaluation.
+
+    Args:
+        lengths: Tokens of each document, shape (n,).
+        batch_tokens: Upper bound on rows times longest row; a single longer document is a batch of its own.
+
+    Returns:
+        Row indices of each batch, the longest documents first.
+    """
+    order = np.argsort(-lengths, kind="stable")
+    batches, start = [], 0
+    while start < len(order):
+        rows = max(1, batch_tokens // int(lengths[order[start]]))
+        batches.append(order[start : start + rows])
+        start += rows
+    return batches
+
+
+@dataclass(frozen=True, eq=False)
+class TokenStream:
+    """One long stream of shuffled documents, cut into parallel lanes.
+
+    Every token is predicted exactly once per epoch: a lane's first input is the token before it in the
+    stream, for the very first lane an EOS.
+
+    Args:
+        documents: Where it comes from.
+        lanes: Number of parallel lanes, over all ranks.
+        window: Tokens per lane and step.
+        reversed_too: Add a second stream in which the words of each document are reversed.
+        seed: Seed of the order.
+    """
+
+    documents: Documents
+    lanes: int
+    window: int
+    reversed_too: bool
+    seed: int
+
+    @property
+    def lane_tokens(self) -> int:
+        """Tokens per lane and epoch; the last lane may be shorter."""
+        return -(-int(self.documents.lengths.sum()) // self.lanes)
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Windows per epoch; the last one may be shorter."""
+        return -(-self.lane_tokens // self.window)
+
+    @lru_cache(maxsize=2)  # noqa: B019 (one object per run)
+    def _epoch(self, epoch: int) -> tuple[Indices, Indices]:
+        """Order of the documents and where each one starts in the stream."""
+        order = epoch_permutation(len(self.documents), self.seed, epoch)
+        return order, np.concatenate([[0], np.cumsum(self.documents.lengths[order])])
+
+    def read(self, epoch: int, start: int, stop: int, backward: bool = False) -> Indices:
+        """Tokens [start, stop) of the stream; position -1 is an EOS, those behind the end are padding."""
+        order, starts = self._epoch(epoch)
+        out = np.full(stop - start, PAD, dtype=np.int64)
+        if start < 0:
+            out[: -start] = EOS
+        first = int(np.searchsorted(starts, max(start, 0), side="right")) - 1
+        for place in range(first, len(order)):
+            begin = int(starts[place])
+            if begin >= stop:
+                break
+            document = self.documents.document(int(order[place]))
+            if backward:
+                document = np.concatenate([document[-2::-1], document[-1:]])
+            low, high = max(start, begin), min(stop, begin + len(document))
+            out[low - start : high - start] = document[low - begin : high - begin]
+        return out
+
+    def batch(self, step: int, rank: int = 0, world_size: int = 1) -> StreamBatch:
+        """The window of one step and rank."""
+        epoch, position = divmod(step, self.batches_per_epoch)
+        offset = position * self.window
+        width = min(self.window, self.lane_tokens - offset)
+        starts = [lane * self.lane_tokens + offset for lane in range(rank, self.lanes, world_size)]
+        windows = np.stack(
+            [
+                [self.read(epoch, start - 1, start + width, backward) for start in starts]
+                for backward in (False, True)[: 1 + self.reversed_too]
+            ]
+        )  # (directions, lanes, width + 1)
+        stream = torch.from_numpy(windows)
+        return StreamBatch(stream[:, :, :-1], stream[:, :, 1:], position == 0)

@@ -1,0 +1,158 @@
+"""Lightning data modules over a prepared store."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+
+from textadv.corpus.batching import Batch, DocumentBatches, Documents, TokenStream, sequential_batches
+from textadv.corpus.splits import choose_labeled
+from textadv.corpus.store import Split, TokenStore
+from textadv.errors import InputError
+from textadv.settings import DataSettings, FinetuningSettings, ModelSettings, PretrainingSettings
+
+EVALUATION_TOKENS = 32_768
+VALIDATION_WINDOWS = 16
+
+
+class StepBatches:
+    """An endless loader: the batch of every step from a given one on.
+
+    Being a function of the step, it has nothing to save; Lightning asks a loader that resumes
+    within an epoch for the two state methods.
+    """
+
+    def __init__(self, batch: Callable[[int], Any], first_step: int) -> None:
+        self.batch = batch
+        self.step = first_step
+
+    def __iter__(self) -> Iterator[Any]:
+        while True:
+            self.step += 1
+            yield self.batch(self.step - 1)
+
+    def state_dict(self) -> dict[str, int]:
+        """Nothing: the trainer's step is the state."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Nothing to restore."""
+
+
+class FixedBatches:
+    """A loader over a fixed number of batches, each made when it is asked for."""
+
+    def __init__(self, batch: Callable[[int], Any], count: int) -> None:
+        self.batch = batch
+        self.count = count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self.batch(i) for i in range(self.count))
+
+
+def evaluation_batches(split: Split, rank: int = 0, world_size: int = 1) -> FixedBatches:
+    """Every document of a split once, this rank's share of the batches.
+
+    Args:
+        split: The documents.
+        rank: Which share.
+        world_size: Number of shares.
+
+    Returns:
+        The loader.
+    """
+    documents = Documents(split)
+    rows = sequential_batches(documents.lengths, EVALUATION_TOKENS)[rank::world_size]
+    return FixedBatches(lambda i: documents.batch(rows[i]), len(rows))
+
+
+class StoreData(pl.LightningDataModule):
+    """What both data modules share: the store and where the trainer stands."""
+
+    def __init__(self, store: TokenStore, seed: int) -> None:
+        super().__init__()
+        self.store = store
+        self.seed = seed
+
+    def _position(self) -> tuple[int, int, int]:
+        """Step, rank and number of ranks; (0, 0, 1) outside a trainer."""
+        if self.trainer is None:
+            return 0, 0, 1
+        return self.trainer.global_step, self.trainer.global_rank, self.trainer.world_size
+
+
+class PretrainingData(StoreData):
+    """The stream of all training and unlabeled documents; validation on the start of the validation split.
+
+    Args:
+        store: The prepared corpus.
+        model: For the number of reading directions.
+        settings: Lanes and window.
+        seed: Seed of the order.
+    """
+
+    def __init__(self, store: TokenStore, model: ModelSettings, settings: PretrainingSettings, seed: int) -> None:
+        super().__init__(store, seed)
+        lanes, window, both = settings.batch_size, settings.window, model.bidirectional
+        self.stream = TokenStream(Documents(store.splits["train"], store.splits["unlabeled"]), lanes, window, both, seed)
+        self.validation = TokenStream(Documents(store.splits["validation"]), min(lanes, 64), window, both, seed)
+
+    def train_dataloader(self) -> StepBatches:
+        """Windows of the stream from the trainer's step on."""
+        step, rank, world_size = self._position()
+        return StepBatches(lambda s: self.stream.batch(s, rank, world_size), step)
+
+    def val_dataloader(self) -> FixedBatches:
+        """The first windows of the validation stream, the same on every rank."""
+        return FixedBatches(self.validation.batch, min(VALIDATION_WINDOWS, self.validation.batches_per_epoch))
+
+
+class FinetuningData(StoreData):
+    """Labeled and unlabeled batches from one loader: `{"labeled": Batch, "unlabeled": Batch}`.
+
+    Args:
+        store: The prepared corpus.
+        data: For `labels_per_class` and its seed.
+        settings: Batch sizes and method; without VAT (or entropy) there are no unlabeled batches.
+        seed: Seed of the order.
+
+    Raises:
+        InputError: The method needs unlabeled text and there is none.
+    """
+
+    def __init__(self, store: TokenStore, data: DataSettings, settings: FinetuningSettings, seed: int) -> None:
+        super().__init__(store, seed)
+        train, unlabeled = store.splits["train"], store.splits["unlabeled"]
+        kept = choose_labeled(train.labels, data.labels_per_class, data.seed)
+        self.num_labeled = len(kept)
+        self.labeled = DocumentBatches(Documents(train), kept, settings.batch_size, seed)
+        rest = np.setdiff1d(np.arange(len(train)), kept)
+        pool = np.concatenate([rest, len(train) + np.arange(len(unlabeled))])
+        self.unlabeled: DocumentBatches | None = None
+        if settings.uses_unlabeled:
+            if not len(pool):
+                raise InputError(f"--finetuning.method {settings.method}: needs unlabeled text, and the corpus has none")
+            self.unlabeled = DocumentBatches(Documents(train, unlabeled), pool, settings.unlabeled_batch_size, seed + 1)
+
+    def train_dataloader(self) -> StepBatches:
+        """Pairs of batches from the trainer's step on."""
+        step, rank, world_size = self._position()
+
+        def pair(s: int) -> dict[str, Batch]:
+            batches = {"labeled": self.labeled.batch(s, rank, world_size)}
+            if self.unlabeled is not None:
+                unlabeled = self.unlabeled.batch(s, rank, world_size)
+                batches["unlabeled"] = unlabeled._replace(labels=torch.full_like(unlabeled.labels, -1))
+            return batches
+
+        return StepBatches(pair, step)
+
+    def val_dataloader(self) -> FixedBatches:
+        """The validation split."""
+        _, rank, world_size = self._position()
+        return evaluation_batches(self.store.splits["validation"], rank, world_size)

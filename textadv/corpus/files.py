@@ -1,0 +1,201 @@
+"""CSV, JSONL and parquet files with any column names, read so that every complaint names file, row and column.
+
+CSV and JSONL are read by Python's own modules: `datasets` takes the CSV texts `NA`, `null` and the empty one for
+missing values and reports a bad file without its row. Here `NA` and `null` are ordinary strings.
+"""
+
+import csv
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from textadv.corpus.rows import NamedRows, checked_text, class_name
+from textadv.errors import InputError
+
+FIELD_LIMIT = 2**31 - 1
+
+
+def read_file(path: Path, text_column: str, label_column: str | None) -> NamedRows:
+    """Read one file by its ending.
+
+    A label that is empty or null means: this row is unlabeled. In parquet -1 means the same, as on the Hub; in CSV
+    and JSONL -1 is a class like any other.
+
+    Args:
+        path: A `.csv`, `.jsonl` or `.parquet` file.
+        text_column: Name of the text column.
+        label_column: Name of the label column; None to read no labels.
+
+    Returns:
+        The rows, at least one.
+
+    Raises:
+        InputError: If the file or one of its rows is not as it should be.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    readers = {".csv": _read_csv, ".jsonl": _read_jsonl, ".parquet": read_parquet}
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        raise InputError(f"{path}: unknown ending '{path.suffix}'; give a .csv, .jsonl or .parquet file")
+    rows = reader(path, text_column, label_column)
+    if not rows.texts:
+        raise InputError(f"{path}: holds no rows")
+    return rows
+
+
+def read_parquet(path: Path, text_column: str, label_column: str | None) -> NamedRows:
+    """Read one parquet file, which may have no rows.
+
+    Args:
+        path: The file.
+        text_column: Name of the text column.
+        label_column: Name of the label column; None to read no labels.
+
+    Returns:
+        The rows.
+
+    Raises:
+        InputError: If the file is damaged or one of its rows is not as it should be.
+    """
+    columns = [text_column] if label_column is None else [text_column, label_column]
+    try:
+        with pq.ParquetFile(path) as file:
+            _require(columns, file.schema_arrow.names, str(path))
+            table = file.read(columns=columns)
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{path}: cannot be read as parquet ({_one_line(error)})") from error
+    return table_rows(table, str(path), text_column, label_column)
+
+
+def table_rows(table: pa.Table, file: str, text_column: str, label_column: str | None) -> NamedRows:
+    """Take the rows out of an Arrow table.
+
+    Args:
+        table: The table; its Hugging Face metadata, where present, names the classes.
+        file: What to call it in messages.
+        text_column: Name of the text column.
+        label_column: Name of the label column; None to read no labels.
+
+    Returns:
+        The rows.
+
+    Raises:
+        InputError: If a column is missing or a row is not as it should be.
+    """
+    _require([text_column] if label_column is None else [text_column, label_column], table.column_names, file)
+    declared = _declared_classes(table.schema, label_column)
+    try:
+        values = table[text_column].to_pylist()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{file}: column '{text_column}' is not valid UTF-8 ({_one_line(error)})") from error
+    labels = [None] * len(values) if label_column is None else table[label_column].to_pylist()
+    numbers = range(1, len(values) + 1)
+    texts = [checked_text(value, f"{file}, row {n}", text_column) for n, value in zip(numbers, values, strict=True)]
+    names = [
+        _declared_name(value, declared, f"{file}, row {n}", str(label_column))
+        for n, value in zip(numbers, labels, strict=True)
+    ]
+    return NamedRows(texts, names, file, "row", numbers, declared)
+
+
+def _declared_classes(schema: pa.Schema, label_column: str | None) -> tuple[str, ...]:
+    """Class names that `datasets` keeps in the schema's metadata, in the order of their integers."""
+    try:
+        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        feature = features[label_column]
+        return tuple(map(str, feature["names"])) if feature["_type"] == "ClassLabel" else ()
+    except (KeyError, TypeError, ValueError):
+        return ()
+
+
+def _declared_name(value: object, declared: Sequence[str], place: str, column: str) -> str | None:
+    if isinstance(value, int) and not isinstance(value, bool):
+        if value == -1:
+            return None
+        if declared:
+            if not 0 <= value < len(declared):
+                raise InputError(f"{place}: column '{column}' holds {value}, but there are {len(declared)} classes")
+            return declared[value]
+    return class_name(value, place, column)
+
+
+def _read_csv(path: Path, text_column: str, label_column: str | None) -> NamedRows:
+    csv.field_size_limit(FIELD_LIMIT)
+    reader = csv.reader(_lines(path), strict=True)
+    rows = _csv_rows(reader, path)
+    header = next(rows, (1, []))[1]
+    columns = [text_column] if label_column is None else [text_column, label_column]
+    _require(columns, header, str(path))
+    for column in columns:
+        if header.count(column) > 1:
+            raise InputError(f"{path}: column '{column}' stands twice in the header")
+    texts, names, numbers = [], [], []
+    for number, fields in rows:
+        place = f"{path}, line {number}"
+        if len(fields) != len(header):
+            raise InputError(f"{place}: {len(fields)} fields, but the header has {len(header)}")
+        texts.append(checked_text(fields[header.index(text_column)], place, text_column))
+        names.append(class_name(fields[header.index(label_column)], place, label_column) if label_column else None)
+        numbers.append(number)
+    return NamedRows(texts, names, str(path), "line", numbers)
+
+
+def _csv_rows(reader: Any, path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield the line that a row begins on and its fields; blank lines are passed over."""
+    while True:
+        number = reader.line_num + 1
+        try:
+            fields = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            reason = "unclosed quote" if "unexpected end of data" in str(error) else str(error)
+            raise InputError(f"{path}, line {number}: not valid CSV ({reason})") from None
+        if fields:
+            yield number, fields
+
+
+def _read_jsonl(path: Path, text_column: str, label_column: str | None) -> NamedRows:
+    texts, names, numbers = [], [], []
+    for number, line in enumerate(_lines(path), start=1):
+        if not line.strip():
+            continue
+        place = f"{path}, line {number}"
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{place}: not valid JSON ({_one_line(error)})") from None
+        if not isinstance(record, dict):
+            raise InputError(f"{place}: not a JSON object")
+        _require([text_column] if label_column is None else [text_column, label_column], list(record), place)
+        texts.append(checked_text(record[text_column], place, text_column))
+        names.append(class_name(record[label_column], place, label_column) if label_column else None)
+        numbers.append(number)
+    return NamedRows(texts, names, str(path), "line", numbers)
+
+
+def _lines(path: Path) -> Iterator[str]:
+    """Yield the lines of a UTF-8 file (a byte order mark may lead), each decoded by itself to know its number."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if b"\0" in line:
+                raise InputError(f"{path}, line {number}: holds a NUL byte")
+            try:
+                yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError as error:
+                raise InputError(f"{path}, line {number}: not valid UTF-8 ({_one_line(error)})") from None
+
+
+def _require(columns: Sequence[str], present: Sequence[str], place: str) -> None:
+    for column in columns:
+        if column not in present:
+            raise InputError(f"{place}: no column '{column}'; it has {', '.join(map(repr, present)) or 'none'}")
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

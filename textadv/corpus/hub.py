@@ -1,0 +1,92 @@
+"""Data sets of the Hugging Face Hub, by name; once loaded they are read from the local cache, without the network."""
+
+import threading
+from typing import Any
+
+from textadv.corpus.files import table_rows
+from textadv.corpus.rows import HUB_SPLITS, NamedRows
+from textadv.errors import InputError
+
+REQUEST_SECONDS = 8.0
+REACH_SECONDS = 15.0  # for the whole check: a request's own timeout does not cover looking up the host's name
+ALTERNATIVES = (
+    "give a local source instead: --data.source with a folder of its parquet files, the aclImdb folder or its "
+    "tar.gz, or --data.train with a CSV, JSONL or parquet file"
+)
+
+
+def read_hub(name: str, text_column: str, label_column: str) -> dict[str, list[NamedRows]]:
+    """Read a data set from the Hub or, if it has been loaded before, from the local cache.
+
+    Args:
+        name: Its name, `owner/name`.
+        text_column: Name of the text column.
+        label_column: Name of the label column.
+
+    Returns:
+        The rows of each split under our names; splits of other names are left out.
+
+    Raises:
+        InputError: If the Hub cannot be reached (within `REACH_SECONDS`), the data set cannot be loaded, or one of
+            its rows is not as it should be.
+    """
+    splits = _from_cache(name)
+    if splits is None:
+        _require_reachable(name)
+        splits = _download(name)
+    if "train" not in splits:
+        raise InputError(f"{name}: the data set has no split 'train'; it has {', '.join(splits)}")
+    parts: dict[str, list[NamedRows]] = {}
+    for split, table in splits.items():
+        if split in HUB_SPLITS:
+            labels = None if HUB_SPLITS[split] == "unlabeled" else label_column
+            rows = table_rows(table, f"{name}, split {split}", text_column, labels)
+            parts.setdefault(HUB_SPLITS[split], []).append(rows)
+    return parts
+
+
+def _from_cache(name: str) -> dict[str, Any] | None:
+    """Arrow table of each split from the local cache of `datasets`; None if the data set is not there."""
+    from datasets.packaged_modules.cache.cache import Cache
+
+    try:
+        builder = Cache(repo_id=name, dataset_name=name.partition("/")[2], version="auto", hash="auto")
+    except ValueError:
+        return None
+    return _tables(builder.as_dataset())
+
+
+def _require_reachable(name: str) -> None:
+    """Ask the Hub for the data set, in a thread that is given up on when it takes too long."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    failures: list[Exception] = []
+
+    def ask() -> None:
+        try:
+            HfApi().dataset_info(name, timeout=REQUEST_SECONDS)
+        except Exception as error:  # whatever the network throws means: not reachable
+            failures.append(error)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(REACH_SECONDS)
+    if failures and isinstance(failures[0], RepositoryNotFoundError):
+        raise InputError(f"--data.source {name}: no such file or folder, and no such data set on the Hub")
+    if failures or thread.is_alive():
+        raise InputError(f"--data.source {name}: no such file or folder, and the Hub cannot be reached; {ALTERNATIVES}")
+
+
+def _download(name: str) -> dict[str, Any]:
+    from datasets import load_dataset
+
+    try:
+        return _tables(load_dataset(name))
+    except Exception as error:  # `datasets` raises many kinds, down to bare ones of its file readers
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"--data.source {name}: cannot be loaded from the Hub ({reason}); {ALTERNATIVES}") from error
+
+
+def _tables(splits: Any) -> dict[str, Any]:
+    return {split: dataset.with_format("arrow")[:] for split, dataset in splits.items()}

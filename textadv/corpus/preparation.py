@@ -1,0 +1,132 @@
+"""From a source to a token store: built once, then found again by its fingerprint."""
+
+import hashlib
+import json
+import shutil
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from textadv.corpus.sources import Corpus, load_corpus, source_identity
+from textadv.corpus.store import FORMAT_VERSION, SPLITS, Split, TokenStore, write_store
+from textadv.corpus.tokenization import fit
+from textadv.errors import InputError
+from textadv.settings import DataSettings, TokenizerSettings
+
+TRAINING = ("train", "unlabeled")  # the vocabulary knows nothing of validation and test
+NAME_LENGTH = 16
+
+
+def prepare(data: DataSettings, tokenizer: TokenizerSettings) -> TokenStore:
+    """Open the store of these settings under `data.cache`, and build it if it is missing or damaged.
+
+    The store does not depend on `data.labels_per_class`: which labels are used is decided when training reads it.
+    A store is built beside its place and renamed into it, so that it is there as a whole or not at all, whoever else
+    prepares it at the same time.
+
+    Args:
+        data: Where the text comes from and how it is split.
+        tokenizer: How text becomes tokens.
+
+    Returns:
+        The store.
+
+    Raises:
+        InputError: The source is wrong, has no training text, or the cache cannot be written.
+    """
+    identity = _identity(data, tokenizer)
+    fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode("utf-8")).hexdigest()
+    folder = Path(data.cache) / "stores" / fingerprint[:NAME_LENGTH]
+    if folder.exists():
+        try:
+            return _open(folder, fingerprint)
+        except InputError as error:
+            print(f"{error}; preparing it again", file=sys.stderr)
+            with _writing(data.cache):
+                _discard(folder)
+    temporary = _sibling(folder)
+    with _writing(data.cache):  # before the long work, so that a cache that cannot be written is found at once
+        temporary.mkdir(parents=True)
+    try:
+        _build(temporary, load_corpus(data), tokenizer, identity | {"fingerprint": fingerprint}, data.cache)
+        with _writing(data.cache):
+            _publish(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return _open(folder, fingerprint)
+
+
+def _identity(data: DataSettings, tokenizer: TokenizerSettings) -> dict[str, Any]:
+    """Collect what the content of the store depends on."""
+    settings = {
+        "validation_fraction": data.validation_fraction,
+        "seed": data.seed,
+        "keep_test_duplicates": data.keep_test_duplicates,
+        "text_column": data.text_column,
+        "label_column": data.label_column,
+        "tokenizer": asdict(tokenizer),
+    }
+    return {"format_version": FORMAT_VERSION, "source": source_identity(data), "settings": settings}
+
+
+def _build(path: Path, corpus: Corpus, settings: TokenizerSettings, identity: dict[str, Any], cache: str) -> None:
+    """Encode the corpus and write the store into an empty folder."""
+    text_tokenizer, documents = fit({name: corpus.splits[name].texts for name in SPLITS}, TRAINING, settings)
+    if len(documents["train"].tokens) == len(documents["train"].lengths):  # nothing but <eos>
+        raise InputError("the training split has no document with a known word")
+    size = text_tokenizer.vocabulary_size
+    counts = [np.bincount(documents[name].tokens, minlength=size) for name in TRAINING]
+    splits = {
+        name: Split(documents[name].tokens, documents[name].offsets, np.array(corpus.splits[name].labels, np.int64))
+        for name in SPLITS
+    }
+    with _writing(cache):
+        write_store(
+            path,
+            splits,
+            tokenizer_json=text_tokenizer.to_json(),
+            frequencies=np.sum(counts, axis=0, dtype=np.float64),
+            manifest=identity | {"classes": corpus.classes, "report": corpus.report},
+        )
+
+
+def _publish(temporary: Path, folder: Path) -> None:
+    """Rename a finished store into its place. Whoever comes second leaves the first one's there."""
+    try:
+        temporary.rename(folder)
+    except OSError:
+        if not folder.exists():
+            raise
+
+
+def _discard(folder: Path) -> None:
+    """Move a store out of the way in one step, then delete it; somebody else may have done so already."""
+    damaged = _sibling(folder)
+    with suppress(FileNotFoundError):
+        folder.rename(damaged)
+    shutil.rmtree(damaged, ignore_errors=True)
+
+
+def _sibling(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
+
+
+def _open(folder: Path, fingerprint: str) -> TokenStore:
+    store = TokenStore.open(folder)
+    if store.fingerprint != fingerprint:
+        raise InputError(f"{folder} holds a store of other settings")
+    return store
+
+
+@contextmanager
+def _writing(cache: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"--data.cache {cache}: cannot write: {error.strerror or error}") from error

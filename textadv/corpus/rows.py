@@ -1,0 +1,130 @@
+"""What every source yields: rows with a text and a class, and the checks that each of them must pass."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from textadv.errors import InputError
+
+UNLABELED = -1
+# Names of splits on the Hub, and what they are here.
+HUB_SPLITS = {
+    "train": "train",
+    "unsupervised": "unlabeled",
+    "unlabeled": "unlabeled",
+    "validation": "validation",
+    "test": "test",
+}
+
+
+@dataclass(frozen=True)
+class Rows:
+    """One split in memory.
+
+    Attributes:
+        texts: The documents.
+        labels: Index into `Corpus.classes` for each of them, -1 for an unlabeled one.
+    """
+
+    texts: list[str]
+    labels: list[int]
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The four splits of a corpus under one schema.
+
+    Attributes:
+        classes: Class names; their order is the source's own where it declares one, otherwise sorted.
+        splits: Exactly `train`, `unlabeled`, `validation` and `test`; `unlabeled` and `test` may be empty.
+        report: Counts of what was found and done while loading, such as texts shared between splits.
+    """
+
+    classes: tuple[str, ...]
+    splits: dict[str, Rows]
+    report: dict[str, int]
+
+
+@dataclass(frozen=True)
+class NamedRows:
+    """Rows as one file holds them, before class names become indices.
+
+    Attributes:
+        texts: The documents.
+        names: Class name of each, None for an unlabeled one.
+        file: The file, for messages.
+        unit: What `numbers` counts: `line` or `row`.
+        numbers: Where each row stands in the file, counted from 1.
+        declared: Class names in the order that the file declares, empty if it declares none.
+    """
+
+    texts: list[str]
+    names: list[str | None]
+    file: str
+    unit: str
+    numbers: Sequence[int]
+    declared: tuple[str, ...] = ()
+
+    def place(self, index: int) -> str:
+        """Say where a row stands.
+
+        Args:
+            index: Index of the row.
+
+        Returns:
+            File and line, or file and row.
+        """
+        return f"{self.file}, {self.unit} {self.numbers[index]}"
+
+
+def checked_text(value: object, place: str, column: str = "text") -> str:
+    """Let a text pass that can be stored and tokenized.
+
+    Args:
+        value: What the source holds in the text column.
+        place: File and row, for the message.
+        column: Name of the text column, for the message.
+
+    Returns:
+        The value, unchanged.
+
+    Raises:
+        InputError: If it is no string, has nothing but white space, a NUL character or a lone surrogate.
+    """
+    if not isinstance(value, str) and value is not None:
+        raise InputError(f"{place}: column '{column}' holds {value!r:.60}, which is not a string")
+    if value is None or not value.strip():
+        raise InputError(f"{place}: column '{column}' is empty")
+    return _storable(value, place, column)
+
+
+def class_name(value: object, place: str, column: str = "label") -> str | None:
+    """Turn a label of any source into a class name.
+
+    Args:
+        value: What the source holds in the label column: a string, an integer, or nothing.
+        place: File and row, for the message.
+        column: Name of the label column, for the message.
+
+    Returns:
+        The string itself, or the integer's digits; None where there is no label (null, or an empty string).
+
+    Raises:
+        InputError: If it is neither a string nor an integer.
+    """
+    if value is None:
+        return None
+    if isinstance(value, str):
+        return _storable(value, place, column) if value.strip() else None
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    raise InputError(f"{place}: column '{column}' holds {value!r:.60}; a label is a string or an integer")
+
+
+def _storable(text: str, place: str, column: str) -> str:
+    if "\0" in text:
+        raise InputError(f"{place}: column '{column}' holds a NUL character")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise InputError(f"{place}: column '{column}' holds a lone surrogate, which is not valid Unicode") from None
+    return text

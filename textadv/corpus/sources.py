@@ -1,0 +1,173 @@
+"""Where text comes from: every source that `DataSettings` can name, brought under one schema."""
+
+import hashlib
+import re
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+
+from textadv.corpus.archives import acl_root, read_acl_archive, read_acl_folder, review_files
+from textadv.corpus.files import read_file, read_parquet
+from textadv.corpus.hub import read_hub
+from textadv.corpus.rows import HUB_SPLITS, Corpus, NamedRows, Rows
+from textadv.corpus.splits import build_corpus
+from textadv.errors import InputError
+from textadv.settings import DataSettings
+
+__all__ = ["Corpus", "Rows", "load_corpus", "source_identity"]
+
+FILE_FLAGS = ("train", "unlabeled", "validation", "test")
+ARCHIVE_ENDINGS = (".tar.gz", ".tgz")
+HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
+SHARD = re.compile(r"(?P<split>[a-z]+)(?:-(?P<index>\d{5})-of-(?P<count>\d{5})(?:-[0-9a-f]+)?)?\.parquet")
+
+
+def load_corpus(settings: DataSettings) -> Corpus:
+    """Load the corpus that the settings name.
+
+    `labels_per_class` is not applied here, so that one store and one encoder serve every label budget: see
+    `textadv.corpus.splits.choose_labeled`.
+
+    Args:
+        settings: Where the text comes from and how it is split.
+
+    Returns:
+        The corpus. It depends on the rows of the source, not on their order.
+
+    Raises:
+        InputError: If the source cannot be found or reached, or its content is not as it should be.
+    """
+    _check(settings)
+    if settings.source == "builtin":
+        from textadv.corpus import builtin
+
+        return builtin.build_corpus(settings.seed)
+    return build_corpus(_read(settings), settings.seed, settings.validation_fraction, settings.keep_test_duplicates)
+
+
+def source_identity(settings: DataSettings) -> dict[str, str]:
+    """Say what identifies the source's content, without parsing it.
+
+    Args:
+        settings: Where the text comes from.
+
+    Returns:
+        Names of the source's files, each with its sha256; for an aclImdb folder one sha256 over the names, sizes and
+        times of its many files. For the built-in corpus, the modules that make it. A Hub data set counts as fixed by
+        its name.
+
+    Raises:
+        InputError: If the source cannot be found.
+    """
+    _check(settings)
+    source = settings.source
+    if source is None:
+        return {flag: _sha256(_file(path)) for flag, path in _given_files(settings).items()}
+    path = Path(source)
+    if source == "builtin":
+        return {module.name: _sha256(module) for module in sorted(Path(__file__).parent.glob("builtin*.py"))}
+    if path.is_file():
+        return {"archive": _sha256(path)}
+    if not path.is_dir():
+        return {"hub": source}
+    root = acl_root(path)
+    if root is None:
+        return {shard.name: _sha256(shard) for shards in _shards(path).values() for shard in shards}
+    listing = hashlib.sha256()
+    for part, review in review_files(root):
+        status = review.stat()
+        listing.update(f"{part}/{review.name} {status.st_size} {status.st_mtime_ns}\n".encode())
+    return {"aclImdb": listing.hexdigest()}
+
+
+def _check(settings: DataSettings) -> None:
+    """Refuse settings that name no source, two, or one that is not there."""
+    files = _given_files(settings)
+    if settings.source is None and "train" not in files:
+        raise InputError("no corpus given: set --data.source, or --data.train to a CSV, JSONL or parquet file")
+    if settings.source is not None and files:
+        flags = ", ".join(f"--data.{flag}" for flag in files)
+        raise InputError(f"--data.source {settings.source} and {flags} exclude each other: give one or the other")
+    if settings.text_column == settings.label_column:
+        raise InputError(f"--data.text_column and --data.label_column both name '{settings.text_column}'")
+    if settings.seed < 0:
+        raise InputError(f"--data.seed {settings.seed}: must not be negative")
+    source = settings.source
+    if source is None or source == "builtin" or Path(source).is_dir():
+        return
+    if Path(source).is_file():
+        if not source.lower().endswith(ARCHIVE_ENDINGS):
+            raise InputError(f"--data.source {source}: not a .tar.gz; give CSV, JSONL or parquet by --data.train")
+    elif not HUB_NAME.fullmatch(source) or source.lower().endswith(ARCHIVE_ENDINGS):
+        raise InputError(
+            f"--data.source {source}: no such file or folder, and neither 'builtin' nor a Hub name (owner/name)"
+        )
+
+
+def _given_files(settings: DataSettings) -> dict[str, Path]:
+    given = {flag: getattr(settings, flag) for flag in FILE_FLAGS}
+    return {flag: Path(path) for flag, path in given.items() if path is not None}
+
+
+def _read(settings: DataSettings) -> Mapping[str, list[NamedRows]]:
+    text, label = settings.text_column, settings.label_column
+    if settings.source is None:
+        return {
+            flag: [read_file(path, text, None if flag == "unlabeled" else label)]
+            for flag, path in _given_files(settings).items()
+        }
+    path = Path(settings.source)
+    if path.is_file():
+        return read_acl_archive(path)
+    if not path.is_dir():
+        return read_hub(settings.source, text, label)
+    root = acl_root(path)
+    if root is not None:
+        return read_acl_folder(root)
+    return {
+        split: [read_parquet(shard, text, None if split == "unlabeled" else label) for shard in shards]
+        for split, shards in _shards(path).items()
+    }
+
+
+def _shards(folder: Path) -> dict[str, list[Path]]:
+    """Parquet files of each split, from the folder itself or from the one subfolder that has any."""
+    found = {}
+    for place in (folder, *sorted(child for child in folder.iterdir() if child.is_dir())):
+        splits = defaultdict(list)
+        for file in sorted(place.glob("*.parquet")):
+            match = SHARD.fullmatch(file.name)
+            if match and match["split"] in HUB_SPLITS:
+                splits[HUB_SPLITS[match["split"]]].append(file)
+        if splits:
+            found[place] = splits
+    if not found:
+        raise InputError(f"{folder}: neither an aclImdb folder nor one of parquet files (train-00000-of-00001.parquet)")
+    if len(found) > 1:
+        raise InputError(f"{folder}: parquet files in several places; give one of {', '.join(map(str, found))}")
+    ((place, shards),) = found.items()
+    if "train" not in shards:
+        raise InputError(f"{place}: no parquet file of the split 'train'")
+    for files in shards.values():
+        _require_complete(place, files)
+    return dict(shards)
+
+
+def _require_complete(place: Path, files: list[Path]) -> None:
+    """Refuse a split some of whose numbered files are missing: it would pass for a smaller corpus."""
+    matches = [match for file in files if (match := SHARD.fullmatch(file.name))]
+    indices = sorted(int(match["index"] or 0) for match in matches)
+    counts = {int(match["count"] or 1) for match in matches}
+    if len(counts) > 1 or indices != list(range(counts.pop())):
+        raise InputError(f"{place}: not the complete set of files of one split: {', '.join(f.name for f in files)}")
+
+
+def _file(path: Path) -> Path:
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    return path
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

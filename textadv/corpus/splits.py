@@ -1,0 +1,151 @@
+"""From named rows to the four splits of a corpus: canonical order, duplicates, the validation cut, label budgets."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from textadv.corpus.rows import UNLABELED, Corpus, NamedRows, Rows
+from textadv.errors import InputError
+
+CUT_STREAM, CHOICE_STREAM = 0, 1  # independent random streams under one seed
+
+
+def build_corpus(
+    parts: Mapping[str, Sequence[NamedRows]], seed: int, validation_fraction: float, keep_test_duplicates: bool
+) -> Corpus:
+    """Bring the rows of any source under one schema.
+
+    Every split is sorted by text and label, so that a corpus does not depend on the order in which its source lists
+    the rows. Training rows without a label go to `unlabeled`. Training and unlabeled texts that stand in the test
+    split are removed unless they are to be kept; then validation is cut from train, unless the source has its own.
+
+    Args:
+        parts: Files of each of `train`, `unlabeled`, `validation` and `test`; only `train` must be there.
+        seed: Seed of the validation cut.
+        validation_fraction: Share of each class that is cut off for validation.
+        keep_test_duplicates: Keep training and unlabeled texts that stand in the test split.
+
+    Returns:
+        The corpus.
+
+    Raises:
+        InputError: If there are fewer than two classes, a label is unknown or missing, or a class has too few rows.
+    """
+    classes = _classes(parts.get("train", ()))
+    train = [row for part in parts["train"] for row in _pairs(part, classes, need_label=False)]
+    hidden = [(text, UNLABELED) for part in parts.get("unlabeled", ()) for text in part.texts]
+    splits = {
+        "train": sorted(row for row in train if row[1] != UNLABELED),
+        "unlabeled": sorted(hidden + [row for row in train if row[1] == UNLABELED]),
+    }
+    for name in ("validation", "test"):
+        splits[name] = sorted(row for part in parts.get(name, ()) for row in _pairs(part, classes, need_label=True))
+
+    report = {"train_rows_without_label": sum(label == UNLABELED for _, label in train)}
+    report |= _shared_texts(splits, "test", ("train", "unlabeled", "validation"))
+    report |= _shared_texts(splits, "train", ("unlabeled",))
+    test_texts = set() if keep_test_duplicates else {text for text, _ in splits["test"]}
+    for name in ("train", "unlabeled"):
+        kept = [row for row in splits[name] if row[0] not in test_texts]
+        report[f"{name}_rows_removed"] = len(splits[name]) - len(kept)
+        splits[name] = kept
+    if not splits["validation"]:
+        splits["train"], splits["validation"] = _cut(splits["train"], classes, seed, validation_fraction)
+    report |= _shared_texts(splits, "validation", ("train", "unlabeled"))
+    present = {label for _, label in splits["train"]}
+    for index, name in enumerate(classes):
+        if index not in present:
+            raise InputError(f"class '{name}' has no training row left that does not stand in the test split")
+    rows = {name: Rows([text for text, _ in split], [label for _, label in split]) for name, split in splits.items()}
+    return Corpus(classes, rows, report)
+
+
+def choose_labeled(labels: NDArray[np.int64], per_class: int | None, seed: int) -> NDArray[np.int64]:
+    """Choose the training rows that keep their label.
+
+    The choice is nested: with one seed, the rows for a smaller budget are among those for a larger one.
+
+    Args:
+        labels: `(n,)` labels, -1 for an unlabeled row.
+        per_class: Labels to keep per class; None for all of them.
+        seed: Seed of the choice.
+
+    Returns:
+        Sorted indices of the rows that keep their label.
+
+    Raises:
+        InputError: If `per_class` is below 1 or above the size of the smallest class.
+    """
+    if per_class is None:
+        return np.flatnonzero(labels != UNLABELED)
+    if per_class < 1:
+        raise InputError(f"--data.labels_per_class {per_class}: must be at least 1")
+    chosen = []
+    for label in np.unique(labels[labels != UNLABELED]):
+        rows = np.flatnonzero(labels == label)
+        if len(rows) < per_class:
+            raise InputError(
+                f"--data.labels_per_class {per_class}: class {label} has only {len(rows)} labeled training rows"
+            )
+        chosen.append(_shuffled(rows, seed, CHOICE_STREAM, int(label))[:per_class])
+    return np.sort(np.concatenate(chosen)) if chosen else np.empty(0, dtype=np.int64)
+
+
+def _classes(train: Iterable[NamedRows]) -> tuple[str, ...]:
+    """Classes that train holds: in the declared order, else by number if all are integers, else by name."""
+    train = list(train)
+    if not any(part.texts for part in train):
+        raise InputError("the training split holds no rows")
+    names = {name for part in train for name in part.names if name is not None}
+    if len(names) < 2:
+        found = f"only the class '{next(iter(names))}'" if names else "no labels"
+        raise InputError(f"{train[0].file}: the training split has {found}; two classes are needed at least")
+    declared = [name for name in train[0].declared if name in names]
+    if len(declared) == len(names):
+        return tuple(declared)
+    if all(name.lstrip("-").isdecimal() for name in names):
+        return tuple(sorted(names, key=lambda name: (int(name.lstrip("-")) * (-1) ** name.startswith("-"), name)))
+    return tuple(sorted(names))
+
+
+def _pairs(part: NamedRows, classes: tuple[str, ...], need_label: bool) -> list[tuple[str, int]]:
+    indices: dict[str | None, int] = {name: index for index, name in enumerate(classes)}
+    if not need_label:
+        indices[None] = UNLABELED
+    for row, name in enumerate(part.names):
+        if name not in indices:
+            found = "no label" if name is None else f"label '{name}', which no training row has"
+            raise InputError(f"{part.place(row)}: {found}")
+    return [(text, indices[name]) for text, name in zip(part.texts, part.names, strict=True)]
+
+
+def _shared_texts(splits: Mapping[str, list[tuple[str, int]]], base: str, others: Sequence[str]) -> dict[str, int]:
+    """Count the unique texts of one split that stand in others."""
+    texts = {text for text, _ in splits[base]}
+    return {f"{base}_duplicates_in_{name}": len(texts & {text for text, _ in splits[name]}) for name in others}
+
+
+def _cut(
+    train: list[tuple[str, int]], classes: tuple[str, ...], seed: int, fraction: float
+) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
+    """Cut validation off train, stratified by class; all copies of a text go to the same side."""
+    if not 0 < fraction < 1:
+        raise InputError(f"--data.validation_fraction {fraction}: must lie between 0 and 1 (neither included)")
+    class_of = dict(reversed(train))  # of contradicting copies the first counts
+    held_out: set[str] = set()
+    for label, name in enumerate(classes):
+        texts = sorted(text for text in class_of if class_of[text] == label)
+        if len(texts) < 2:
+            raise InputError(
+                f"class '{name}' has {len(texts)} training texts that do not stand in the test split; "
+                "cutting validation off needs 2 (or give --data.validation)"
+            )
+        size = min(max(round(fraction * len(texts)), 1), len(texts) - 1)
+        held_out.update(texts[i] for i in _shuffled(np.arange(len(texts)), seed, CUT_STREAM, label)[:size])
+    kept = [row for row in train if row[0] not in held_out]
+    return kept, [row for row in train if row[0] in held_out]
+
+
+def _shuffled(rows: NDArray[np.int64], seed: int, stream: int, label: int) -> NDArray[np.int64]:
+    return np.random.default_rng((seed, stream, label)).permutation(rows)

@@ -1,0 +1,206 @@
+"""The prepared corpus: flat, memory-mapped arrays of token ids with a manifest that vouches for every file.
+
+Opening a store needs NumPy only. Its folder holds, per split, `<split>.tokens` (all documents one after another, plain
+little-endian integers), `<split>.offsets.npy` and `<split>.labels.npy`; then `tokenizer.json`, `frequencies.npy` and
+`manifest.json`.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from textadv.errors import InputError
+
+FORMAT_VERSION = 1
+SPLITS = ("train", "unlabeled", "validation", "test")
+MANIFEST = "manifest.json"
+TOKENIZER = "tokenizer.json"
+FREQUENCIES = "frequencies.npy"
+
+
+@dataclass(frozen=True)
+class Split:
+    """The documents of one split, read-only.
+
+    Attributes:
+        tokens: `(N,)` uint16 or uint32, all documents one after another, each ending in `<eos>`.
+        offsets: `(n + 1,)` int64: document i is `tokens[offsets[i]:offsets[i + 1]]`.
+        labels: `(n,)` int64 indices into the classes, -1 for unlabeled.
+    """
+
+    tokens: NDArray[Any]
+    offsets: NDArray[np.int64]
+    labels: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """`(n,)` tokens per document, `<eos>` counted."""
+        return np.diff(self.offsets)
+
+    def document(self, index: int) -> NDArray[Any]:
+        """Give one document.
+
+        Args:
+            index: Its number, in `[0, len(self))`.
+
+        Returns:
+            Its tokens `(length,)`, a view of the memory map.
+        """
+        return self.tokens[self.offsets[index] : self.offsets[index + 1]]
+
+
+@dataclass(frozen=True)
+class TokenStore:
+    """A prepared corpus on disk.
+
+    Attributes:
+        path: Its folder.
+        fingerprint: Identifies source, split and tokenizer settings.
+        tokenizer_fingerprint: sha256 of `tokenizer_json`.
+        classes: Names of the classes.
+        vocabulary_size: Number of token ids.
+        frequencies: `(V,)` float64 counts over train and unlabeled; `<eos>` once per document, `<pad>` 0.
+        tokenizer_json: What `TextTokenizer.from_json` reads.
+        splits: Always train, unlabeled, validation and test; the last three may be empty.
+        report: Counts from the reading of the source, such as the duplicates found.
+    """
+
+    path: Path
+    fingerprint: str
+    tokenizer_fingerprint: str
+    classes: tuple[str, ...]
+    vocabulary_size: int
+    frequencies: NDArray[np.float64]
+    tokenizer_json: str
+    splits: dict[str, Split]
+    report: dict[str, int]
+
+    @classmethod
+    def open(cls, path: Path) -> "TokenStore":
+        """Open a store, after checking each file against the manifest.
+
+        Args:
+            path: The folder.
+
+        Returns:
+            The store; its tokens are memory-mapped, so that memory does not grow with the corpus.
+
+        Raises:
+            InputError: A file is missing or is not what was written.
+        """
+        manifest = _read_manifest(path)
+        for name, recorded in manifest["files"].items():
+            _check_file(path / name, recorded)
+        dtype = np.dtype(manifest["dtype"])
+        return cls(
+            path=path,
+            fingerprint=manifest["fingerprint"],
+            tokenizer_fingerprint=manifest["files"][TOKENIZER]["sha256"],
+            classes=tuple(manifest["classes"]),
+            vocabulary_size=manifest["vocabulary_size"],
+            frequencies=np.load(path / FREQUENCIES, allow_pickle=False),
+            tokenizer_json=(path / TOKENIZER).read_bytes().decode("utf-8"),
+            splits={name: _open_split(path, name, dtype) for name in SPLITS},
+            report=manifest["report"],
+        )
+
+
+def write_store(
+    path: Path,
+    splits: Mapping[str, Split],
+    *,
+    tokenizer_json: str,
+    frequencies: NDArray[np.float64],
+    manifest: Mapping[str, Any],
+) -> None:
+    """Write a store into an empty folder and have it on the disk before returning.
+
+    Args:
+        path: The folder, existing and empty.
+        splits: The four splits.
+        tokenizer_json: The tokenizer.
+        frequencies: `(V,)` counts of the token ids.
+        manifest: `fingerprint`, `source`, `settings`, `classes` and `report`; what describes the files is added here.
+    """
+    dtype = np.dtype("<u2" if len(frequencies) <= 2**16 else "<u4")
+    for name in SPLITS:
+        split = splits[name]
+        split.tokens.astype(dtype).tofile(path / f"{name}.tokens")
+        np.save(path / f"{name}.offsets.npy", split.offsets)
+        np.save(path / f"{name}.labels.npy", split.labels)
+    np.save(path / FREQUENCIES, frequencies)
+    (path / TOKENIZER).write_bytes(tokenizer_json.encode("utf-8"))
+    content = dict(manifest) | {
+        "format_version": FORMAT_VERSION,
+        "vocabulary_size": len(frequencies),
+        "dtype": dtype.str,
+        "counts": {name: {"documents": len(splits[name]), "tokens": len(splits[name].tokens)} for name in SPLITS},
+        "files": {file.name: _describe(file) for file in sorted(path.iterdir())},
+    }
+    content["checksum"] = _checksum(content)
+    (path / MANIFEST).write_text(json.dumps(content, indent=1), encoding="utf-8")
+    for file in path.iterdir():
+        _sync(file)
+    _sync(path)
+
+
+def _open_split(path: Path, name: str, dtype: np.dtype[Any]) -> Split:
+    tokens = path / f"{name}.tokens"
+    return Split(
+        # An empty file cannot be mapped.
+        tokens=np.memmap(tokens, dtype, mode="r") if tokens.stat().st_size else np.zeros(0, dtype),
+        offsets=np.load(path / f"{name}.offsets.npy", allow_pickle=False),
+        labels=np.load(path / f"{name}.labels.npy", allow_pickle=False),
+    )
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    file = path / MANIFEST
+    try:
+        manifest: Any = json.loads(file.read_bytes())
+    except OSError as error:
+        raise InputError(f"{path} is no token store: cannot read {MANIFEST}: {error.strerror}") from error
+    except ValueError as error:
+        raise InputError(f"{file} is damaged: it is not JSON") from error
+    if not isinstance(manifest, dict) or manifest.pop("checksum", None) != _checksum(manifest):
+        raise InputError(f"{file} is damaged: its checksum is wrong")
+    if manifest["format_version"] != FORMAT_VERSION:
+        raise InputError(f"{file} has format version {manifest['format_version']}, but {FORMAT_VERSION} is read here")
+    return manifest
+
+
+def _check_file(file: Path, recorded: dict[str, Any]) -> None:
+    try:
+        if file.stat().st_size != recorded["size"]:
+            raise InputError(f"{file} is damaged: its size is wrong")
+        if _describe(file) != recorded:
+            raise InputError(f"{file} is damaged: its sha256 is wrong")
+    except OSError as error:
+        raise InputError(f"{file} cannot be read: {error.strerror}") from error
+
+
+def _describe(file: Path) -> dict[str, Any]:
+    with file.open("rb") as content:
+        return {"size": file.stat().st_size, "sha256": hashlib.file_digest(content, "sha256").hexdigest()}
+
+
+def _checksum(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode("utf-8")).hexdigest()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

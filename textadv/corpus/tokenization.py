@@ -1,0 +1,297 @@
+"""Text to token ids: words by the rules of Miyato et al. (2017), or byte-level BPE.
+
+The ids 0, 1 and 2 are `<pad>`, `<unk>` and `<eos>` in both. They are never made from text: a document in which
+somebody wrote "<eos>" yields the word `eos` or the bytes `<`, `eos`, `>`. Every document ends with one `<eos>`, so that
+a text without any known word is the single token `<eos>`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice, pairwise
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from textadv.errors import InputError
+from textadv.progress import progress
+from textadv.settings import TokenizerSettings
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+T = TypeVar("T")
+
+PAD, UNKNOWN, EOS = 0, 1, 2
+SPECIAL_TOKENS = ("<pad>", "<unk>", "<eos>")
+NUM_BYTES = 256
+TEXTS_PER_CHUNK = 2000
+
+# Line-break markup, punctuation (the underscore too) and white space separate words.
+WORD_SEPARATOR = r"(?:<(?i:br)\s*/?>|[\W_])+"
+LINE_BREAK = r"<(?i:br)\s*/?>"
+
+
+@dataclass(frozen=True)
+class Documents:
+    """Encoded documents, one after another.
+
+    Attributes:
+        tokens: `(N,)` int32, every document ending in `<eos>`.
+        lengths: `(n,)` int64, tokens per document, `<eos>` counted.
+    """
+
+    tokens: NDArray[np.int32]
+    lengths: NDArray[np.int64]
+
+    @property
+    def offsets(self) -> NDArray[np.int64]:
+        """`(n + 1,)`: document i is `tokens[offsets[i]:offsets[i + 1]]`."""
+        return np.concatenate([np.zeros(1, np.int64), np.cumsum(self.lengths, dtype=np.int64)])
+
+    def __iter__(self) -> Iterator[NDArray[np.int32]]:
+        """Iterate over the documents, each `(length,)`."""
+        return (self.tokens[start:stop] for start, stop in pairwise(self.offsets))
+
+    def without_unknown(self) -> Documents:
+        """Leave the unknown words out."""
+        kept = self.tokens != UNKNOWN
+        # No document is empty (it has its <eos>), which is what reduceat needs.
+        lengths = np.add.reduceat(kept, self.offsets[:-1], dtype=np.int64)
+        return Documents(self.tokens[kept], lengths)
+
+
+class TextTokenizer:
+    """A trained tokenizer: text in, token ids out.
+
+    Words have ids sorted by falling frequency; the ids of BPE follow the order of its merges instead, which is only
+    roughly that of frequency.
+
+    Attributes:
+        vocabulary_size: Number of ids, the three special ones included.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, drop_unknown: bool = False) -> None:
+        """Wrap a tokenizer of the `tokenizers` library.
+
+        Args:
+            tokenizer: One whose ids 0, 1, 2 are the special tokens, as plain entries of its vocabulary.
+            drop_unknown: Leave unknown words out instead of writing `<unk>`.
+        """
+        self._tokenizer = tokenizer
+        self._drop_unknown = drop_unknown
+        self.vocabulary_size: int = tokenizer.get_vocab_size()
+
+    @classmethod
+    def from_json(cls, text: str) -> TextTokenizer:
+        """Read what `to_json` wrote.
+
+        Args:
+            text: The JSON document.
+
+        Returns:
+            The tokenizer.
+
+        Raises:
+            InputError: The document is no tokenizer of ours.
+        """
+        from tokenizers import Tokenizer
+
+        try:
+            content = json.loads(text)
+            return cls(Tokenizer.from_str(json.dumps(content["tokenizer"])), content["unknown"] == "drop")
+        except Exception as error:  # `tokenizers` raises plain Exception
+            raise InputError(f"not a tokenizer of textadv: {' '.join(str(error).split())}") from error
+
+    def to_json(self) -> str:
+        """Write the tokenizer as JSON: the `tokenizers` library's own and the rule for unknown words.
+
+        Returns:
+            The JSON document; the same for the same tokenizer.
+        """
+        unknown = "drop" if self._drop_unknown else "replace"
+        content = {"unknown": unknown, "tokenizer": json.loads(self._tokenizer.to_str())}
+        return json.dumps(content, ensure_ascii=False)
+
+    def encode(self, texts: Sequence[str]) -> list[NDArray[np.int64]]:
+        """Encode texts.
+
+        Args:
+            texts: The texts.
+
+        Returns:
+            For each its ids `(length,)`, ending in `<eos>`.
+        """
+        return [document.astype(np.int64) for document in self.documents(texts)]
+
+    def documents(self, texts: Iterable[str]) -> Documents:
+        """Encode many texts on all cores.
+
+        Args:
+            texts: The texts, taken in chunks.
+
+        Returns:
+            The encoded documents.
+        """
+        pieces: list[NDArray[np.int32]] = [np.zeros(0, np.int32)]
+        for chunk in _chunks(texts, TEXTS_PER_CHUNK):
+            encodings = self._tokenizer.encode_batch_fast([_valid(text) for text in chunk], add_special_tokens=False)
+            pieces += [np.array([*encoding.ids, EOS], np.int32) for encoding in encodings]
+        documents = Documents(np.concatenate(pieces), np.array([len(piece) for piece in pieces[1:]], np.int64))
+        return documents.without_unknown() if self._drop_unknown else documents
+
+    def token(self, id: int) -> str:
+        """Look a token up, for people.
+
+        Args:
+            id: A token id, in `[0, vocabulary_size)`.
+
+        Returns:
+            The word; for BPE the piece of text, with a leading space where a word begins.
+        """
+        token = self._tokenizer.id_to_token(id)
+        if token is None:
+            raise IndexError(f"token id {id} is outside the vocabulary of {self.vocabulary_size}")
+        if id < len(SPECIAL_TOKENS) or self._tokenizer.decoder is None:
+            return token
+        return self._tokenizer.decode([id], skip_special_tokens=False)
+
+
+def fit(
+    texts: Mapping[str, Sequence[str]], training: Sequence[str], settings: TokenizerSettings
+) -> tuple[TextTokenizer, dict[str, Documents]]:
+    """Train a tokenizer on some splits and encode all of them.
+
+    Args:
+        texts: The texts of each split.
+        training: Names of the splits that the vocabulary comes from.
+        settings: How text becomes tokens.
+
+    Returns:
+        The tokenizer and the encoded documents of each split: exactly what the tokenizer makes of its texts.
+
+    Raises:
+        InputError: The settings contradict themselves.
+    """
+    smallest = len(SPECIAL_TOKENS) + (NUM_BYTES if settings.kind == "bpe" else 1)
+    if settings.max_vocabulary < smallest:
+        raise InputError(
+            f"--tokenizer.max_vocabulary {settings.max_vocabulary}: kind {settings.kind} needs at least {smallest}"
+        )
+    if settings.min_documents < 1:
+        raise InputError(f"--tokenizer.min_documents {settings.min_documents}: must be at least 1")
+    if settings.kind == "bpe":
+        return _fit_bpe(texts, training, settings)
+    return _fit_words(texts, training, settings)
+
+
+def _fit_words(
+    texts: Mapping[str, Sequence[str]], training: Sequence[str], settings: TokenizerSettings
+) -> tuple[TextTokenizer, dict[str, Documents]]:
+    """Encode with all the words that may count, choose among them, renumber: so each text is encoded only once."""
+    candidates = _candidate_words(texts, training, settings)
+    provisional = TextTokenizer(_word_tokenizer(candidates, settings.lowercase))
+    documents = _encode(provisional, texts)
+    words = [*SPECIAL_TOKENS, *candidates]
+    chosen = _choose([documents[name] for name in training], words, settings)
+    tokenizer = _word_tokenizer([words[id] for id in chosen[len(SPECIAL_TOKENS) :]], settings.lowercase)
+    new_ids = np.full(len(words), UNKNOWN, np.int32)
+    new_ids[chosen] = np.arange(len(chosen), dtype=np.int32)
+    renumbered = {name: Documents(new_ids[split.tokens], split.lengths) for name, split in documents.items()}
+    if settings.unknown == "drop":
+        renumbered = {name: split.without_unknown() for name, split in renumbered.items()}
+    return TextTokenizer(tokenizer, settings.unknown == "drop"), renumbered
+
+
+def _choose(training: list[Documents], words: list[str], settings: TokenizerSettings) -> list[int]:
+    """Give the ids of the final vocabulary in its order: special tokens, then words by falling count, then alphabet."""
+    counts = np.zeros(len(words), np.int64)
+    document_counts = np.zeros(len(words), np.int64)
+    for split in training:
+        counts += np.bincount(split.tokens, minlength=len(words))
+        for document in split:
+            document_counts[np.unique(document)] += 1
+    special = range(len(SPECIAL_TOKENS))
+    frequent = (id for id in range(len(special), len(words)) if document_counts[id] >= settings.min_documents)
+    ordered = sorted(frequent, key=lambda id: (-counts[id], words[id]))
+    return [*special, *ordered[: settings.max_vocabulary - len(special)]]
+
+
+def _candidate_words(
+    texts: Mapping[str, Sequence[str]], training: Sequence[str], settings: TokenizerSettings
+) -> list[str]:
+    """Count the words: one in n documents or more stands at least n times in the text."""
+    from tokenizers.trainers import WordLevelTrainer
+
+    counter = _word_tokenizer([], settings.lowercase)
+    trainer = WordLevelTrainer(vocab_size=2**31, min_frequency=settings.min_documents, show_progress=False)
+    counter.train_from_iterator(_training_chunks(texts, training), trainer)
+    return sorted(counter.get_vocab(with_added_tokens=False))
+
+
+def _word_tokenizer(words: Sequence[str], lowercase: bool) -> Tokenizer:
+    """Make a tokenizer of known words. No word has punctuation, so none can be mistaken for a special token."""
+    from tokenizers import Regex, Tokenizer, models, pre_tokenizers
+
+    vocabulary = {word: id for id, word in enumerate([*SPECIAL_TOKENS, *words])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=SPECIAL_TOKENS[UNKNOWN]))
+    tokenizer.normalizer = _normalizer(lowercase)
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(WORD_SEPARATOR), "removed")
+    return tokenizer
+
+
+def _fit_bpe(
+    texts: Mapping[str, Sequence[str]], training: Sequence[str], settings: TokenizerSettings
+) -> tuple[TextTokenizer, dict[str, Documents]]:
+    """Train byte-level BPE without special tokens (the library would look for those in the text), then put them in."""
+    from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
+    from tokenizers.trainers import BpeTrainer
+
+    bpe = Tokenizer(models.BPE())
+    bpe.normalizer = _normalizer(settings.lowercase, normalizers.Replace(Regex(LINE_BREAK), " "))
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    bpe.decoder = decoders.ByteLevel()
+    trainer = BpeTrainer(
+        vocab_size=settings.max_vocabulary - len(SPECIAL_TOKENS),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    bpe.train_from_iterator(_training_chunks(texts, training), trainer)
+    content: dict[str, Any] = json.loads(bpe.to_str())
+    learned = {token: id + len(SPECIAL_TOKENS) for token, id in content["model"]["vocab"].items()}
+    content["model"]["vocab"] = {token: id for id, token in enumerate(SPECIAL_TOKENS)} | learned
+    tokenizer = TextTokenizer(Tokenizer.from_str(json.dumps(content)))
+    return tokenizer, _encode(tokenizer, texts)
+
+
+def _normalizer(lowercase: bool, *before: Any) -> Any:
+    from tokenizers import normalizers
+
+    return normalizers.Sequence([*before, normalizers.NFC(), *([normalizers.Lowercase()] if lowercase else [])])
+
+
+def _encode(tokenizer: TextTokenizer, texts: Mapping[str, Sequence[str]]) -> dict[str, Documents]:
+    return {
+        name: tokenizer.documents(progress(split, len(split), f"encoding {name}") if split else [])
+        for name, split in texts.items()
+    }
+
+
+def _training_chunks(texts: Mapping[str, Sequence[str]], training: Sequence[str]) -> Iterator[list[str]]:
+    total = sum(len(texts[name]) for name in training)
+    stream = progress(chain.from_iterable(texts[name] for name in training), total, "building the vocabulary")
+    return _chunks((_valid(text) for text in stream), TEXTS_PER_CHUNK)
+
+
+def _valid(text: str) -> str:
+    """Make lone surrogates, which JSON can spell but UTF-8 cannot, into question marks."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    iterator = iter(items)
+    while chunk := list(islice(iterator, size)):
+        yield chunk

@@ -1,0 +1,1 @@
+"""Metrics and prediction: plain functions outside the Trainer."""

@@ -1,0 +1,104 @@
+"""Measure a classifier on a split of a prepared corpus."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from textadv.checkpoints import LoadedClassifier
+from textadv.corpus.batching import Documents, Indices, sequential_batches
+from textadv.corpus.store import Split, TokenStore
+from textadv.errors import InputError
+from textadv.evaluation.metrics import classification_metrics
+from textadv.models.classifier import Classifier
+from textadv.progress import progress
+
+BATCH_TOKENS = 32_768  # padded tokens per batch
+
+
+def class_probabilities(
+    classifier: Classifier, documents: Documents, batches: Iterable[Indices], device: str = "cpu"
+) -> NDArray[np.float64]:
+    """Classify documents batch by batch, each of them read from its first to its last token.
+
+    Args:
+        classifier: The classifier; it is moved to the device and put into evaluation mode.
+        documents: The documents, n of them, at least one.
+        batches: Rows of each batch, every document in exactly one.
+        device: Where to compute, such as `cuda`.
+
+    Returns:
+        Probabilities of the classes, shape (n, C), in the order of the documents.
+
+    Raises:
+        InputError: The classifier yields numbers that are not finite.
+    """
+    classifier.to(device).eval()
+    rows, pieces = [], []
+    for batch_rows in batches:
+        batch = documents.batch(batch_rows)
+        with torch.inference_mode():
+            logits = classifier(batch.tokens.to(device), batch.lengths.to(device))  # (B, C)
+            pieces.append(logits.double().softmax(dim=1).cpu().numpy())
+        rows.append(batch_rows)
+    stacked = np.concatenate(pieces)
+    if not np.isfinite(stacked).all():
+        raise InputError("the checkpoint yields probabilities that are not finite: its training has diverged")
+    probabilities = np.empty_like(stacked)
+    probabilities[np.concatenate(rows)] = stacked
+    return probabilities
+
+
+def predict_split(
+    classifier: Classifier, split: Split, description: str, device: str = "cpu"
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Classify all documents of a split, showing how far it got.
+
+    Args:
+        classifier: The classifier; it is moved to the device and put into evaluation mode.
+        split: The documents, n of them, at least one.
+        description: What is being done, in a few words.
+        device: Where to compute, such as `cuda`.
+
+    Returns:
+        Probabilities of the classes, shape (n, C), and labels, shape (n,), both in the order of the split.
+
+    Raises:
+        InputError: The classifier yields numbers that are not finite.
+    """
+    documents = Documents(split)
+    batches = sequential_batches(documents.lengths, BATCH_TOKENS)
+    shown = progress(batches, len(batches), description)
+    return class_probabilities(classifier, documents, shown, device), documents.labels
+
+
+def evaluate_split(loaded: LoadedClassifier, store: TokenStore, split: str, device: str = "cpu") -> dict[str, Any]:
+    """Measure a classifier on a split of the corpus it was trained on, or of one prepared in the same way.
+
+    Args:
+        loaded: The classifier.
+        store: The prepared corpus.
+        split: Name of the split.
+        device: Where to compute, such as `cuda`.
+
+    Returns:
+        What `classification_metrics` yields.
+
+    Raises:
+        InputError: Corpus and classifier do not belong together, or the split has no (labeled) documents.
+    """
+    if store.tokenizer_fingerprint != loaded.card["tokenizer_fingerprint"]:
+        raise InputError(f"--checkpoint: checkpoint and prepared corpus ({store.path}) have different tokenizers")
+    if store.classes != loaded.classes:
+        ours, theirs = ", ".join(store.classes), ", ".join(loaded.classes)
+        raise InputError(f"--checkpoint: its classes are {theirs}, but those of the prepared corpus are {ours}")
+    if split not in store.splits:
+        raise InputError(f"--split {split}: no such split; there are {', '.join(store.splits)}")
+    documents = store.splits[split]
+    if not len(documents):
+        raise InputError(f"--split {split}: the corpus has no documents in it")
+    if (documents.labels < 0).any():
+        raise InputError(f"--split {split}: its documents have no labels to measure against")
+    return classification_metrics(*predict_split(loaded.classifier, documents, f"evaluating on {split}", device))

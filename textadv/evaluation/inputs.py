@@ -1,0 +1,68 @@
+"""Texts to classify: from a file or from standard input."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import BinaryIO
+
+from textadv.corpus.files import read_file
+from textadv.errors import InputError
+
+STDIN = "-"
+ENDINGS = (".txt", ".csv", ".jsonl", ".parquet")
+
+
+def read_texts(path: str, text_column: str) -> Iterator[str]:
+    """Read texts to classify.
+
+    Standard input and `.txt` files have one text per line and are read as the texts are asked for; an empty line is an
+    empty text, so that line n of the input has prediction n. CSV, JSONL and parquet are read like training files: as a
+    whole, and a row without text is refused.
+
+    Args:
+        path: A `.txt`, `.csv`, `.jsonl` or `.parquet` file, or `-` for standard input.
+        text_column: Name of the text column (CSV, parquet) or field (JSONL).
+
+    Returns:
+        The texts, in the input's order.
+
+    Raises:
+        InputError: The file cannot be read, has no such column, or has a row that is not as it should be. What is
+            wrong with a line of text is found when that line is asked for.
+    """
+    if path == STDIN:
+        return _lines(None)
+    file = Path(path)
+    if not file.is_file():
+        raise InputError(f"{path}: no such file")
+    if file.suffix.lower() not in ENDINGS:
+        raise InputError(f"{path}: unknown ending '{file.suffix}'; give one of {', '.join(ENDINGS)}")
+    if file.suffix.lower() == ".txt":
+        return _lines(file)
+    try:
+        return iter(read_file(file, text_column, None).texts)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _lines(file: Path | None) -> Iterator[str]:
+    """Yield the lines of a UTF-8 file (None: standard input), each decoded by itself to know its number."""
+    name = "standard input" if file is None else str(file)
+    try:
+        # Standard input is not ours to close.
+        with nullcontext(sys.stdin.buffer) if file is None else file.open("rb") as stream:
+            yield from _decoded(stream, name)
+    except OSError as error:
+        raise InputError(f"{name}: cannot be read ({error.strerror})") from error
+
+
+def _decoded(stream: BinaryIO, name: str) -> Iterator[str]:
+    for number, line in enumerate(stream, start=1):
+        place = f"{name}, line {number}"
+        if b"\0" in line:
+            raise InputError(f"{place}: holds a NUL byte")
+        try:
+            yield line.decode("utf-8-sig" if number == 1 else "utf-8").removesuffix("\n").removesuffix("\r")
+        except UnicodeDecodeError as error:
+            raise InputError(f"{place}: not valid UTF-8 ({error.reason})") from None

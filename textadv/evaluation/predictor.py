@@ -1,0 +1,117 @@
+"""From raw text to class names: what a trained classifier is for."""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from textadv.checkpoints import LoadedClassifier, load_classifier
+from textadv.corpus.batching import Documents, sequential_batches
+from textadv.corpus.store import Split
+from textadv.corpus.tokenization import TextTokenizer
+from textadv.evaluation.evaluate import BATCH_TOKENS, class_probabilities
+
+MAX_TOKENS = 100_000
+CHUNK_TEXTS = 512
+CHUNK_CHARACTERS = 4_000_000
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The classifier's answer for one text.
+
+    Attributes:
+        label: Name of the most probable class.
+        probabilities: Of every class by name, summing to 1.
+        truncated: Whether the text was longer than `MAX_TOKENS`, so that its beginning was not read.
+    """
+
+    label: str
+    probabilities: dict[str, float]
+    truncated: bool
+
+    def to_json(self) -> str:
+        """Write the prediction as one line of JSON, without the line's end."""
+        return json.dumps(asdict(self))
+
+
+class Predictor:
+    """Classifies raw texts.
+
+    A text is read from its first to its last token, however long, up to `MAX_TOKENS` tokens (the closing `<eos>`
+    counted): of a longer one the end is read. A text in which the tokenizer finds nothing, such as an empty one, or one
+    of unknown words only under a tokenizer that drops those, is a document too: its prediction is what the classifier
+    makes of a bare `<eos>`. A tokenizer that replaces unknown words shows the classifier one `<unk>` for each instead.
+
+    Args:
+        loaded: A classifier with its class names and its tokenizer.
+        device: Where to compute, such as `cuda`.
+    """
+
+    def __init__(self, loaded: LoadedClassifier, device: str = "cpu") -> None:
+        self.classes = loaded.classes
+        self._classifier = loaded.classifier
+        self._tokenizer = TextTokenizer.from_json(loaded.tokenizer_json)
+        self._device = device
+
+    @classmethod
+    def load(cls, path: str | Path, device: str = "cpu") -> "Predictor":
+        """Read a predictor from a checkpoint.
+
+        Args:
+            path: Checkpoint of a classifier, or the folder of its run.
+            device: Where to compute, such as `cuda`.
+
+        Returns:
+            The predictor.
+
+        Raises:
+            InputError: The file is missing, damaged, or no classifier.
+        """
+        return cls(load_classifier(Path(path)), device)
+
+    def predict(self, texts: Iterable[str]) -> Iterator[Prediction]:
+        """Classify texts as they come, in memory that does not grow with their number.
+
+        Up to `CHUNK_TEXTS` texts are taken before the first prediction is given.
+
+        Args:
+            texts: The texts.
+
+        Yields:
+            The prediction of each text, in their order.
+
+        Raises:
+            InputError: The classifier yields numbers that are not finite.
+        """
+        if isinstance(texts, str):
+            raise TypeError("predict takes several texts: put the one into a list")
+        for chunk in _chunks(texts):
+            yield from self._predict_chunk(chunk)
+
+    def _predict_chunk(self, texts: list[str]) -> Iterator[Prediction]:
+        encoded = self._tokenizer.encode(texts)
+        tokens = [document[-MAX_TOKENS:] for document in encoded]
+        offsets = np.cumsum([0] + [len(document) for document in tokens])
+        documents = Documents(Split(np.concatenate(tokens), offsets, np.full(len(tokens), -1)))
+        batches = sequential_batches(documents.lengths, BATCH_TOKENS)
+        probabilities = class_probabilities(self._classifier, documents, batches, self._device)
+        for document, row in zip(encoded, probabilities, strict=True):
+            label = self.classes[int(row.argmax())]
+            yield Prediction(label, dict(zip(self.classes, row.tolist(), strict=True)), len(document) > MAX_TOKENS)
+
+
+def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:
+    """Cut a stream into lists of at most `CHUNK_TEXTS` texts, shorter ones where the texts are long."""
+    chunk: list[str] = []
+    characters = 0
+    for text in texts:
+        chunk.append(text)
+        characters += len(text)
+        if len(chunk) >= CHUNK_TEXTS or characters >= CHUNK_CHARACTERS:
+            yield chunk
+            chunk, characters = [], 0
+    if chunk:
+        yield chunk

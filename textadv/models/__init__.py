@@ -1,0 +1,1 @@
+"""The networks: normalized embedding, LSTM encoder, language model, classifier."""

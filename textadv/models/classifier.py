@@ -1,0 +1,66 @@
+"""The classifier: pretrained encoder and a small head."""
+
+from torch import Tensor, nn
+
+from textadv.models.encoders import Encoder, Pooling
+
+
+class Classifier(nn.Module):
+    """Documents to logits, in two halves: perturbations live between `embed` and `classify`.
+
+    Args:
+        encoder: The (pretrained) encoder.
+        num_classes: Number of classes C.
+        pooling: What the head reads, see `Encoder.features`.
+        head_size: Width of the hidden layer.
+        window: Tokens of each document that gradients reach.
+        dropout: Dropout of the embeddings in training.
+    """
+
+    def __init__(
+        self, encoder: Encoder, num_classes: int, pooling: Pooling, head_size: int, window: int, dropout: float
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.head = nn.Sequential(
+            nn.Linear(encoder.num_features(pooling), head_size), nn.ReLU(), nn.Linear(head_size, num_classes)
+        )
+        self.pooling: Pooling = pooling
+        self.window = window
+        self.dropout = dropout
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """Normalized embeddings; in training with dropout, drawn here once for all passes of a step.
+
+        Args:
+            tokens: Shape (B, T).
+
+        Returns:
+            Embeddings, shape (B, T, D).
+        """
+        return self.encoder.embed(tokens, self.dropout)
+
+    def classify(self, embeddings: Tensor, lengths: Tensor) -> Tensor:
+        """Logits of (perturbed) embeddings; deterministic.
+
+        Args:
+            embeddings: Shape (B, T, D).
+            lengths: Tokens of each document, its EOS counted, shape (B,).
+
+        Returns:
+            Logits, shape (B, C).
+        """
+        logits: Tensor = self.head(self.encoder.features(embeddings, lengths, self.window, self.pooling))
+        return logits
+
+    def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        """Logits of unperturbed documents.
+
+        Args:
+            tokens: Shape (B, T).
+            lengths: Shape (B,).
+
+        Returns:
+            Logits, shape (B, C).
+        """
+        return self.classify(self.embed(tokens), lengths)

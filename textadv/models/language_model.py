@@ -1,0 +1,104 @@
+"""The LSTM language model that pretrains the encoder."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from textadv.models.encoders import Encoder, State
+
+
+class SampledSoftmax(nn.Module):
+    """Output layer of the language model, trained on sampled candidates (Jean et al. 2015, section 3.1).
+
+    Args:
+        hidden_size: Width H of its input.
+        frequencies: Relative frequencies of the vocabulary, shape (V,): the distribution of the candidates.
+    """
+
+    proposal: Tensor
+
+    def __init__(self, hidden_size: int, frequencies: Tensor) -> None:
+        super().__init__()
+        bound = hidden_size**-0.5
+        self.weight = nn.Parameter(torch.empty(len(frequencies), hidden_size).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.zeros(len(frequencies)))
+        # Entries never seen in training (padding) keep a floor: a candidate needs a finite log-probability.
+        floored = frequencies.clamp(min=1e-9)
+        self.register_buffer("proposal", floored / floored.sum(), persistent=False)
+
+    def sampled_loss(self, hidden: Tensor, targets: Tensor, num_candidates: int) -> Tensor:
+        """Cross entropy against the target and one set of sampled candidates shared by all positions.
+
+        Every logit is corrected by the log-probability that its class is among the candidates.
+
+        Args:
+            hidden: Shape (N, H).
+            targets: Shape (N,).
+            num_candidates: Draws (with replacement; a class drawn twice counts once).
+
+        Returns:
+            Loss per position in nats, shape (N,).
+        """
+        candidates = torch.multinomial(self.proposal, num_candidates, replacement=True).unique()  # (K,)
+        log_inclusion = torch.log(-torch.expm1(num_candidates * torch.log1p(-self.proposal)))  # (V,)
+        offset = self.bias - log_inclusion  # (V,)
+        negative = F.linear(hidden, F.embedding(candidates, self.weight), offset[candidates])  # (N, K)
+        negative = negative.masked_fill(candidates == targets[:, None], -torch.inf)
+        positive = (hidden * F.embedding(targets, self.weight)).sum(1) + offset[targets]  # (N,)
+        return torch.logaddexp(positive, negative.logsumexp(1)) - positive
+
+    def full_loss(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        """Cross entropy over the whole vocabulary, a slice of positions at a time.
+
+        Args:
+            hidden: Shape (N, H).
+            targets: Shape (N,).
+
+        Returns:
+            Loss per position in nats, shape (N,).
+        """
+        slices = zip(hidden.split(1024), targets.split(1024), strict=True)
+        return torch.cat([F.cross_entropy(F.linear(h, self.weight, self.bias), t, reduction="none") for h, t in slices])
+
+
+class LanguageModel(nn.Module):
+    """One next-word predictor per reading direction over a shared encoder.
+
+    Args:
+        encoder: The encoder to pretrain.
+    """
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.softmaxes = nn.ModuleList(
+            SampledSoftmax(encoder.hidden_size, encoder.embedding.frequencies) for _ in encoder.directions
+        )
+
+    def forward(
+        self, tokens: Tensor, targets: Tensor, states: list[State] | None, dropout: float, num_candidates: int
+    ) -> tuple[Tensor, list[State]]:
+        """Loss of one window of the stream, per direction and position.
+
+        Args:
+            tokens: Input tokens of each direction's stream, shape (directions, B, T).
+            targets: The tokens that follow, same shape; positions of 0 (padding) have loss 0.
+            states: The state each direction was left in by the window before, or None at the start.
+            dropout: Dropout of the embeddings.
+            num_candidates: Candidates of the sampled softmax; 0 for the full softmax.
+
+        Returns:
+            Loss in nats, shape (directions, B, T), and the new states, detached.
+        """
+        losses, new_states = [], []
+        for i, (lstm, softmax) in enumerate(zip(self.encoder.directions, self.softmaxes, strict=True)):
+            embeddings = self.encoder.embed(tokens[i], dropout)
+            outputs, (h, c) = lstm(embeddings, states[i] if states else None)
+            new_states.append((h.detach(), c.detach()))
+            hidden, flat = outputs.reshape(-1, outputs.shape[2]), targets[i].reshape(-1)
+            if num_candidates:
+                loss = softmax.sampled_loss(hidden, flat, num_candidates)
+            else:
+                loss = softmax.full_loss(hidden, flat)
+            losses.append((loss * (flat != 0)).view_as(targets[i]))
+        return torch.stack(losses), new_states

@@ -1,0 +1,212 @@
+"""Every setting of an experiment, typed. These dataclasses are the schema of the YAML files and of the flags."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Method = Literal["none", "random", "adversarial", "vat", "adversarial+vat"]
+
+
+@dataclass
+class DataSettings:
+    """Where the text comes from and how it is split.
+
+    Attributes:
+        source: `builtin`, a Hugging Face Hub name, a folder (parquet in the Hub's layout, or aclImdb), or a tar.gz.
+        train: File of labeled training rows (CSV, JSONL or parquet); instead of `source`.
+        unlabeled: File of rows without labels.
+        validation: File of validation rows; without one, validation is cut from train.
+        test: File of test rows.
+        text_column: Name of the text column in the files.
+        label_column: Name of the label column in the files.
+        labels_per_class: Keep this many training labels per class, the rest of train becomes unlabeled text.
+        validation_fraction: Share of train cut off for validation, stratified by class.
+        keep_test_duplicates: Keep training and unlabeled texts that stand in the test split as well.
+        seed: Seed of the validation cut and of the choice of labels.
+        cache: Folder of the prepared stores and the pretrained encoders.
+    """
+
+    source: str | None = None
+    train: str | None = None
+    unlabeled: str | None = None
+    validation: str | None = None
+    test: str | None = None
+    text_column: str = "text"
+    label_column: str = "label"
+    labels_per_class: int | None = None
+    validation_fraction: float = 0.15
+    keep_test_duplicates: bool = False
+    seed: int = 0
+    cache: str = "data/cache"
+
+
+@dataclass
+class TokenizerSettings:
+    """How text becomes tokens.
+
+    Attributes:
+        kind: `word` (Miyato et al. 2017: any punctuation is a space) or `bpe` (byte-level).
+        lowercase: Fold case.
+        max_vocabulary: Upper bound on the vocabulary, special tokens included.
+        min_documents: `word` only: drop words found in fewer documents than this.
+        unknown: `word` only: replace words out of the vocabulary by `<unk>`, or drop them.
+    """
+
+    kind: Literal["word", "bpe"] = "word"
+    lowercase: bool = False
+    max_vocabulary: int = 100_000
+    min_documents: int = 2
+    unknown: Literal["replace", "drop"] = "replace"
+
+
+@dataclass
+class ModelSettings:
+    """Sizes of the encoder and the classifier. The defaults are the paper's.
+
+    Attributes:
+        embedding_size: Dimensions of a word embedding.
+        hidden_size: Width of the LSTM (of each of the two when bidirectional).
+        bidirectional: A forward and a backward language model over a shared embedding, features concatenated.
+        pooling: What the classifier reads: the last output (paper), or last + mean + max of all outputs.
+        head_size: Width of the hidden layer between encoder and logits.
+    """
+
+    embedding_size: int = 256
+    hidden_size: int = 1024
+    bidirectional: bool = False
+    pooling: Literal["last", "last_mean_max"] = "last"
+    head_size: int = 30
+
+
+@dataclass
+class PretrainingSettings:
+    """Training of the language model. The defaults are the paper's.
+
+    Attributes:
+        steps: Optimizer steps.
+        batch_size: Parallel lanes of the token stream.
+        window: Tokens per lane and step (backpropagation through time); the state is carried on.
+        candidates: Candidates of the sampled softmax; 0 for the full softmax.
+        dropout: Dropout of the embeddings, one mask over all time steps.
+        learning_rate: Adam's step size.
+        learning_rate_decay: Factor on the learning rate after each step.
+        warmup_steps: Steps of linear warm-up of the learning rate.
+        gradient_clip: Bound on the gradient's norm, embeddings excluded.
+        validate_every: Steps between two validations.
+    """
+
+    steps: int = 100_000
+    batch_size: int = 256
+    window: int = 400
+    candidates: int = 1024
+    dropout: float = 0.5
+    learning_rate: float = 1e-3
+    learning_rate_decay: float = 0.9999
+    warmup_steps: int = 0
+    gradient_clip: float = 1.0
+    validate_every: int = 1000
+
+
+@dataclass
+class FinetuningSettings:
+    """Training of the classifier. The defaults are the paper's.
+
+    Attributes:
+        method: Which perturbations train the classifier.
+        epsilon: L2 norm of a perturbation over the whole sequence, in normalized-embedding units.
+        adv_weight: Weight of the adversarial (or random) loss.
+        vat_weight: Weight of the virtual adversarial loss.
+        entropy_weight: Weight of the entropy of the unlabeled predictions.
+        vat_direction: Top eigenvector of the KL's Hessian in closed form, or by power iteration.
+        num_power_iterations: Power iterations; 0 leaves the random direction it starts from.
+        xi: Step of the power iteration's finite difference.
+        ramp_steps: Steps over which the weights of the perturbed losses rise linearly from 0.
+        steps: Optimizer steps at most.
+        batch_size: Labeled documents per step.
+        unlabeled_batch_size: Unlabeled documents per step.
+        window: Tokens at the end of a document that gradients reach; the state before them is carried.
+        dropout: Dropout of the embeddings, one mask over all time steps.
+        learning_rate: Adam's step size.
+        learning_rate_decay: Factor on the learning rate after each step.
+        warmup_steps: Steps of linear warm-up of the learning rate.
+        gradient_clip: Bound on the gradient's norm, embeddings excluded.
+        ema_decay: Decay of the weight average used in evaluation; 0 for none.
+        validate_every: Steps between two validations.
+        patience: Validations without improvement before training stops.
+    """
+
+    method: Method = "adversarial+vat"
+    epsilon: float = 5.0
+    adv_weight: float = 1.0
+    vat_weight: float = 1.0
+    entropy_weight: float = 0.0
+    vat_direction: Literal["closed_form", "power_iteration"] = "closed_form"
+    num_power_iterations: int = 1
+    xi: float = 0.1
+    ramp_steps: int = 0
+    steps: int = 15_000
+    batch_size: int = 64
+    unlabeled_batch_size: int = 64
+    window: int = 400
+    dropout: float = 0.5
+    learning_rate: float = 5e-4
+    learning_rate_decay: float = 0.9998
+    warmup_steps: int = 0
+    gradient_clip: float = 1.0
+    ema_decay: float = 0.999
+    validate_every: int = 500
+    patience: int = 10
+
+    @property
+    def perturbs_labeled(self) -> bool:
+        """Whether the loss of perturbed labeled examples is part of the objective."""
+        return self.method in ("random", "adversarial", "adversarial+vat") and self.adv_weight > 0
+
+    @property
+    def uses_vat(self) -> bool:
+        """Whether the virtual adversarial loss is part of the objective."""
+        return self.method in ("vat", "adversarial+vat") and self.vat_weight > 0
+
+    @property
+    def uses_unlabeled(self) -> bool:
+        """Whether a step has an unlabeled batch."""
+        return self.uses_vat or self.entropy_weight > 0
+
+
+@dataclass
+class TrainerSettings:
+    """The machine: passed on to Lightning's Trainer.
+
+    Attributes:
+        accelerator: `auto`, `cpu`, `gpu` ...
+        devices: Number of devices.
+        num_nodes: Number of machines.
+        precision: Lightning's name of the number format.
+    """
+
+    accelerator: str = "auto"
+    devices: int = 1
+    num_nodes: int = 1
+    precision: Literal["32-true", "bf16-mixed", "64-true"] = "32-true"
+
+
+@dataclass
+class Experiment:
+    """One experiment: what every YAML file under `configs/` holds.
+
+    Attributes:
+        data: Where the text comes from.
+        tokenizer: How text becomes tokens.
+        model: Sizes of the model.
+        pretraining: Training of the language model.
+        finetuning: Training of the classifier.
+        trainer: The machine.
+        seed: Seed of initial weights, data order and dropout.
+    """
+
+    data: DataSettings = field(default_factory=DataSettings)
+    tokenizer: TokenizerSettings = field(default_factory=TokenizerSettings)
+    model: ModelSettings = field(default_factory=ModelSettings)
+    pretraining: PretrainingSettings = field(default_factory=PretrainingSettings)
+    finetuning: FinetuningSettings = field(default_factory=FinetuningSettings)
+    trainer: TrainerSettings = field(default_factory=TrainerSettings)
+    seed: int = 0

@@ -1,0 +1,65 @@
+"""What pretraining and fine-tuning share: seeding by step, optimizer, clipping, and the card in the checkpoint."""
+
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
+from torch import nn
+
+from textadv.checkpoints import CARD
+from textadv.settings import FinetuningSettings, PretrainingSettings
+
+
+class TrainingModule(pl.LightningModule):
+    """A network, its settings, and reproducible steps.
+
+    Every step seeds the random numbers from (seed, step, rank), so a resumed run draws the same dropout masks
+    and perturbations as an undisturbed one.
+
+    Args:
+        model: The network.
+        settings: Learning rate, warm-up, decay and clipping.
+        seed: Seed of dropout, candidates and directions.
+        card: What the checkpoint says about itself, see `textadv.checkpoints.model_card`.
+    """
+
+    def __init__(
+        self, model: nn.Module, settings: PretrainingSettings | FinetuningSettings, seed: int, card: dict[str, Any]
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.settings = settings
+        self.seed = seed
+        self.card = card
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Seed the step."""
+        sequence = np.random.SeedSequence([self.seed, self.global_step, self.global_rank])
+        torch.manual_seed(int(sequence.generate_state(1, np.uint64)[0]))
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Adam with linear warm-up and exponential decay per step."""
+        s = self.settings
+        optimizer = torch.optim.Adam(self.parameters(), lr=s.learning_rate, fused=True)
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: s.learning_rate_decay**step * min(1.0, (step + 1) / max(1, s.warmup_steps))
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: int | float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip the norm of all gradients but the embeddings' (as the paper's code does)."""
+        embedding = "encoder.embedding.weight"
+        others = [p for name, p in self.named_parameters() if not name.endswith(embedding)]
+        norm = nn.utils.clip_grad_norm_(others, self.settings.gradient_clip)
+        self.log("gradient_norm", norm)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the card."""
+        checkpoint[CARD] = self.card

@@ -1,0 +1,101 @@
+"""Callbacks: progress, the average of the weights."""
+
+import sys
+import time
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, WeightAveraging
+from torch import Tensor
+from tqdm import tqdm
+
+LINE_SECONDS = 15.0
+
+
+class Progress(Callback):
+    """A bar on a terminal, otherwise a plain line every few seconds; counts real tokens per second.
+
+    Args:
+        description: What is running.
+    """
+
+    def __init__(self, description: str) -> None:
+        self.description = description
+        self.tokens = 0.0
+        self.seconds = 0.0
+        self._bar: tqdm[Any] | None = None
+        self._first_step = 0
+        self._started = self._step_started = self._line_due = 0.0
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Real tokens per second of training steps, validation not counted."""
+        return self.tokens / max(self.seconds, 1e-9)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Open the bar."""
+        self._started = time.perf_counter()
+        self._line_due = self._started + LINE_SECONDS
+        self._first_step = trainer.global_step
+        if trainer.is_global_zero and sys.stderr.isatty():
+            self._bar = tqdm(total=trainer.max_steps, initial=trainer.global_step, desc=self.description, unit="step")
+
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, idx: int) -> None:
+        """Start the step's clock."""
+        self._step_started = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Count the step and show where the run stands."""
+        now = time.perf_counter()
+        self.seconds += now - self._step_started
+        self.tokens += float(trainer.callback_metrics["tokens"])
+        if self._bar is not None:
+            self._bar.update(1)
+            self._bar.set_postfix_str(self._figures(trainer))
+        elif trainer.is_global_zero and now >= self._line_due:
+            self._line_due = now + LINE_SECONDS
+            self._print(trainer)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Show the figures of a validation."""
+        if trainer.is_global_zero and not trainer.sanity_checking:
+            self._print(trainer)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Close the bar."""
+        if self._bar is not None:
+            self._bar.close()
+
+    def _figures(self, trainer: pl.Trainer) -> str:
+        names = ("loss", "validation_perplexity", "validation_error")
+        shown = [f"{n.replace('_', ' ')} {float(trainer.callback_metrics[n]):.4g}" for n in names if n in trainer.callback_metrics]
+        return ", ".join([*shown, f"{self.tokens_per_second:,.0f} tokens/s"])
+
+    def _print(self, trainer: pl.Trainer) -> None:
+        elapsed = time.perf_counter() - self._started
+        done = trainer.global_step - self._first_step
+        left = elapsed / max(done, 1) * (trainer.max_steps - trainer.global_step)
+        line = f"{self.description}: step {trainer.global_step}/{trainer.max_steps}, {self._figures(trainer)}, "
+        line += f"{elapsed:.0f} s, at most {left:.0f} s left"
+        tqdm.write(line, file=sys.stderr)
+        sys.stderr.flush()
+
+
+class WeightEMA(WeightAveraging):
+    """Exponential moving average of the weights, used in validation and kept by the checkpoint.
+
+    The decay rises as (1 + t) / (10 + t) up to its bound, so that a short run does not average in its start.
+
+    Args:
+        decay: Bound on the decay.
+    """
+
+    def __init__(self, decay: float) -> None:
+        def average(mean: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
+            t = float(count)
+            return torch.lerp(current, mean, min(decay, (1 + t) / (10 + t)))
+
+        super().__init__(use_buffers=False, avg_fn=average)

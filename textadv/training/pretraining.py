@@ -1,0 +1,71 @@
+"""Pretraining: the language model over the token stream."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from textadv.corpus.batching import StreamBatch
+from textadv.models.encoders import State
+from textadv.models.language_model import LanguageModel
+from textadv.settings import PretrainingSettings
+from textadv.training.base import TrainingModule
+
+STATES = "carried_states"
+
+
+class PretrainingModule(TrainingModule):
+    """Truncated backpropagation through time with carried state (Miyato et al. 2017, section 4.1).
+
+    Args:
+        model: The language model.
+        settings: Window, candidates, dropout and optimizer.
+        seed: Seed of dropout and candidates.
+        card: What the checkpoint says about itself.
+    """
+
+    model: LanguageModel
+    settings: PretrainingSettings
+
+    def __init__(self, model: LanguageModel, settings: PretrainingSettings, seed: int, card: dict[str, Any]) -> None:
+        super().__init__(model, settings, seed, card)
+        self.states: list[State] | None = None
+        self.validation_states: list[State] | None = None
+        self.validation_sums = torch.zeros(2)
+
+    def training_step(self, batch: StreamBatch, batch_idx: int) -> Tensor:
+        """Mean loss per token of one window."""
+        states = None if batch.starts else self.states
+        losses, self.states = self.model(
+            batch.tokens, batch.targets, states, self.settings.dropout, self.settings.candidates
+        )
+        count = batch.targets.count_nonzero()
+        loss: Tensor = losses.sum() / count
+        self.log("loss", loss)
+        self.log("tokens", count.float())
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        """Start from an empty sum."""
+        self.validation_sums = torch.zeros(2, device=self.device, dtype=torch.float64)
+
+    def validation_step(self, batch: StreamBatch, batch_idx: int) -> None:
+        """Sum the full-vocabulary loss."""
+        states = None if batch.starts else self.validation_states
+        losses, self.validation_states = self.model(batch.tokens, batch.targets, states, 0.0, 0)
+        self.validation_sums += torch.stack([losses.double().sum(), batch.targets.count_nonzero().double()])
+
+    def on_validation_epoch_end(self) -> None:
+        """Report the perplexity over the full vocabulary."""
+        loss = self.validation_sums[0] / self.validation_sums[1]
+        self.log("validation_perplexity", loss.exp().float())
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the carried state."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint[STATES] = self.states
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take the carried state up again."""
+        states = checkpoint[STATES]
+        self.states = None if states is None else [(h.to(self.device), c.to(self.device)) for h, c in states]

@@ -1,0 +1,140 @@
+"""Whole runs: build the module and its data, hand both to Lightning's Trainer, write what came out."""
+
+import logging
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from pytorch_lightning.loggers import CSVLogger
+
+from textadv.checkpoints import BEST, LAST, build_classifier, build_encoder, load_encoder, model_card
+from textadv.corpus.datamodules import FinetuningData, PretrainingData
+from textadv.corpus.store import TokenStore
+from textadv.models.language_model import LanguageModel
+from textadv.settings import Experiment
+from textadv.training.base import TrainingModule
+from textadv.training.callbacks import Progress, WeightEMA
+from textadv.training.finetuning import FinetuningModule
+from textadv.training.pretraining import PretrainingModule
+
+LOG_EVERY = 20
+
+
+def pretrain(experiment: Experiment, store: TokenStore, output: Path, resume: Path | None = None) -> dict[str, Any]:
+    """Train the language model; its encoder is what fine-tuning starts from.
+
+    Args:
+        experiment: The settings.
+        store: The prepared corpus.
+        output: Folder for the checkpoint and the curves.
+        resume: A checkpoint to go on from.
+
+    Returns:
+        Figures of the run: steps, seconds, tokens per second, validation perplexity, checkpoint.
+    """
+    settings = experiment.pretraining
+    torch.manual_seed(experiment.seed)
+    encoder = build_encoder(experiment.model, torch.from_numpy(np.asarray(store.frequencies)))
+    card = model_card("language_model", experiment, store)
+    module = PretrainingModule(LanguageModel(encoder), settings, experiment.seed, card)
+    data = PretrainingData(store, experiment.model, settings, experiment.seed)
+    keep_last = _checkpoint(output, LAST, every_n_train_steps=settings.validate_every)
+    every = min(settings.validate_every, settings.steps)
+    figures = _fit(experiment, module, data, output, settings.steps, every, "pretraining", [keep_last], resume)
+    return figures | {"validation_perplexity": figures["metrics"]["validation_perplexity"], "checkpoint": str(output / LAST)}
+
+
+def finetune(
+    experiment: Experiment, store: TokenStore, output: Path, pretrained: Path | None, resume: Path | None = None
+) -> dict[str, Any]:
+    """Train the classifier, keeping the checkpoint with the lowest validation error.
+
+    Args:
+        experiment: The settings.
+        store: The prepared corpus.
+        output: Folder for the checkpoints and the curves.
+        pretrained: Checkpoint of the language model; None starts from random weights.
+        resume: A checkpoint to go on from.
+
+    Returns:
+        Figures of the run: steps, seconds, tokens per second, best validation error, checkpoint.
+    """
+    settings = experiment.finetuning
+    torch.manual_seed(experiment.seed)
+    encoder = build_encoder(experiment.model, torch.from_numpy(np.asarray(store.frequencies)))
+    if pretrained is not None:
+        load_encoder(encoder, pretrained, store.tokenizer_fingerprint)
+    classifier = build_classifier(encoder, experiment.model, settings, len(store.classes))
+    card = model_card("classifier", experiment, store)
+    module = FinetuningModule(classifier, settings, experiment.seed, card)
+    data = FinetuningData(store, experiment.data, settings, experiment.seed)
+    every = min(settings.validate_every, settings.steps)
+    best = _checkpoint(output, BEST, monitor="validation_error", mode="min")
+    callbacks: list[Callback] = [WeightEMA(settings.ema_decay)] if settings.ema_decay else []
+    callbacks += [
+        best,
+        _checkpoint(output, LAST, every_n_train_steps=every),
+        EarlyStopping("validation_error", mode="min", patience=settings.patience),
+    ]
+    description = f"fine-tuning {settings.method}"
+    figures = _fit(experiment, module, data, output, settings.steps, every, description, callbacks, resume)
+    error = None if best.best_model_score is None else float(best.best_model_score)
+    return figures | {"labels": data.num_labeled, "validation_error": error, "checkpoint": str(output / BEST)}
+
+
+def _checkpoint(output: Path, name: str, **kwargs: Any) -> ModelCheckpoint:
+    """A checkpoint callback that overwrites one file."""
+    return ModelCheckpoint(output, filename=Path(name).stem, save_top_k=1, enable_version_counter=False, **kwargs)
+
+
+def _fit(
+    experiment: Experiment,
+    module: TrainingModule,
+    data: pl.LightningDataModule,
+    output: Path,
+    steps: int,
+    validate_every: int,
+    description: str,
+    callbacks: list[Callback],
+    resume: Path | None,
+) -> dict[str, Any]:
+    """Run the Trainer; returns steps, seconds, tokens per second and the last metrics."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    progress = Progress(description)
+    machine = experiment.trainer
+    trainer = pl.Trainer(
+        accelerator=machine.accelerator,
+        devices=machine.devices,
+        num_nodes=machine.num_nodes,
+        precision=machine.precision,
+        max_steps=steps,
+        max_epochs=-1,
+        val_check_interval=validate_every,
+        check_val_every_n_epoch=None,
+        num_sanity_val_steps=0,
+        limit_val_batches=1.0,
+        log_every_n_steps=LOG_EVERY,
+        logger=CSVLogger(output, name="", version=""),
+        callbacks=[progress, *callbacks],
+        use_distributed_sampler=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    started = time.perf_counter()
+    with warnings.catch_warnings():
+        # Batches are functions of the step, made in the main process: there are no workers to add.
+        warnings.filterwarnings("ignore", ".*does not have many workers.*")
+        warnings.filterwarnings("ignore", ".*exists and is not empty.*")
+        warnings.filterwarnings("ignore", ".*LeafSpec.*")  # Lightning's own use of torch
+        trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+    return {
+        "steps": trainer.global_step,
+        "seconds": time.perf_counter() - started,
+        "tokens_per_second": progress.tokens_per_second,
+        "metrics": {name: float(value) for name, value in trainer.callback_metrics.items()},
+    }
