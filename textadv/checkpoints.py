@@ -1,10 +1,8 @@
 """Checkpoints that carry all it takes to use them: weights, settings, tokenizer, class names."""
 
-import pickle
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
-from zipfile import BadZipFile
 
 import torch
 from torch import Tensor
@@ -99,11 +97,13 @@ def read_checkpoint(path: Path, kind: str) -> dict[str, Any]:
     path = resolve_checkpoint(path)
     try:
         checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        card = checkpoint[CARD]
-    except (OSError, RuntimeError, EOFError, KeyError, TypeError, ValueError, BadZipFile, pickle.UnpicklingError):
+        found, version = checkpoint[CARD]["kind"], checkpoint[CARD]["format"]
+    except Exception:  # there is hardly one that the unpickler cannot be made to raise
         raise InputError(f"{path}: damaged, or not a checkpoint of textadv") from None
-    if card["kind"] != kind:
-        raise InputError(f"{path}: this is a {card['kind']} checkpoint, a {kind} is needed")
+    if version != FORMAT:
+        raise InputError(f"{path}: a checkpoint of format {version}, but {FORMAT} is read here")
+    if found != kind:
+        raise InputError(f"{path}: this is a {found} checkpoint, a {kind} is needed")
     return checkpoint
 
 
@@ -147,9 +147,13 @@ def load_classifier(path: Path) -> LoadedClassifier:
     """
     checkpoint = read_checkpoint(path, "classifier")
     card = checkpoint[CARD]
-    model = ModelSettings(**card["settings"]["model"])
-    finetuning = FinetuningSettings(**card["settings"]["finetuning"])
-    encoder = build_encoder(model, torch.ones(card["vocabulary_size"]))
-    classifier = build_classifier(encoder, model, finetuning, len(card["classes"]))
-    classifier.load_state_dict(network_weights(checkpoint), strict=True)
-    return LoadedClassifier(classifier.eval(), tuple(card["classes"]), card["tokenizer"], card)
+    try:
+        model = ModelSettings(**card["settings"]["model"])
+        finetuning = FinetuningSettings(**card["settings"]["finetuning"])
+        encoder = build_encoder(model, torch.ones(card["vocabulary_size"]))
+        classifier = build_classifier(encoder, model, finetuning, len(card["classes"]))
+        classifier.load_state_dict(network_weights(checkpoint), strict=True)
+        return LoadedClassifier(classifier.eval(), tuple(card["classes"]), card["tokenizer"], card)
+    except (RuntimeError, KeyError, TypeError, AttributeError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path}: its card and its weights do not describe a classifier: {reason}") from None

@@ -6,13 +6,13 @@ Nothing heavy is imported here, so that `--help` and a wrong flag answer at once
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 
 from jsonargparse import ArgumentParser
 
 from textadv.errors import InputError
-from textadv.settings import Experiment
+from textadv.settings import Experiment, Options
 
 QUICKSTART_CONFIG = Path(__file__).parent.parent / "configs" / "quickstart.yaml"
 COMMANDS = {
@@ -44,19 +44,6 @@ TAKES = {
 }
 
 
-@dataclass
-class Options:
-    """What a command takes besides the experiment; see `FLAGS`."""
-
-    output: str | None = None
-    pretrained: str | None = None
-    resume: bool = False
-    checkpoint: str | None = None
-    split: str = "test"
-    text: str | None = None
-    input: str | None = None
-
-
 def build_parser() -> ArgumentParser:
     """The parser with one subcommand per command."""
     parser = ArgumentParser(
@@ -68,7 +55,7 @@ def build_parser() -> ArgumentParser:
     )
     subcommands = parser.add_subcommands(dest="command", required=True)
     for name, description in COMMANDS.items():
-        files = [str(QUICKSTART_CONFIG)] if name == "quickstart" else []
+        files: list[str | PathLike[str]] = [QUICKSTART_CONFIG] if name == "quickstart" else []
         command = ArgumentParser(
             description=description, default_config_files=files, allow_abbrev=False, exit_on_error=False
         )
@@ -78,7 +65,9 @@ def build_parser() -> ArgumentParser:
                 command.add_argument("--resume", action="store_true", help=FLAGS[flag])
             else:
                 default = getattr(Options, flag)
-                command.add_argument(f"--{flag}", type=str if default else str | None, default=default, help=FLAGS[flag])
+                command.add_argument(
+                    f"--{flag}", type=str if default else str | None, default=default, help=FLAGS[flag]
+                )
         command.add_class_arguments(Experiment)
         subcommands.add_subcommand(name, command, help=description)
     return parser
@@ -104,7 +93,7 @@ def run(arguments: Sequence[str]) -> None:
         parsed = parser.parse_args(complete(arguments))
     except argparse.ArgumentError as error:
         raise InputError(" ".join(str(error).split())) from None
-    objects = parser.instantiate_classes(parsed)[parsed.command]
+    objects = parser.instantiate(parsed)[parsed.command]
     experiment = Experiment(**{name: objects[name] for name in Experiment.__dataclass_fields__})
     options = Options(**{name: objects[name] for name in TAKES[parsed.command]})
     from textadv import commands

@@ -8,24 +8,23 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 import yaml
 
 import textadv
 from textadv.checkpoints import LAST, load_classifier
-from textadv.cli import Options
 from textadv.corpus.preparation import prepare as prepare_store
 from textadv.corpus.store import TokenStore
 from textadv.errors import InputError
+from textadv.evaluation.evaluate import evaluate_split
 from textadv.evaluation.inputs import read_texts
-from textadv.evaluation.metrics import evaluate_split
 from textadv.evaluation.predictor import Predictor
 from textadv.machine import prepare_machine
-from textadv.settings import DataSettings, Experiment, Method, TokenizerSettings
+from textadv.settings import DataSettings, Experiment, Method, Options, TokenizerSettings
 from textadv.training import runs
 
 METRICS, CONFIG = "metrics.json", "config.yaml"
@@ -46,7 +45,7 @@ def quickstart(experiment: Experiment, options: Options) -> None:
             encoder = output / "pretraining" / LAST if pretrained else None
             figures = runs.finetune(settings, store, folder, encoder)
             seconds = time.perf_counter() - started
-            test = evaluate_split(load_classifier(folder), store, "test")
+            test = evaluate_split(load_classifier(folder), store, "test", _device())
             row = {"method": method, "pretrained": pretrained, "labels": figures["labels"], "error": test["error"]}
             rows.append(row | {"validation_error": figures["validation_error"], "seconds": seconds})
         metrics["rows"] = rows
@@ -97,7 +96,7 @@ def evaluate(experiment: Experiment, options: Options) -> None:
         )
     store = prepare_store(experiment.data, experiment.tokenizer)
     with _run("evaluate", experiment, options) as (_, metrics):
-        metrics |= evaluate_split(loaded, store, options.split)
+        metrics |= evaluate_split(loaded, store, options.split, _device())
         metrics |= {"checkpoint": options.checkpoint, "split": options.split}
         print(json.dumps(metrics, indent=2))
 
@@ -106,8 +105,10 @@ def predict(experiment: Experiment, options: Options) -> None:
     """Classify raw text; one JSON line per text, in the same order, to stdout or to --output."""
     if (options.text is None) == (options.input is None):
         raise InputError("predict needs either --text or --input")
-    predictor = Predictor.load(_given(options.checkpoint, "--checkpoint"))
-    texts = iter([options.text]) if options.text is not None else read_texts(str(options.input), experiment.data.text_column)
+    prepare_machine()
+    predictor = Predictor.load(_given(options.checkpoint, "--checkpoint"), _device())
+    column = experiment.data.text_column
+    texts = iter([options.text]) if options.text is not None else read_texts(str(options.input), column)
     predictions = (prediction.to_json() for prediction in predictor.predict(texts))
     if options.output is None:
         for line in predictions:
@@ -139,11 +140,15 @@ def _run(command: str, experiment: Experiment, options: Options) -> Iterator[tup
     print(f"everything is in {output}", file=sys.stderr)
 
 
+def _device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def _versions() -> dict[str, str]:
     return {
         "textadv": textadv.__version__,
         "torch": torch.__version__,
-        "pytorch-lightning": pl.__version__,
+        "pytorch-lightning": version("pytorch-lightning"),
         "python": platform.python_version(),
     }
 
@@ -191,9 +196,7 @@ def _pretrained_encoder(experiment: Experiment, store: TokenStore) -> Path:
 
 
 def _store_figures(store: TokenStore) -> dict[str, Any]:
-    counts = {
-        name: {"documents": len(split), "tokens": len(split.tokens)} for name, split in store.splits.items()
-    }
+    counts = {name: {"documents": len(split), "tokens": len(split.tokens)} for name, split in store.splits.items()}
     return {
         "store": str(store.path),
         "vocabulary_size": store.vocabulary_size,

@@ -210,3 +210,26 @@ class Experiment:
     finetuning: FinetuningSettings = field(default_factory=FinetuningSettings)
     trainer: TrainerSettings = field(default_factory=TrainerSettings)
     seed: int = 0
+
+
+@dataclass
+class Options:
+    """What a command takes besides the experiment.
+
+    Attributes:
+        output: Folder for everything the command writes; by default a new one under runs/.
+        pretrained: Checkpoint of a language model to start from; `none` for random weights.
+        resume: Go on from the last checkpoint in `output`.
+        checkpoint: Checkpoint of a classifier, or the folder of its run.
+        split: Split to evaluate on.
+        text: One text to classify.
+        input: File of texts, `-` for stdin.
+    """
+
+    output: str | None = None
+    pretrained: str | None = None
+    resume: bool = False
+    checkpoint: str | None = None
+    split: str = "test"
+    text: str | None = None
+    input: str | None = None

@@ -163,6 +163,18 @@ def test_gradients_of_parameters_and_embeddings_are_left_alone(
 
 
 @pytest.mark.parametrize("num_classes", [2, 4])
+def test_no_gradient_flows_through_what_is_returned(num_classes: int, embeddings: Tensor, mask: Tensor) -> None:
+    logits = embeddings[:, 0, :1].expand(3, num_classes).clone().requires_grad_()
+    gradients = embeddings.expand(num_classes - 1, 3, 6, 3).clone().requires_grad_()
+    embeddings.requires_grad_()
+    assert not closed_form_direction(logits, gradients, mask).requires_grad
+    assert not loss_gradient_from_logit_gradients(logits, torch.zeros(3, dtype=torch.int64), gradients).requires_grad
+    for num_power_iterations in (0, 1):
+        r = power_iteration(lambda x: (x**3).sum((1, 2)), embeddings, mask, 0.1, num_power_iterations)
+        assert not r.requires_grad
+
+
+@pytest.mark.parametrize("num_classes", [2, 4])
 def test_what_stands_at_the_padding_does_not_matter(
     make_classifier: MakeClassifier, embeddings: Tensor, mask: Tensor, num_classes: int
 ) -> None:

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from textadv.checkpoints import LoadedClassifier, build_classifier, build_encoder
+from textadv.checkpoints import FORMAT, LoadedClassifier, build_classifier, build_encoder
 from textadv.corpus.store import Split
 from textadv.corpus.tokenization import TextTokenizer, fit
 from textadv.settings import FinetuningSettings, ModelSettings, TokenizerSettings
 
 CLASSES = ("bad", "fine", "good")
 WORDS = "a film with plot and many words one two three four five six seven"
-MODEL = ModelSettings(embedding_size=5, hidden_size=6, bidirectional=True, pooling="last_mean_max", head_size=4)
+MODEL = ModelSettings(embedding_size=5, hidden_size=6, bidirectional=True, pooling="last_mean_max", head_size=8)
 FINETUNING = FinetuningSettings(window=4, dropout=0.5)
 
 
@@ -25,9 +25,12 @@ def make_loaded() -> Callable[..., LoadedClassifier]:
         encoder = build_encoder(MODEL, torch.ones(tokenizer.vocabulary_size))
         classifier = build_classifier(encoder, MODEL, FINETUNING, len(CLASSES))
         with torch.no_grad():
-            for parameter in classifier.head.parameters():
-                parameter.mul_(3)
+            # A head whose ReLUs are all off, or whose softmax is saturated, would hide what the encoder read.
+            classifier.head[0].weight.mul_(3)
+            classifier.head[0].bias.fill_(1)
+            classifier.head[2].bias.zero_()
         card = {
+            "format": FORMAT,
             "kind": "classifier",
             "settings": {"model": vars(MODEL), "finetuning": vars(FINETUNING)},
             "classes": list(CLASSES),

@@ -49,7 +49,8 @@ def loss_gradient_from_logit_gradients(logits: Tensor, labels: Tensor, logit_gra
     residual = p.scatter(1, label, 0.0)
     # p_y - 1 as minus the sum of the others: where p_y rounds to 1 the difference would be lost.
     residual = residual.scatter(1, label, -residual.sum(1, keepdim=True))
-    return _combine(residual[:, :-1], logit_gradients.detach())
+    # Not as a matrix product, which autocast would round.
+    return (residual[:, :-1].T[:, :, None, None] * logit_gradients.detach()).sum(0)
 
 
 def closed_form_direction(
@@ -70,19 +71,8 @@ def closed_form_direction(
     Returns:
         Directions of L2 norm 1 over the whole sequence, (B, T, D); zero for an example whose gradients are zero.
     """
-    jacobian = logit_gradients.detach()
-    if len(jacobian) == 1:
-        direction = jacobian[0]
-    else:
-        # One scale for all gradients of an example, so that their products can neither overflow nor underflow.
-        joint = scale_to_norm(jacobian.movedim(0, 2).flatten(2), mask, 1.0)  # (B, T, (C - 1) D)
-        jacobian = joint.reshape(*joint.shape[:2], len(jacobian), -1).movedim(2, 0)  # (C - 1, B, T, D)
-        gram = torch.stack([(jacobian * row).sum((2, 3)) for row in jacobian])  # (C - 1, C - 1, B)
-        # The rest is tiny, and in float64 neither autocast nor TF32 rounds its matrix products.
-        factor = _covariance_factor(logits.detach().double())[:, :-1]  # (B, C - 1, C); z_{C-1} is the reference
-        _, vectors = torch.linalg.eigh(factor.mT @ gram.double().movedim(2, 0) @ factor)
-        coefficients = (factor @ vectors[:, :, -1:]).squeeze(2)  # (B, C - 1)
-        direction = _combine(coefficients.to(jacobian.dtype), jacobian)
+    gradients = logit_gradients.detach()
+    direction = gradients[0] if len(gradients) == 1 else _top_eigenvector(logits.detach(), gradients, mask)
     sign = torch.randint(0, 2, (len(logits), 1, 1), generator=generator, device=logits.device) * 2 - 1
     return sign * scale_to_norm(direction, mask, 1.0)
 
@@ -113,7 +103,6 @@ def power_iteration(
         Directions of L2 norm 1 over the whole sequence, (B, T, D). An example whose gradient is zero keeps the
         direction it had.
     """
-    embeddings = embeddings.detach()
     direction = random_perturbation(embeddings, mask, 1.0, generator)
     for _ in range(num_power_iterations):
         r = (xi * direction).requires_grad_()
@@ -123,9 +112,19 @@ def power_iteration(
     return direction
 
 
-def _combine(coefficients: Tensor, logit_gradients: Tensor) -> Tensor:
-    """Sum of coefficients (B, C - 1) times gradients (C - 1, B, T, D); autocast would round a matrix product."""
-    return (coefficients.T[:, :, None, None] * logit_gradients).sum(0)
+def _top_eigenvector(logits: Tensor, logit_gradients: Tensor, mask: Tensor) -> Tensor:
+    """Top eigenvector of H, of any norm, (B, T, D), by way of the C x C matrix."""
+    num_gradients, batch_size, width, size = logit_gradients.shape
+    # Stacked along the time, so that all gradients of an example get one scale and no product over- or underflows.
+    stacked = scale_to_norm(logit_gradients.movedim(0, 1).flatten(1, 2), mask.repeat(1, num_gradients), 1.0)
+    jacobian = stacked.reshape(batch_size, num_gradients, width * size)
+    factor = _covariance_factor(logits.double())[:, :-1]  # (B, C - 1, C), as z_{C-1} is the reference
+    with torch.autocast(jacobian.device.type, enabled=False):
+        gram = jacobian @ jacobian.mT  # (B, C - 1, C - 1)
+        _, vectors = torch.linalg.eigh(factor.mT @ gram.double() @ factor)
+        coefficients = (factor @ vectors[:, :, -1:]).mT  # (B, 1, C - 1)
+        direction: Tensor = coefficients.to(jacobian.dtype) @ jacobian
+    return direction.view(batch_size, width, size)
 
 
 def _covariance_factor(logits: Tensor) -> Tensor:

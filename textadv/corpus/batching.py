@@ -14,6 +14,7 @@ from textadv.corpus.store import Split
 
 PAD, EOS = 0, 2
 POOL_BATCHES = 50
+EVALUATION_TOKENS = 32_768  # padded tokens per batch where no gradients are kept
 Indices = NDArray[np.int64]
 
 
@@ -99,7 +100,7 @@ class DocumentBatches:
 
     @property
     def batches_per_epoch(self) -> int:
-        """Batches of one epoch; the last one may be smaller."""
+        """Batches of one epoch; their sizes differ by one at most, so that no rank is left without a document."""
         return -(-len(self.indices) // self.batch_size)
 
     def rows(self, step: int) -> Indices:
@@ -115,11 +116,12 @@ class DocumentBatches:
     def _epoch(self, epoch: int) -> list[Indices]:
         """Shuffle, sort pools of batches by length, cut into batches and shuffle those."""
         order = self.indices[epoch_permutation(len(self.indices), self.seed, epoch)]
-        pool = self.batch_size * POOL_BATCHES
-        lengths = self.documents.lengths
-        pools = [order[i : i + pool] for i in range(0, len(order), pool)]
-        ordered = [p[np.argsort(lengths[p], kind="stable")] for p in pools]
-        batches = [p[i : i + self.batch_size] for p in ordered for i in range(0, len(p), self.batch_size)]
+        parts = np.array_split(order, self.batches_per_epoch)
+        batches: list[Indices] = []
+        for i in range(0, len(parts), POOL_BATCHES):
+            pool = np.concatenate(parts[i : i + POOL_BATCHES])
+            pool = pool[np.argsort(self.documents.lengths[pool], kind="stable")]
+            batches += np.array_split(pool, len(parts[i : i + POOL_BATCHES]))
         shuffled = epoch_permutation(len(batches), self.seed + 1, epoch)
         return [batches[i] for i in shuffled]
 
@@ -185,7 +187,7 @@ class TokenStream:
         order, starts = self._epoch(epoch)
         out = np.full(stop - start, PAD, dtype=np.int64)
         if start < 0:
-            out[: -start] = EOS
+            out[:-start] = EOS
         first = int(np.searchsorted(starts, max(start, 0), side="right")) - 1
         for place in range(first, len(order)):
             begin = int(starts[place])

@@ -18,7 +18,7 @@ CLASSES = ("neg", "pos")
 SIZES = {"train": 200, "unlabeled": 8000, "validation": 150, "test": 2000}
 LENGTHS = range(15, 41)  # words of a review
 PEOPLE, PLACES = 900, 400  # invented names, most of them rare
-ZIPF_EXPONENT = 0.7  # weight of the entry of rank k is k ** -ZIPF_EXPONENT
+ZIPF_EXPONENT = 0.5  # weight of the entry of rank k is k ** -ZIPF_EXPONENT
 DOMAIN_SHARE = 0.5  # of the adjectives are the domain's own
 PHRASE_SHARE = 0.15  # of the predicates are phrases, the rest adjectives
 
@@ -177,9 +177,7 @@ class _Writer:
     def _kind(self) -> tuple[str, ...]:
         return self.rng.choices(list(KINDS), weights=list(KINDS.values()))[0]
 
-    def _fill(
-        self, template: str, own: dict[str, _Choice], other: dict[str, _Choice], used: set[str]
-    ) -> str:
+    def _fill(self, template: str, own: dict[str, _Choice], other: dict[str, _Choice], used: set[str]) -> str:
         """The template with its slots filled; no filler occurs twice in a review."""
 
         def fill(slot: re.Match[str]) -> str:

@@ -218,27 +218,36 @@ ADJECTIVES = (
 PREDICATES = (  # after "was"
     _phrases("""below par, worse than expected, all over the place, full of holes, hard to stomach, beyond repair,
     past saving, beneath contempt, short on ideas, a step backwards, rough around the edges, in need of rescue,
-    a shadow of its former self, enough to make me wince, half baked"""),
+    a shadow of its former self, enough to make me wince, half baked, out of its depth, lost in the fog,
+    hard to forgive, a pain to sit through, less than the sum of its parts"""),
     _phrases("""worth every penny, better than expected, out of this world, full of life, second to none, a cut above,
     beyond praise, rich in detail, a step forward, brimming with ideas, top of its class, in a league of its own,
-    enough to make me cheer, a sight to behold, spot on"""),
+    enough to make me cheer, a sight to behold, spot on, a cause for cheer, hard to fault, easy to love,
+    ahead of its time, more than the sum of its parts"""),
 )
 
 ADVERBS = (
     _words("""poorly badly carelessly clumsily sloppily hastily lazily terribly awkwardly dreadfully ineptly crudely
-    shoddily abysmally haphazardly amateurishly horribly miserably lamely pitifully woefully appallingly"""),
+    shoddily abysmally haphazardly amateurishly horribly miserably lamely pitifully woefully appallingly boringly
+    tediously pathetically ridiculously stupidly painfully shamefully needlessly unfairly unpleasantly atrociously
+    disgracefully mindlessly thoughtlessly unconvincingly wretchedly feebly foolishly hideously ludicrously negligently
+    abominably gracelessly"""),
     _words("""beautifully brilliantly expertly skilfully lovingly superbly cleverly elegantly wonderfully masterfully
     gracefully flawlessly perfectly impeccably carefully tastefully exquisitely deftly admirably splendidly delicately
-    faultlessly"""),
+    faultlessly charmingly delightfully neatly thoughtfully imaginatively magnificently marvellously meticulously
+    ingeniously stylishly stunningly smartly warmly handsomely competently ably adeptly artfully gloriously sensitively
+    soundly diligently excellently"""),
 )
 
 LABELS = (  # after "a"
     _phrases("""disaster, waste, letdown, mess, failure, disappointment, bore, nightmare, ripoff, chore, flop, dud,
     travesty, fiasco, disgrace, shambles, mistake, farce, eyesore, misfire, catastrophe, mockery, blunder, headache,
-    washout, slap in the face, missed opportunity, lost cause, damp squib, crying shame"""),
+    washout, slap in the face, missed opportunity, lost cause, damp squib, crying shame, dead end, debacle, nuisance,
+    swindle, horror, embarrassment, turkey, plague, kick in the teeth, recipe for regret, abomination, sham"""),
     _phrases("""delight, treat, gem, joy, masterpiece, pleasure, success, triumph, treasure, winner, marvel, wonder,
     bargain, blessing, knockout, revelation, highlight, classic, jewel, feast, godsend, charmer, favourite, tonic,
-    sensation, breath of fresh air, labour of love, tour de force, stroke of genius, dream come true"""),
+    sensation, breath of fresh air, labour of love, tour de force, stroke of genius, dream come true, beauty, hit,
+    thrill, work of art, corker, boon, cause for celebration, stunner, inspiration, smash, pearl, paragon"""),
 )
 
 FEELINGS = (  # "i ... it"

@@ -7,13 +7,19 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 
-from textadv.corpus.batching import Batch, DocumentBatches, Documents, TokenStream, sequential_batches
+from textadv.corpus.batching import (
+    EVALUATION_TOKENS,
+    Batch,
+    DocumentBatches,
+    Documents,
+    TokenStream,
+    sequential_batches,
+)
 from textadv.corpus.splits import choose_labeled
 from textadv.corpus.store import Split, TokenStore
 from textadv.errors import InputError
 from textadv.settings import DataSettings, FinetuningSettings, ModelSettings, PretrainingSettings
 
-EVALUATION_TOKENS = 32_768
 VALIDATION_WINDOWS = 16
 
 
@@ -99,7 +105,9 @@ class PretrainingData(StoreData):
     def __init__(self, store: TokenStore, model: ModelSettings, settings: PretrainingSettings, seed: int) -> None:
         super().__init__(store, seed)
         lanes, window, both = settings.batch_size, settings.window, model.bidirectional
-        self.stream = TokenStream(Documents(store.splits["train"], store.splits["unlabeled"]), lanes, window, both, seed)
+        self.stream = TokenStream(
+            Documents(store.splits["train"], store.splits["unlabeled"]), lanes, window, both, seed
+        )
         self.validation = TokenStream(Documents(store.splits["validation"]), min(lanes, 64), window, both, seed)
 
     def train_dataloader(self) -> StepBatches:
@@ -136,7 +144,9 @@ class FinetuningData(StoreData):
         self.unlabeled: DocumentBatches | None = None
         if settings.uses_unlabeled:
             if not len(pool):
-                raise InputError(f"--finetuning.method {settings.method}: needs unlabeled text, and the corpus has none")
+                raise InputError(
+                    f"--finetuning.method {settings.method}: needs unlabeled text, and the corpus has none"
+                )
             self.unlabeled = DocumentBatches(Documents(train, unlabeled), pool, settings.unlabeled_batch_size, seed + 1)
 
     def train_dataloader(self) -> StepBatches:

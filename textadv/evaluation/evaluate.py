@@ -8,14 +8,12 @@ import torch
 from numpy.typing import NDArray
 
 from textadv.checkpoints import LoadedClassifier
-from textadv.corpus.batching import Documents, Indices, sequential_batches
+from textadv.corpus.batching import EVALUATION_TOKENS, Documents, Indices, sequential_batches
 from textadv.corpus.store import Split, TokenStore
 from textadv.errors import InputError
 from textadv.evaluation.metrics import classification_metrics
 from textadv.models.classifier import Classifier
 from textadv.progress import progress
-
-BATCH_TOKENS = 32_768  # padded tokens per batch
 
 
 def class_probabilities(
@@ -69,7 +67,7 @@ def predict_split(
         InputError: The classifier yields numbers that are not finite.
     """
     documents = Documents(split)
-    batches = sequential_batches(documents.lengths, BATCH_TOKENS)
+    batches = sequential_batches(documents.lengths, EVALUATION_TOKENS)
     shown = progress(batches, len(batches), description)
     return class_probabilities(classifier, documents, shown, device), documents.labels
 

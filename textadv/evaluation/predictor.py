@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from textadv.checkpoints import LoadedClassifier, load_classifier
-from textadv.corpus.batching import Documents, sequential_batches
+from textadv.corpus.batching import EVALUATION_TOKENS, Documents, sequential_batches
 from textadv.corpus.store import Split
 from textadv.corpus.tokenization import TextTokenizer
-from textadv.evaluation.evaluate import BATCH_TOKENS, class_probabilities
+from textadv.evaluation.evaluate import class_probabilities
 
 MAX_TOKENS = 100_000
 CHUNK_TEXTS = 512
@@ -96,7 +96,7 @@ class Predictor:
         tokens = [document[-MAX_TOKENS:] for document in encoded]
         offsets = np.cumsum([0] + [len(document) for document in tokens])
         documents = Documents(Split(np.concatenate(tokens), offsets, np.full(len(tokens), -1)))
-        batches = sequential_batches(documents.lengths, BATCH_TOKENS)
+        batches = sequential_batches(documents.lengths, EVALUATION_TOKENS)
         probabilities = class_probabilities(self._classifier, documents, batches, self._device)
         for document, row in zip(encoded, probabilities, strict=True):
             label = self.classes[int(row.argmax())]

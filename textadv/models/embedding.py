@@ -35,8 +35,9 @@ class NormalizedEmbedding(nn.Module):
         Returns:
             Embeddings of shape (*tokens.shape, D).
         """
-        mean = self.frequencies @ self.weight  # (D,)
-        variance = self.frequencies @ (self.weight - mean).square()  # (D,)
+        with torch.autocast(self.weight.device.type, enabled=False):  # it would round the statistics to bfloat16
+            mean = self.frequencies @ self.weight  # (D,)
+            variance = self.frequencies @ (self.weight - mean).square()  # (D,)
         # Normalizing after the lookup touches the tokens of the batch instead of the whole vocabulary.
         return (F.embedding(tokens, self.weight) - mean) * torch.rsqrt(variance + VARIANCE_FLOOR)
 

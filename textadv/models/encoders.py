@@ -1,6 +1,6 @@
 """The LSTM encoder: one direction or two over a shared normalized embedding, with carried state."""
 
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -65,7 +65,7 @@ class Encoder(nn.Module):
             readings.append(reverse_documents(embeddings, lengths))
         return torch.cat(
             [
-                read_documents(lstm, reading, lengths, window, pooling)
+                read_documents(cast(nn.LSTM, lstm), reading, lengths, window, pooling)
                 for lstm, reading in zip(self.directions, readings, strict=True)
             ],
             dim=1,
@@ -80,7 +80,7 @@ class _Prefix(NamedTuple):
     largest: Tensor  # (B, H), maximum of the outputs
 
 
-def read_documents(lstm: nn.Module, embeddings: Tensor, lengths: Tensor, window: int, pooling: Pooling) -> Tensor:
+def read_documents(lstm: nn.LSTM, embeddings: Tensor, lengths: Tensor, window: int, pooling: Pooling) -> Tensor:
     """Run one LSTM over right-padded documents and pool its outputs.
 
     A document longer than the window is cut in two at a multiple of the stride (a quarter of the window): the
@@ -101,7 +101,7 @@ def read_documents(lstm: nn.Module, embeddings: Tensor, lengths: Tensor, window:
     prefix = _read_prefix(lstm, embeddings, cuts, stride)
     spans = lengths - cuts  # (B,)
     outputs, _ = lstm(_windows(embeddings, cuts, int(spans.max())), prefix.state)  # (B, S, H)
-    last = outputs.gather(1, (spans - 1).view(-1, 1, 1).expand(-1, 1, outputs.shape[2])).squeeze(1)
+    last: Tensor = outputs.gather(1, (spans - 1).view(-1, 1, 1).expand(-1, 1, outputs.shape[2])).squeeze(1)
     if pooling == "last":
         return last
     padding = (torch.arange(outputs.shape[1], device=outputs.device) >= spans[:, None]).unsqueeze(2)  # (B, S, 1)
@@ -111,15 +111,16 @@ def read_documents(lstm: nn.Module, embeddings: Tensor, lengths: Tensor, window:
 
 
 @torch.no_grad()
-def _read_prefix(lstm: nn.Module, embeddings: Tensor, cuts: Tensor, stride: int) -> _Prefix:
+def _read_prefix(lstm: nn.LSTM, embeddings: Tensor, cuts: Tensor, stride: int) -> _Prefix:
     """Read the tokens before `cuts` (multiples of `stride`) without gradient."""
-    rows, hidden = embeddings.shape[0], int(lstm.hidden_size)  # type: ignore[arg-type]
+    rows, hidden = embeddings.shape[0], lstm.hidden_size
     h, c = embeddings.new_zeros(1, rows, hidden), embeddings.new_zeros(1, rows, hidden)
     total, largest = embeddings.new_zeros(rows, hidden), embeddings.new_full((rows, hidden), -torch.inf)
     for start in range(0, int(cuts.max()), stride):
         active = (cuts > start).nonzero().squeeze(1)
         piece = embeddings[active, start : start + stride]
-        outputs, (h[:, active], c[:, active]) = lstm(piece, (h[:, active], c[:, active]))
+        outputs, (new_h, new_c) = lstm(piece, (h[:, active], c[:, active]))
+        h[:, active], c[:, active] = new_h.to(h.dtype), new_c.to(c.dtype)  # autocast computes in bfloat16
         total[active] += outputs.sum(1)
         largest[active] = torch.maximum(largest[active], outputs.amax(1))
     return _Prefix((h, c), total, largest)

@@ -39,7 +39,7 @@ class SampledSoftmax(nn.Module):
         Returns:
             Loss per position in nats, shape (N,).
         """
-        candidates = torch.multinomial(self.proposal, num_candidates, replacement=True).unique()  # (K,)
+        candidates = torch.unique(torch.multinomial(self.proposal, num_candidates, replacement=True))  # (K,)
         log_inclusion = torch.log(-torch.expm1(num_candidates * torch.log1p(-self.proposal)))  # (V,)
         offset = self.bias - log_inclusion  # (V,)
         negative = F.linear(hidden, F.embedding(candidates, self.weight), offset[candidates])  # (N, K)
@@ -57,7 +57,7 @@ class SampledSoftmax(nn.Module):
         Returns:
             Loss per position in nats, shape (N,).
         """
-        slices = zip(hidden.split(1024), targets.split(1024), strict=True)
+        slices = zip(torch.split(hidden, 1024), torch.split(targets, 1024), strict=True)
         return torch.cat([F.cross_entropy(F.linear(h, self.weight, self.bias), t, reduction="none") for h, t in slices])
 
 
@@ -96,6 +96,7 @@ class LanguageModel(nn.Module):
             outputs, (h, c) = lstm(embeddings, states[i] if states else None)
             new_states.append((h.detach(), c.detach()))
             hidden, flat = outputs.reshape(-1, outputs.shape[2]), targets[i].reshape(-1)
+            assert isinstance(softmax, SampledSoftmax)
             if num_candidates:
                 loss = softmax.sampled_loss(hidden, flat, num_candidates)
             else:

@@ -71,7 +71,11 @@ class Progress(Callback):
 
     def _figures(self, trainer: pl.Trainer) -> str:
         names = ("loss", "validation_perplexity", "validation_error")
-        shown = [f"{n.replace('_', ' ')} {float(trainer.callback_metrics[n]):.4g}" for n in names if n in trainer.callback_metrics]
+        shown = [
+            f"{n.replace('_', ' ')} {float(trainer.callback_metrics[n]):.4g}"
+            for n in names
+            if n in trainer.callback_metrics
+        ]
         return ", ".join([*shown, f"{self.tokens_per_second:,.0f} tokens/s"])
 
     def _print(self, trainer: pl.Trainer) -> None:

@@ -78,7 +78,9 @@ class FinetuningModule(TrainingModule):
         logits = self.model.classify(embeddings, batch.lengths)
         closed = self.settings.uses_vat and self.settings.vat_direction == "closed_form"
         gradients = logit_gradients(logits, embeddings) if closed else None
-        return Clean(embeddings, batch.lengths, perturbation_mask(batch.lengths, batch.tokens.shape[1]), logits, gradients)
+        return Clean(
+            embeddings, batch.lengths, perturbation_mask(batch.lengths, batch.tokens.shape[1]), logits, gradients
+        )
 
     def _adversarial_loss(self, clean: Clean, labels: Tensor, supervised: Tensor) -> Tensor:
         """Cross entropy at x + r_adv, or at x + random noise."""

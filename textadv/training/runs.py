@@ -46,7 +46,10 @@ def pretrain(experiment: Experiment, store: TokenStore, output: Path, resume: Pa
     keep_last = _checkpoint(output, LAST, every_n_train_steps=settings.validate_every)
     every = min(settings.validate_every, settings.steps)
     figures = _fit(experiment, module, data, output, settings.steps, every, "pretraining", [keep_last], resume)
-    return figures | {"validation_perplexity": figures["metrics"]["validation_perplexity"], "checkpoint": str(output / LAST)}
+    return figures | {
+        "validation_perplexity": figures["metrics"]["validation_perplexity"],
+        "checkpoint": str(output / LAST),
+    }
 
 
 def finetune(

@@ -1,0 +1,52 @@
+"""Small fixtures shared by the tests of several rooms."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from textadv.corpus.store import Split, TokenStore
+
+EOS = 2
+
+
+@pytest.fixture
+def make_split() -> Callable[..., Split]:
+    """Build a split in memory whose documents have the given lengths and whose words are all different."""
+
+    def make(lengths: Sequence[int], labels: Sequence[int] | None = None, first_word: int = 3) -> Split:
+        offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64)
+        tokens = np.arange(first_word, first_word + offsets[-1], dtype=np.uint16)
+        tokens[offsets[1:] - 1] = EOS
+        return Split(tokens, offsets, np.full(len(lengths), -1) if labels is None else np.array(labels, np.int64))
+
+    return make
+
+
+@pytest.fixture
+def make_store(make_split: Callable[..., Split]) -> Callable[..., TokenStore]:
+    """Build a store in memory: two classes, 12 labeled documents, 4 validation, 4 test, and unlabeled as told."""
+
+    def make(unlabeled: int = 8) -> TokenStore:
+        both = [0, 1]
+        splits = {
+            "train": make_split([4, 9, 1, 7, 3, 8, 6, 2, 5, 9, 4, 7], both * 6, first_word=3),
+            "unlabeled": make_split([6, 3, 1, 8, 5, 4, 7, 2][:unlabeled], first_word=100),
+            "validation": make_split([5, 2, 7, 1], both * 2, first_word=200),
+            "test": make_split([3, 6, 1, 4], both * 2, first_word=250),
+        }
+        words = np.concatenate([splits[name].tokens for name in ("train", "unlabeled")])
+        return TokenStore(
+            path=Path("in-memory"),
+            fingerprint="store",
+            tokenizer_fingerprint="tokenizer",
+            classes=("neg", "pos"),
+            vocabulary_size=300,
+            frequencies=np.bincount(words, minlength=300).astype(np.float64),
+            tokenizer_json="{}",
+            splits=splits,
+            report={},
+        )
+
+    return make

@@ -1,0 +1,67 @@
+import pytest
+import torch
+
+from textadv.models.classifier import Classifier
+from textadv.models.encoders import Encoder, Pooling
+
+LENGTHS = torch.tensor([7, 1, 12, 3])
+PAD, EOS = 0, 2
+
+
+def make_classifier(bidirectional: bool, pooling: Pooling, window: int = 400) -> Classifier:
+    torch.manual_seed(1)
+    encoder = Encoder(torch.arange(1, 31), 4, 6, bidirectional)
+    return Classifier(encoder, num_classes=3, pooling=pooling, head_size=5, window=window, dropout=0.5).double().eval()
+
+
+def make_tokens() -> torch.Tensor:
+    torch.manual_seed(2)
+    tokens = torch.randint(3, 30, (len(LENGTHS), int(LENGTHS.max())))
+    tokens[torch.arange(len(LENGTHS)), LENGTHS - 1] = EOS
+    return tokens.masked_fill(torch.arange(tokens.shape[1]) >= LENGTHS[:, None], PAD)
+
+
+@pytest.mark.parametrize("window", [4, 400])
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("pooling", ["last", "last_mean_max"])
+def test_padded_batch_equals_one_document_at_a_time(pooling: Pooling, bidirectional: bool, window: int) -> None:
+    classifier, tokens = make_classifier(bidirectional, pooling, window), make_tokens()
+    parameters = list(classifier.parameters())
+    batch = classifier(tokens, LENGTHS)
+    single = torch.cat(
+        [classifier(tokens[i : i + 1, :length], LENGTHS[i : i + 1]) for i, length in enumerate(LENGTHS.tolist())]
+    )
+    assert batch.shape == (4, 3)
+    torch.testing.assert_close(batch, single)
+    weights = torch.randn_like(batch)
+    gradients = torch.autograd.grad((batch * weights).sum(), parameters)
+    for one, other in zip(gradients, torch.autograd.grad((single * weights).sum(), parameters), strict=True):
+        assert one.abs().sum() > 0
+        torch.testing.assert_close(one, other)
+
+
+def test_padding_tokens_and_the_width_do_not_matter() -> None:
+    classifier, tokens = make_classifier(True, "last_mean_max"), make_tokens()
+    behind = torch.arange(15) >= LENGTHS[:, None]
+    wider = torch.nn.functional.pad(tokens, (0, 3)).masked_fill(behind, 17)
+    torch.testing.assert_close(classifier(wider, LENGTHS), classifier(tokens, LENGTHS))
+
+
+def test_classify_of_embed_is_the_forward_pass_and_deterministic() -> None:
+    classifier, tokens = make_classifier(False, "last").train(), make_tokens()
+    embeddings = classifier.embed(tokens)
+    assert not torch.equal(classifier.embed(tokens), embeddings)  # dropout is drawn in embed ...
+    logits = classifier.classify(embeddings, LENGTHS)
+    assert torch.equal(classifier.classify(embeddings, LENGTHS), logits)  # ... and nowhere else
+    classifier.eval()
+    assert torch.equal(classifier.classify(classifier.embed(tokens), LENGTHS), classifier(tokens, LENGTHS))
+
+
+def test_a_perturbation_changes_only_its_own_document() -> None:
+    classifier, tokens = make_classifier(True, "last_mean_max"), make_tokens()
+    embeddings = classifier.embed(tokens)
+    perturbed = embeddings.clone()
+    perturbed[2, 3] += 1.0
+    changed = (classifier.classify(perturbed, LENGTHS) - classifier.classify(embeddings, LENGTHS)).abs().sum(1)
+    assert changed[2] > 1e-6
+    assert (changed[[0, 1, 3]] < 1e-12).all()

@@ -1,0 +1,226 @@
+from collections.abc import Callable
+from typing import get_args
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from textadv.models.encoders import Encoder, Pooling, read_documents, reverse_documents
+
+VOCABULARY, SIZE, HIDDEN = 20, 3, 5
+POOLINGS = get_args(Pooling)
+HUGE = 10_000
+LENGTHS = torch.tensor([23, 1, 9, 16, 2, 8])  # 1: a bare EOS
+
+MakeEncoder = Callable[[bool], Encoder]
+
+
+@pytest.fixture
+def make_encoder() -> MakeEncoder:
+    def make(bidirectional: bool) -> Encoder:
+        torch.manual_seed(3)
+        encoder = Encoder(torch.arange(1, VOCABULARY + 1), SIZE, HIDDEN, bidirectional).double()
+        with torch.no_grad():
+            for parameter in encoder.directions.parameters():
+                parameter.mul_(2.0)  # far from linear, so that mistakes show
+        return encoder
+
+    return make
+
+
+def documents(lengths: Tensor = LENGTHS, extra: int = 0) -> Tensor:
+    """Random embeddings; behind each document stands noise, which must not matter."""
+    generator = torch.Generator().manual_seed(5)
+    return torch.randn(len(lengths), int(lengths.max()) + extra, SIZE, dtype=torch.float64, generator=generator)
+
+
+def cell_by_cell(lstm: nn.LSTM, document: Tensor) -> Tensor:
+    """The LSTM's equations for one document (T, D), gates i, f, g, o; returns all outputs (T, H)."""
+    h = c = document.new_zeros(HIDDEN)
+    outputs = []
+    for x in document:
+        gates = lstm.weight_ih_l0 @ x + lstm.bias_ih_l0 + lstm.weight_hh_l0 @ h + lstm.bias_hh_l0
+        i, f, g, o = gates.split(HIDDEN)
+        c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+        h = o.sigmoid() * c.tanh()
+        outputs.append(h)
+    return torch.stack(outputs)
+
+
+def pool(outputs: Tensor, pooling: Pooling) -> Tensor:
+    last = outputs[-1]
+    return last if pooling == "last" else torch.cat([last, outputs.mean(0), outputs.amax(0)])
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_one_direction_equals_the_equations(make_encoder: MakeEncoder, pooling: Pooling) -> None:
+    encoder, embeddings = make_encoder(False), documents()
+    lstm = encoder.directions[0]
+    assert isinstance(lstm, nn.LSTM)
+    expected = [
+        pool(cell_by_cell(lstm, x[:length]), pooling) for x, length in zip(embeddings, LENGTHS.tolist(), strict=True)
+    ]
+    features = encoder.features(embeddings, LENGTHS, HUGE, pooling)
+    torch.testing.assert_close(features, torch.stack(expected))
+    assert features.shape[1] == encoder.num_features(pooling)
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_the_second_direction_reads_the_words_from_the_end(make_encoder: MakeEncoder, pooling: Pooling) -> None:
+    encoder, embeddings = make_encoder(True), documents()
+    forward, backward = encoder.directions
+    assert isinstance(forward, nn.LSTM)
+    assert isinstance(backward, nn.LSTM)
+    expected = []
+    for x, length in zip(embeddings, LENGTHS.tolist(), strict=True):
+        reversed_words = torch.cat([x[: length - 1].flip(0), x[length - 1 : length]])  # EOS stays last
+        expected.append(
+            torch.cat(
+                [
+                    pool(cell_by_cell(forward, x[:length]), pooling),
+                    pool(cell_by_cell(backward, reversed_words), pooling),
+                ]
+            )
+        )
+    features = encoder.features(embeddings, LENGTHS, HUGE, pooling)
+    torch.testing.assert_close(features, torch.stack(expected))
+    assert features.shape[1] == encoder.num_features(pooling)
+
+
+def test_each_direction_sees_best_what_it_reads_last(make_encoder: MakeEncoder) -> None:
+    encoder, embeddings = make_encoder(True), documents()[:1]
+    lengths = LENGTHS[:1]
+
+    def change(first: int, second: int) -> tuple[float, float]:
+        """Distance that swapping two words moves the forward and the backward `last`."""
+        order = torch.arange(embeddings.shape[1])
+        order[first], order[second] = second, first
+        swapped = torch.cat([embeddings, embeddings[:, order]])
+        with torch.no_grad():
+            before, after = encoder.features(swapped, lengths.expand(2), HUGE, "last")
+        difference = after - before
+        return float(difference[:HIDDEN].norm()), float(difference[HIDDEN:].norm())
+
+    forward, backward = change(0, 1)
+    assert backward > 20 * forward
+    forward, backward = change(20, 21)
+    assert forward > 20 * backward
+
+
+@pytest.mark.parametrize("window", [1, 6, HUGE])
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_a_padded_batch_equals_one_document_at_a_time(
+    make_encoder: MakeEncoder, pooling: Pooling, bidirectional: bool, window: int
+) -> None:
+    encoder = make_encoder(bidirectional)
+    embeddings = documents(extra=4).requires_grad_()
+    weights = torch.randn(len(LENGTHS), encoder.num_features(pooling), dtype=torch.float64)
+
+    batch = encoder.features(embeddings, LENGTHS, window, pooling)
+    parameters = [embeddings, *encoder.directions.parameters()]
+    batch_gradients = torch.autograd.grad((batch * weights).sum(), parameters)
+    single = torch.cat(
+        [
+            encoder.features(embeddings[i : i + 1, :length], LENGTHS[i : i + 1], window, pooling)
+            for i, length in enumerate(LENGTHS.tolist())
+        ]
+    )
+    single_gradients = torch.autograd.grad((single * weights).sum(), parameters)
+    torch.testing.assert_close(batch, single)
+    for one, other in zip(batch_gradients, single_gradients, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("window", [1, 2, 3, 4, 7, 8, 16, 22, 23])
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_carrying_the_state_equals_reading_at_once(
+    make_encoder: MakeEncoder, pooling: Pooling, bidirectional: bool, window: int
+) -> None:
+    encoder = make_encoder(bidirectional)
+    embeddings = documents()
+    with torch.no_grad():
+        carried = encoder.features(embeddings, LENGTHS, window, pooling)
+        at_once = encoder.features(embeddings, LENGTHS, HUGE, pooling)
+    torch.testing.assert_close(carried, at_once)
+
+
+@pytest.mark.parametrize("window", [1, 2, 4, 8, 11])
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_gradients_reach_only_the_window(make_encoder: MakeEncoder, pooling: Pooling, window: int) -> None:
+    lstm = make_encoder(False).directions[0]
+    embeddings = documents(extra=3).requires_grad_()
+    features = read_documents(lstm, embeddings, LENGTHS, window, pooling)
+    (gradient,) = torch.autograd.grad((features * torch.randn_like(features)).sum(), embeddings)
+    stride = max(1, window // 4)
+    for reached, length in zip((gradient != 0).any(2).tolist(), LENGTHS.tolist(), strict=True):
+        count = sum(reached)
+        assert min(length, max(1, window - stride)) <= count <= min(length, window)
+        # Nothing before the window, nothing behind the document, no hole.
+        assert reached == [length - count <= position < length for position in range(len(reached))]
+
+
+def test_gradients_of_both_directions_reach_both_ends(make_encoder: MakeEncoder) -> None:
+    encoder = make_encoder(True)
+    lengths = torch.tensor([30])
+    embeddings = documents(lengths).requires_grad_()
+    (gradient,) = torch.autograd.grad(encoder.features(embeddings, lengths, 8, "last").sum(), embeddings)
+    reached = (gradient != 0).any(2)[0].nonzero().flatten().tolist()
+    start = [position for position in reached if position < 15]
+    end = [position for position in reached if position >= 15]
+    assert 5 <= len(start) <= 7  # the window less the EOS
+    assert 6 <= len(end) <= 8
+    assert reached == [*range(len(start)), *range(30 - len(end), 30)]
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_the_state_before_the_window_is_a_constant(make_encoder: MakeEncoder, pooling: Pooling) -> None:
+    lstm = make_encoder(False).directions[0]
+    embeddings = documents()[:1].requires_grad_()  # 23 tokens; window 8, stride 2: cut at 16, the next multiple to 15
+    with torch.no_grad():
+        before, state = lstm(embeddings[:, :16])
+    after, _ = lstm(embeddings[:, 16:], state)
+    expected = pool(torch.cat([before, after], 1)[0], pooling)[None]
+    features = read_documents(lstm, embeddings, LENGTHS[:1], 8, pooling)
+    weights = torch.randn_like(features)
+    inputs = [embeddings, *lstm.parameters()]
+    torch.testing.assert_close(features, expected)
+    expected_gradients = torch.autograd.grad((expected * weights).sum(), inputs)
+    for one, other in zip(torch.autograd.grad((features * weights).sum(), inputs), expected_gradients, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_read_documents_under_autocast(make_encoder: MakeEncoder) -> None:
+    lstm = make_encoder(False).float().directions[0]
+    embeddings = documents().float()
+    expected = read_documents(lstm, embeddings, LENGTHS, 4, "last_mean_max")
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        features = read_documents(lstm, embeddings, LENGTHS, 4, "last_mean_max")
+    torch.testing.assert_close(features.float(), expected, atol=0.05, rtol=0.0)
+
+
+@pytest.mark.parametrize("shape", [(), (SIZE,)])
+def test_reversing_twice_gives_the_documents_back(shape: tuple[int, ...]) -> None:
+    values = torch.randn(len(LENGTHS), 25, *shape)
+    assert torch.equal(reverse_documents(reverse_documents(values, LENGTHS), LENGTHS), values)
+
+
+def test_reversing_leaves_eos_and_padding() -> None:
+    tokens = torch.tensor([[5, 6, 7, 2, 0, 0], [2, 0, 0, 0, 0, 0], [8, 2, 0, 0, 0, 0], [3, 4, 5, 6, 7, 2]])
+    expected = torch.tensor([[7, 6, 5, 2, 0, 0], [2, 0, 0, 0, 0, 0], [8, 2, 0, 0, 0, 0], [7, 6, 5, 4, 3, 2]])
+    lengths = torch.tensor([4, 1, 2, 6])
+    assert torch.equal(reverse_documents(tokens, lengths), expected)
+    vectors = torch.stack([tokens, -tokens], dim=2)
+    assert torch.equal(reverse_documents(vectors, lengths), torch.stack([expected, -expected], dim=2))
+
+
+def test_dropout_only_in_training(make_encoder: MakeEncoder) -> None:
+    encoder = make_encoder(False)
+    tokens = torch.randint(VOCABULARY, (4, 6))
+    clean = encoder.embedding(tokens)
+    assert torch.equal(encoder.eval().embed(tokens, 0.5), clean)
+    dropped = encoder.train().embed(tokens, 0.5)
+    kept = dropped != 0
+    assert 0 < kept.sum() < kept.numel()
+    torch.testing.assert_close(dropped, torch.where(kept, 2 * clean, 0.0))

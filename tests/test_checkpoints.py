@@ -1,0 +1,255 @@
+import os
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from textadv.checkpoints import (
+    CARD,
+    build_classifier,
+    build_encoder,
+    load_classifier,
+    load_encoder,
+    model_card,
+    network_weights,
+    read_checkpoint,
+    resolve_checkpoint,
+)
+from textadv.corpus.store import TokenStore
+from textadv.errors import InputError
+from textadv.models.classifier import Classifier
+from textadv.models.encoders import Encoder
+from textadv.models.language_model import LanguageModel
+from textadv.settings import Experiment, FinetuningSettings, ModelSettings
+
+TOKENS = torch.tensor([[5, 9, 14, 3, 2], [7, 2, 0, 0, 0]])
+LENGTHS = torch.tensor([5, 2])
+
+
+def experiment(bidirectional: bool = False, **changes: Any) -> Experiment:
+    sizes: dict[str, Any] = {"embedding_size": 4, "hidden_size": 5, "head_size": 3, "bidirectional": bidirectional}
+    return Experiment(model=ModelSettings(**(sizes | changes)), finetuning=FinetuningSettings(window=3))
+
+
+def frequencies(store: TokenStore) -> torch.Tensor:
+    return torch.from_numpy(store.frequencies)
+
+
+def save(path: Path, kind: str, network: torch.nn.Module, settings: Experiment, store: TokenStore) -> Path:
+    """Write a checkpoint as the Lightning modules do, the network under `model`."""
+    weights = {f"model.{name}": value for name, value in network.state_dict().items()}
+    torch.save({"state_dict": weights, "epoch": 0, CARD: model_card(kind, settings, store)}, path)
+    return path
+
+
+@pytest.fixture
+def store(make_store: Callable[..., TokenStore]) -> TokenStore:
+    return make_store()
+
+
+def make_classifier(store: TokenStore, settings: Experiment) -> Classifier:
+    torch.manual_seed(0)
+    encoder = build_encoder(settings.model, frequencies(store))
+    return build_classifier(encoder, settings.model, settings.finetuning, len(store.classes))
+
+
+@pytest.fixture
+def saved(tmp_path: Path, store: TokenStore) -> Path:
+    return save(tmp_path / "c.ckpt", "classifier", make_classifier(store, experiment()), experiment(), store)
+
+
+@pytest.mark.parametrize("settings", [experiment(), experiment(bidirectional=True, pooling="last_mean_max")])
+def test_a_classifier_comes_back_bitwise(tmp_path: Path, store: TokenStore, settings: Experiment) -> None:
+    classifier = make_classifier(store, settings)
+    loaded = load_classifier(save(tmp_path / "c.ckpt", "classifier", classifier, settings, store))
+    assert not loaded.classifier.training
+    assert torch.equal(loaded.classifier(TOKENS, LENGTHS), classifier.eval()(TOKENS, LENGTHS))
+    assert (loaded.classifier.window, loaded.classifier.dropout) == (3, settings.finetuning.dropout)
+    assert loaded.classes == ("neg", "pos")
+    assert loaded.tokenizer_json == store.tokenizer_json
+    assert loaded.card["store_fingerprint"] == store.fingerprint
+
+
+def make_language_model(store: TokenStore, settings: Experiment) -> LanguageModel:
+    torch.manual_seed(1)
+    return LanguageModel(build_encoder(settings.model, frequencies(store)))
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_the_encoder_of_a_language_model_comes_back(tmp_path: Path, store: TokenStore, bidirectional: bool) -> None:
+    settings = experiment(bidirectional)
+    model = make_language_model(store, settings)
+    path = save(tmp_path / "lm.ckpt", "language_model", model, settings, store)
+    encoder = build_encoder(settings.model, torch.ones(store.vocabulary_size))
+    load_encoder(encoder, path, store.tokenizer_fingerprint)
+    expected = model.encoder.state_dict()
+    assert set(expected) == set(encoder.state_dict())
+    assert all(torch.equal(value, expected[name]) for name, value in encoder.state_dict().items())
+
+
+def test_another_tokenizer_is_refused(tmp_path: Path, store: TokenStore) -> None:
+    settings = experiment()
+    path = save(tmp_path / "lm.ckpt", "language_model", make_language_model(store, settings), settings, store)
+    with pytest.raises(InputError, match=r"lm\.ckpt: .*another tokenizer"):
+        load_encoder(build_encoder(settings.model, frequencies(store)), path, "something else")
+
+
+@pytest.mark.parametrize("changes", [{"embedding_size": 6}, {"hidden_size": 4}, {"bidirectional": True}])
+def test_other_sizes_are_refused(tmp_path: Path, store: TokenStore, changes: dict[str, Any]) -> None:
+    settings = experiment()
+    path = save(tmp_path / "lm.ckpt", "language_model", make_language_model(store, settings), settings, store)
+    encoder = build_encoder(experiment(**changes).model, frequencies(store))
+    with pytest.raises(InputError, match=r"lm\.ckpt: its sizes"):
+        load_encoder(encoder, path, store.tokenizer_fingerprint)
+
+
+def test_fewer_directions_than_pretrained_are_refused(tmp_path: Path, store: TokenStore) -> None:
+    settings = experiment(bidirectional=True)
+    path = save(tmp_path / "lm.ckpt", "language_model", make_language_model(store, settings), settings, store)
+    encoder = build_encoder(experiment().model, frequencies(store))
+    with pytest.raises(InputError, match=r"lm\.ckpt: its sizes"):
+        load_encoder(encoder, path, store.tokenizer_fingerprint)
+
+
+def test_a_checkpoint_of_the_other_kind_is_refused(tmp_path: Path, store: TokenStore, saved: Path) -> None:
+    settings = experiment()
+    path = save(tmp_path / "lm.ckpt", "language_model", make_language_model(store, settings), settings, store)
+    with pytest.raises(InputError, match=r"lm\.ckpt: this is a language_model checkpoint, a classifier is needed"):
+        load_classifier(path)
+    encoder = build_encoder(settings.model, frequencies(store))
+    with pytest.raises(InputError, match=r"c\.ckpt: this is a classifier checkpoint, a language_model is needed"):
+        load_encoder(encoder, saved, store.tokenizer_fingerprint)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 0.6, 0.9, 0.99])
+def test_a_truncated_checkpoint_is_refused(saved: Path, share: float) -> None:
+    content = saved.read_bytes()
+    saved.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(InputError, match=r"c\.ckpt: damaged"):
+        load_classifier(saved)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"hello",
+        b"\x00" * 5000,
+        bytes(range(256)) * 20,
+        b"PK\x03\x04 not a zip file",
+        b"\x80\x02.",  # a pickle that ends at once
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n",
+    ],
+)
+def test_garbage_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "x.ckpt"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"x\.ckpt: damaged"):
+        load_classifier(path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [1, 2],
+        "text",
+        torch.zeros(3),
+        {"state_dict": {}},
+        {CARD: None},
+        {CARD: [1]},
+        {CARD: {}},
+        {CARD: {"format": 1, "kind": "classifier"}},
+        {CARD: {"format": 1, "kind": "classifier"}, "state_dict": None},
+    ],
+)
+def test_files_of_torch_that_are_no_checkpoints_of_ours_are_refused(tmp_path: Path, content: Any) -> None:
+    path = tmp_path / "x.ckpt"
+    torch.save(content, path)
+    with pytest.raises(InputError, match=r"x\.ckpt: "):
+        load_classifier(path)
+
+
+def test_another_format_is_refused(saved: Path) -> None:
+    checkpoint = torch.load(saved, weights_only=True)
+    checkpoint[CARD]["format"] += 1
+    torch.save(checkpoint, saved)
+    with pytest.raises(InputError, match=r"c\.ckpt: .*format 2"):
+        load_classifier(saved)
+
+
+def test_missing_weights_are_refused(saved: Path) -> None:
+    checkpoint = torch.load(saved, weights_only=True)
+    del checkpoint["state_dict"]["model.head.0.bias"]
+    torch.save(checkpoint, saved)
+    with pytest.raises(InputError, match=r"c\.ckpt: its card and its weights"):
+        load_classifier(saved)
+
+
+class Payload:
+    """Runs a command when it is unpickled."""
+
+    def __init__(self, sentinel: Path) -> None:
+        self.sentinel = sentinel
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, (f"touch '{self.sentinel}'",)
+
+
+@pytest.mark.parametrize("as_archive", [False, True])
+def test_code_in_a_checkpoint_does_not_run(tmp_path: Path, as_archive: bool) -> None:
+    path, sentinel = tmp_path / "x.ckpt", tmp_path / "sentinel"
+    content = {"state_dict": {}, CARD: {"format": 1, "kind": "classifier", "extra": Payload(sentinel)}}
+    if as_archive:
+        torch.save(content, path)
+    else:
+        path.write_bytes(pickle.dumps(content, protocol=2))
+    with pytest.raises(InputError, match=r"x\.ckpt: damaged"):
+        load_classifier(path)
+    assert not sentinel.exists()
+    if not as_archive:  # the payload does work where pickle is trusted
+        pickle.loads(path.read_bytes())
+        assert sentinel.exists()
+
+
+def test_missing_paths_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nothing: no such checkpoint"):
+        read_checkpoint(tmp_path / "nothing", "classifier")
+    with pytest.raises(InputError, match=r"no checkpoint \(best.ckpt or last.ckpt\) in this folder"):
+        read_checkpoint(tmp_path, "classifier")
+
+
+def test_a_folder_means_its_best_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / "last.ckpt").touch()
+    assert resolve_checkpoint(tmp_path).name == "last.ckpt"
+    (tmp_path / "best.ckpt").touch()
+    assert resolve_checkpoint(tmp_path).name == "best.ckpt"
+    assert resolve_checkpoint(tmp_path / "last.ckpt").name == "last.ckpt"
+
+
+def test_the_card_says_what_is_needed_with_primitives_only(store: TokenStore) -> None:
+    def is_plain(value: Any) -> bool:
+        if isinstance(value, dict):
+            return all(type(key) is str and is_plain(item) for key, item in value.items())
+        if isinstance(value, list):
+            return all(map(is_plain, value))
+        return value is None or type(value) in (str, int, float, bool)
+
+    card = model_card("classifier", experiment(), store)
+    assert is_plain(card)
+    assert card["settings"]["model"]["hidden_size"] == 5
+
+
+def test_weights_of_a_part_of_the_network() -> None:
+    weights = {"model.encoder.a": torch.ones(1), "model.head.b": torch.zeros(1), "other.c": torch.zeros(1)}
+    assert set(network_weights({"state_dict": weights})) == {"encoder.a", "head.b"}
+    assert set(network_weights({"state_dict": weights}, "encoder.")) == {"a"}
+
+
+def test_an_encoder_is_built_as_the_settings_say() -> None:
+    encoder = build_encoder(experiment(bidirectional=True).model, torch.ones(11))
+    assert isinstance(encoder, Encoder)
+    assert encoder.embedding.weight.shape == (11, 4)
+    assert encoder.hidden_size == 5
+    assert len(encoder.directions) == 2

@@ -1,0 +1,183 @@
+"""The whole command line on a tiny corpus, and what it says to bad input."""
+
+import csv
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from textadv.cli import main
+
+Run = Callable[..., None]
+GOOD = ["good", "fine", "great", "lovely"]
+BAD = ["bad", "poor", "awful", "dull"]
+NOUNS = ["film", "plot", "cast", "score", "scene"]
+
+SMALL = {
+    "tokenizer": {"min_documents": 1},
+    "model": {"embedding_size": 6, "hidden_size": 7, "pooling": "last_mean_max", "head_size": 5},
+    "pretraining": {"steps": 4, "batch_size": 4, "window": 6, "candidates": 10, "validate_every": 2},
+    "finetuning": {"steps": 4, "batch_size": 4, "unlabeled_batch_size": 4, "epsilon": 0.5, "validate_every": 2},
+    "trainer": {"accelerator": "cpu"},
+}
+
+
+def sentence(i: int, words: list[str]) -> str:
+    return f"the {NOUNS[i % 5]} was {words[i % 4]} and the {NOUNS[(i // 5) % 5]} {words[(i // 4) % 4]} number{i}"
+
+
+def write_rows(path: Path, rows: list[tuple[str, str]]) -> str:
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([("review", "mood"), *rows])
+    return str(path)
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> list[str]:
+    """Flags of a corpus in CSV files with column names of their own."""
+    both = [(sentence(i, words), name) for i in range(20) for words, name in ((GOOD, "happy"), (BAD, "sad"))]
+    test = [(sentence(100 + i, words), name) for i in range(5) for words, name in ((GOOD, "happy"), (BAD, "sad"))]
+    raw = [(sentence(200 + i, GOOD if i % 2 else BAD), "") for i in range(30)]
+    flags = ["--data.text_column", "review", "--data.label_column", "mood", "--data.cache", str(tmp_path / "cache")]
+    for name, rows in (("train", both), ("unlabeled", raw), ("test", test)):
+        flags += [f"--data.{name}", write_rows(tmp_path / f"{name}.csv", rows)]
+    return flags
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> str:
+    path = tmp_path / "small.yaml"
+    path.write_text(yaml.safe_dump(SMALL))
+    return str(path)
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("textadv.commands.prepare_machine", lambda: None)
+
+    def command(*arguments: object) -> None:
+        monkeypatch.setattr(sys, "argv", ["textadv", *map(str, arguments)])
+        main()
+
+    return command
+
+
+def refused(run: Run, capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    """The one line with which a command is refused."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        run(*arguments)
+    assert stop.value.code == 2
+    captured = capsys.readouterr()
+    lines = [line for line in captured.err.splitlines() if "error" in line]
+    assert len(lines) == 1, captured.err
+    assert "Traceback" not in captured.err
+    return lines[0]
+
+
+def metrics(folder: Path) -> dict[str, object]:
+    loaded: dict[str, object] = json.loads((folder / "metrics.json").read_text())
+    return loaded
+
+
+def test_whole_pipeline(
+    run: Run, corpus: list[str], config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("prepare", "--config", config, "--output", tmp_path / "p", *corpus)
+    assert metrics(tmp_path / "p")["splits"]["unlabeled"]["documents"] == 30  # type: ignore[index]
+
+    run("finetune", "--config", config, "--output", tmp_path / "f", "--data.labels_per_class", "5", *corpus)
+    figures = metrics(tmp_path / "f")
+    assert figures["labels"] == 10
+    encoders = list((tmp_path / "cache" / "pretrained").iterdir())
+    assert [str(folder / "last.ckpt") for folder in encoders] == [figures["pretrained"]]
+
+    stamp = (encoders[0] / "last.ckpt").stat().st_mtime_ns
+    run("--config", config, "--output", tmp_path / "g", "--finetuning.method", "none", *corpus)  # no command named
+    assert metrics(tmp_path / "g")["pretrained"] == figures["pretrained"]
+    assert (encoders[0] / "last.ckpt").stat().st_mtime_ns == stamp  # reused, not trained again
+
+    capsys.readouterr()
+    run("evaluate", "--checkpoint", tmp_path / "f", "--output", tmp_path / "e")
+    result = metrics(tmp_path / "e")
+    assert result["count"] == 10
+    assert result["error"] == pytest.approx(100 * (1 - result["accuracy"]))  # type: ignore[operator]
+    assert {"macro_f1", "expected_calibration_error", "confusion_matrix"} <= result.keys()
+
+    texts = ["a good film", "", "an awful plot\twith zzz"]
+    (tmp_path / "texts.txt").write_text("\n".join(texts) + "\n")
+    capsys.readouterr()
+    run("predict", "--checkpoint", tmp_path / "f", "--input", tmp_path / "texts.txt")
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert len(lines) == 3
+    for text, line in zip(texts, lines, strict=True):
+        assert line["label"] in ("happy", "sad")
+        assert sum(line["probabilities"].values()) == pytest.approx(1)
+        assert line["truncated"] is False
+        if text:
+            run("predict", "--checkpoint", tmp_path / "f", "--text", text)
+            alone = json.loads(capsys.readouterr().out)
+            assert alone["probabilities"] == pytest.approx(line["probabilities"], abs=1e-6)
+
+
+def test_resume_goes_on_and_refuses_to_start_afresh(
+    run: Run, corpus: list[str], config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = ["finetune", "--config", config, *corpus, "--pretrained", "none", "--output", tmp_path / "f"]
+    assert "--resume" in refused(run, capsys, *base, "--resume")
+    run(*base)
+    run(*base, "--finetuning.steps", "6", "--resume")
+    assert metrics(tmp_path / "f")["steps"] == 6
+
+
+def test_quickstart_with_a_tiny_budget(
+    run: Run, corpus: list[str], config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("quickstart", "--config", config, "--data.source", "null", *corpus, "--output", tmp_path / "q")
+    rows = metrics(tmp_path / "q")["rows"]
+    assert isinstance(rows, list)
+    assert [(row["method"], row["pretrained"]) for row in rows] == [
+        ("none", False),
+        ("none", True),
+        ("adversarial+vat", True),
+    ]
+    assert all({"labels", "error", "seconds"} <= row.keys() for row in rows)
+    assert len(capsys.readouterr().out.splitlines()) == 4
+
+
+def test_bad_input_is_one_line(
+    run: Run, corpus: list[str], config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def line(*arguments: object) -> str:
+        return refused(run, capsys, *arguments)
+
+    small = ["--config", config, *corpus, "--pretrained", "none"]
+    assert "nowhere.csv" in line("finetune", *small, "--data.train", "nowhere.csv")
+    assert "opinion" in line("finetune", *small, "--data.label_column", "opinion")
+    odd = write_rows(tmp_path / "odd.csv", [("some text", "happy"), ("other text", "angry")])
+    assert "angry" in line("finetune", *small, "--data.test", odd)
+    assert "empty.csv" in line("finetune", *small, "--data.train", write_rows(tmp_path / "empty.csv", []))
+    one = write_rows(tmp_path / "one.csv", [(sentence(i, GOOD), "happy") for i in range(8)])
+    assert "one.csv" in line("finetune", *small, "--data.train", one, "--data.test", "null")
+    no_raw = [*small, "--data.unlabeled", "null", "--finetuning.method", "vat"]
+    assert "unlabeled" in line("finetune", *no_raw)
+    assert "--checkpoint" in line("evaluate")
+    assert "missing.ckpt" in line("predict", "--checkpoint", "missing.ckpt", "--text", "x")
+    assert "--text or --input" in line("predict", "--checkpoint", "missing.ckpt")
+    assert "sourze" in line("finetune", "--data.sourze", "x")
+    assert "finetuning.steps" in line("finetune", "--finetuning.steps", "many")
+
+
+def test_damaged_and_foreign_checkpoints_are_one_line(
+    run: Run, corpus: list[str], config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("finetune", "--config", config, *corpus, "--pretrained", "none", "--output", tmp_path / "f")
+    whole = (tmp_path / "f" / "best.ckpt").read_bytes()
+    (tmp_path / "cut.ckpt").write_bytes(whole[: len(whole) // 2])
+    assert "cut.ckpt" in refused(run, capsys, "evaluate", "--checkpoint", tmp_path / "cut.ckpt")
+    other = ["--config", config, *corpus, "--tokenizer.lowercase", "true", "--tokenizer.max_vocabulary", "20"]
+    assert "different tokenizers" in refused(run, capsys, "evaluate", "--checkpoint", tmp_path / "f", *other)

@@ -1,0 +1,224 @@
+"""What holds the repository together: configs, pins, dependencies, wrong input, and what the documents say."""
+
+import ast
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable, Iterator
+from dataclasses import fields
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+
+import pytest
+from jsonargparse import ArgumentParser
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from textadv import cli
+from textadv.settings import Experiment
+
+ROOT = Path(__file__).parents[1]
+CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+DIRECT = [Requirement(text) for text in PROJECT["dependencies"]]
+TEST_EXTRA = [Requirement(text) for text in PROJECT["optional-dependencies"]["test"]]
+PIN_LINES = [
+    line for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines() if not line.startswith("#")
+]
+PIN = re.compile(r"(?P<name>[a-z0-9-]+)==(?P<version>\d[0-9a-z.]*)")  # no "+cpu", no address, no option
+IMPORTED_AS = {"pyyaml": "yaml"}
+OF_A_CUDA_BUILD = ("cuda-", "nvidia-", "triton")
+
+Command = Callable[..., tuple[int | str | None, str, str]]
+
+
+@pytest.fixture(scope="module")
+def parser() -> ArgumentParser:
+    """Building it takes longer than all that is done with it."""
+    return cli.build_parser()
+
+
+@pytest.fixture
+def textadv(parser: ArgumentParser, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Run the command line in this process, as far as a command that must not start: exit code, stdout, stderr."""
+
+    def run(*arguments: str) -> tuple[int | str | None, str, str]:
+        monkeypatch.setattr(sys, "argv", ["textadv", *arguments])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        return stop.value.code, *capsys.readouterr()
+
+    monkeypatch.setattr(cli, "build_parser", lambda: parser)
+    return run
+
+
+def _pins() -> dict[str, str]:
+    matches = [PIN.fullmatch(line) for line in PIN_LINES]
+    return {match["name"]: match["version"] for match in matches if match}
+
+
+def _needed(requirements: list[Requirement]) -> Iterator[str]:
+    """Names of all packages that the requirements bring along here, read from what is installed."""
+    pins, pending, seen = _pins(), list(requirements), set()
+    while pending:
+        requirement = pending.pop()
+        name = canonicalize_name(requirement.name)
+        if name.startswith(OF_A_CUDA_BUILD) or (name, frozenset(requirement.extras)) in seen:
+            continue
+        seen.add((name, frozenset(requirement.extras)))
+        yield name
+        try:
+            installed = distribution(name)
+        except PackageNotFoundError:
+            continue
+        if installed.version.partition("+")[0] != pins.get(name):
+            continue  # another version may need other packages
+        for text in installed.requires or ():
+            needed = Requirement(text)
+            extras = {"", *requirement.extras}
+            if needed.marker is None or any(needed.marker.evaluate({"extra": extra}) for extra in extras):
+                pending.append(needed)
+
+
+def _imported(folder: str) -> set[str]:
+    """Libraries that the modules of a folder import anywhere, the standard library and our own code left out."""
+    names = set()
+    for file in (ROOT / folder).rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                names.add(node.module.split(".")[0])
+    return names - sys.stdlib_module_names - {"textadv"}
+
+
+def _import_name(requirement: Requirement) -> str:
+    name = canonicalize_name(requirement.name)
+    return IMPORTED_AS.get(name, name.replace("-", "_"))
+
+
+def _documented_commands() -> list[str]:
+    """Every call of textadv in a shell block of the README, without what is piped into it."""
+    blocks = re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    lines = "".join(blocks).replace("\\\n", " ").splitlines()
+    calls = [line.split("|")[-1].split("&&")[-1].strip() for line in lines]
+    return [call for call in calls if re.match(r"\.venv/bin/(textadv|python train\.py)\b", call)]
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_config_is_a_short_complete_experiment(parser: ArgumentParser, path: Path) -> None:
+    parsed = parser.parse_args(["finetune", "--config", str(path)])
+    objects = parser.instantiate(parsed)["finetune"]
+    experiment = Experiment(**{field.name: objects[field.name] for field in fields(Experiment)})
+    assert experiment.data.source or experiment.data.train
+    assert len(path.read_text(encoding="utf-8").splitlines()) < 40
+
+
+def test_the_quickstart_reads_its_config(parser: ArgumentParser) -> None:
+    assert cli.QUICKSTART_CONFIG in CONFIGS
+    assert parser.parse_args(["quickstart"]).quickstart.data.source == "builtin"
+
+
+def test_every_constraint_is_one_exact_public_version() -> None:
+    assert [line for line in PIN_LINES if not PIN.fullmatch(line)] == []
+    assert len(_pins()) == len(PIN_LINES)
+
+
+def test_the_constraints_fit_the_declared_dependencies() -> None:
+    pins = _pins()
+    for requirement in DIRECT + TEST_EXTRA:
+        assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)]), requirement
+
+
+def test_nothing_that_is_needed_lacks_a_pin() -> None:
+    assert sorted(set(_needed(DIRECT + TEST_EXTRA)) - set(_pins())) == []
+
+
+def test_the_package_depends_on_exactly_what_it_imports() -> None:
+    assert _imported("textadv") == {_import_name(requirement) for requirement in DIRECT}
+
+
+def test_the_tests_import_only_what_is_declared() -> None:
+    declared = {_import_name(requirement) for requirement in DIRECT + TEST_EXTRA}
+    assert _imported("tests") <= declared | {"packaging"}  # which pytest itself needs
+
+
+@pytest.mark.parametrize("command", [[], *([name] for name in cli.COMMANDS)], ids=" ".join)
+def test_help_is_given(textadv: Command, command: list[str]) -> None:
+    code, out, err = textadv(*command, "--help")
+    assert code == 0
+    usage, _, rest = out.partition("\n")
+    assert usage.startswith("usage: textadv")
+    assert set(command) <= set(usage.split())
+    assert all(name in rest for name in (["finetuning.epsilon"] if command else cli.COMMANDS))
+    assert err == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "culprit"),
+    [
+        (["nonsense"], "'nonsense'"),
+        (["finetune", "--finetuning.epsilonn", "3"], "--finetuning.epsilonn"),
+        (["finetune", "--finetuning.epsilon", "large"], '"finetuning.epsilon"'),
+        (["finetune", "--finetuning.method", "vatt"], '"finetuning.method"'),
+        (["--finetuning.steps", "1.5"], '"finetuning.steps"'),
+        (["--finetuning.step", "1"], "--finetuning.step"),  # no abbreviations
+        (["predict", "--split", "test"], "--split"),
+        (["finetune", "--config", "no/such/file.yaml"], "no/such/file.yaml"),
+    ],
+)
+def test_a_wrong_argument_is_one_line_and_exit_code_2(textadv: Command, arguments: list[str], culprit: str) -> None:
+    code, out, err = textadv(*arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith("textadv: error: ")
+    assert err.count("\n") == 1
+    assert err.endswith("\n")
+    assert culprit in err
+
+
+@pytest.mark.parametrize(
+    ("content", "culprit"),
+    [
+        ("finetuning:\n  epsilom: 3.0\n", "finetuning.epsilom"),
+        ("fine-tuning:\n  epsilon: 3.0\n", "fine-tuning"),
+        ("pretraining:\n  steps: many\n", "pretraining.steps"),
+        ("model:\n  pooling: first\n", "model.pooling"),
+        ("data: [1, 2]\n", '"data"'),
+        ("finetuning: {\n", "config.yaml"),
+        ("", "config.yaml"),
+    ],
+)
+def test_a_wrong_config_is_one_line_and_exit_code_2(
+    textadv: Command, tmp_path: Path, content: str, culprit: str
+) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(content, encoding="utf-8")
+    code, out, err = textadv("finetune", "--config", str(config))
+    assert (code, out) == (2, "")
+    assert err.startswith("textadv: error: ")
+    assert err.count("\n") == 1
+    assert culprit in err
+
+
+def test_the_command_line_is_imported_without_the_heavy_libraries() -> None:
+    program = "import sys, textadv.cli; print(*{'torch', 'numpy', 'pytorch_lightning'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "\n"
+
+
+@pytest.mark.parametrize("command", _documented_commands())
+def test_a_command_of_the_readme_is_accepted(
+    parser: ArgumentParser, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.chdir(ROOT)
+    words = shlex.split(command, comments=True)
+    parser.parse_args(cli.complete(words[2:] if words[1:2] == ["train.py"] else words[1:]))
+
+
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "data/README.md"])
+def test_links_between_files_lead_somewhere(document: str) -> None:
+    file = ROOT / document
+    targets = re.findall(r"\]\((?!https?://|#)([^)#\s]+)", file.read_text(encoding="utf-8"))
+    assert [target for target in targets if not (file.parent / target).exists()] == []

@@ -1,0 +1,161 @@
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from textadv.adversarial.divergences import cross_entropy, kl_divergence
+from textadv.adversarial.norms import l2_norm, perturbation_mask
+from textadv.checkpoints import build_classifier, build_encoder
+from textadv.corpus.datamodules import FinetuningData
+from textadv.corpus.store import TokenStore
+from textadv.models.classifier import Classifier
+from textadv.settings import Experiment
+from textadv.training.finetuning import FinetuningModule
+
+Make = Callable[..., FinetuningModule]
+EPSILON = 0.5
+
+
+@pytest.fixture
+def make(store: TokenStore, with_finetuning: Callable[..., Experiment]) -> Make:
+    def make_module(**settings: Any) -> FinetuningModule:
+        experiment = with_finetuning(**settings)
+        torch.manual_seed(0)
+        encoder = build_encoder(experiment.model, torch.from_numpy(store.frequencies))
+        classifier = build_classifier(encoder, experiment.model, experiment.finetuning, 2).double()
+        module = FinetuningModule(classifier, experiment.finetuning, 0, {})
+        module.log = lambda *a, **k: None  # type: ignore[method-assign]
+        module.log_dict = lambda *a, **k: None  # type: ignore[method-assign]
+        return module.train()
+
+    return make_module
+
+
+def step(module: FinetuningModule, store: TokenStore, unlabeled: bool = True) -> Tensor:
+    data = FinetuningData(store, Experiment().data, module.settings, 0)
+    batch = next(iter(data.train_dataloader()))
+    assert ("unlabeled" in batch) == module.settings.uses_unlabeled
+    torch.manual_seed(7)
+    return module.training_step(batch, 0)
+
+
+def gradients(module: FinetuningModule, loss: Tensor) -> list[Tensor | None]:
+    module.zero_grad()
+    loss.backward()
+    return [p.grad for p in module.parameters()]
+
+
+def record_passes(module: FinetuningModule, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """Embeddings, lengths and logits of every call of `classify`."""
+    calls: list[tuple[Tensor, Tensor, Tensor]] = []
+    classify = Classifier.classify
+
+    def recording(self: Classifier, embeddings: Tensor, lengths: Tensor) -> Tensor:
+        logits = classify(self, embeddings, lengths)
+        calls.append((embeddings, lengths, logits))
+        return logits
+
+    monkeypatch.setattr(Classifier, "classify", recording)
+    return calls
+
+
+@pytest.mark.parametrize("method", ["random", "adversarial", "vat", "adversarial+vat"])
+def test_zero_weights_give_bitwise_the_supervised_step(make: Make, store: TokenStore, method: str) -> None:
+    plain = make(method="none")
+    expected_loss = step(plain, store)
+    expected = gradients(plain, expected_loss)
+    module = make(method=method, adv_weight=0.0, vat_weight=0.0)
+    loss = step(module, store)
+    assert torch.equal(loss, expected_loss)
+    for ours, theirs in zip(gradients(module, loss), expected, strict=True):
+        assert ours is not None
+        assert theirs is not None
+        assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("method", ["random", "adversarial", "vat", "adversarial+vat"])
+@pytest.mark.parametrize("direction", ["closed_form", "power_iteration"])
+def test_every_perturbation_has_norm_epsilon_on_words_only(
+    make: Make, store: TokenStore, monkeypatch: pytest.MonkeyPatch, method: str, direction: str
+) -> None:
+    module = make(method=method, vat_direction=direction, window=100)
+    calls = record_passes(module, monkeypatch)
+    step(module, store)
+    clean: dict[int, Tensor] = {}
+    norms = []
+    for embeddings, lengths, _ in calls:
+        base = clean.setdefault(id(lengths), embeddings)
+        difference = (embeddings - base).detach()
+        mask = perturbation_mask(lengths, embeddings.shape[1])
+        assert not difference[~mask].any()
+        has_words = lengths > 1
+        norms += l2_norm(difference)[has_words].tolist()
+        assert not difference[~has_words].any()
+    sizes = {round(norm, 6) for norm in norms}
+    expected = {0.0, EPSILON} | ({0.1} if direction == "power_iteration" and "vat" in method else set())
+    assert sizes == expected
+
+
+def test_loss_is_the_sum_of_its_parts(make: Make, store: TokenStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = make(method="adversarial+vat", adv_weight=0.7, vat_weight=1.3)
+    calls = record_passes(module, monkeypatch)
+    data = FinetuningData(store, Experiment().data, module.settings, 0)
+    labels = data.labeled.batch(0).labels
+    loss = step(module, store)
+    clean, adversarial, virtual, clean_u, virtual_u = (logits for _, _, logits in calls)
+    lds = torch.cat([kl_divergence(clean, virtual), kl_divergence(clean_u, virtual_u)])
+    expected = cross_entropy(clean, labels).mean() + 0.7 * cross_entropy(adversarial, labels).mean() + 1.3 * lds.mean()
+    torch.testing.assert_close(loss, expected)
+    assert (cross_entropy(adversarial, labels) >= cross_entropy(clean, labels)).double().mean() > 0.7
+
+
+def test_no_gradient_through_the_clean_side_of_the_smoothness(make: Make, store: TokenStore) -> None:
+    """With constant perturbations and a constant clean side, the loss's gradient is that of a hand-built loss."""
+    module = make(method="vat", dropout=0.0, window=100)
+    model = module.model
+    data = FinetuningData(store, Experiment().data, module.settings, 0)
+    labeled, unlabeled = data.labeled.batch(0), data.unlabeled.batch(0)  # type: ignore[union-attr]
+    torch.manual_seed(7)
+    captured = []
+    classify = Classifier.classify
+
+    def capture(self: Classifier, embeddings: Tensor, lengths: Tensor) -> Tensor:
+        captured.append(embeddings.detach())
+        return classify(self, embeddings, lengths)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Classifier, "classify", capture)
+        ours = gradients(module, module.training_step({"labeled": labeled, "unlabeled": unlabeled}, 0))
+    clean_l, moved_l, clean_u, moved_u = captured
+    ce = cross_entropy(model(labeled.tokens, labeled.lengths), labeled.labels).mean()
+    lds = []
+    for batch, r in ((labeled, moved_l - clean_l), (unlabeled, moved_u - clean_u)):
+        embeddings = model.embed(batch.tokens)
+        fixed = model.classify(embeddings, batch.lengths).detach()
+        lds.append(kl_divergence(fixed, model.classify(embeddings + r, batch.lengths)))
+    expected = gradients(module, ce + torch.cat(lds).mean())
+    for a, b in zip(ours, expected, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_a_search_leaves_parameter_gradients_alone(make: Make, store: TokenStore) -> None:
+    for direction in ("closed_form", "power_iteration"):
+        module = make(method="adversarial+vat", vat_direction=direction)
+        step(module, store)
+        assert all(p.grad is None for p in module.parameters())
+
+
+def test_ramp_scales_the_perturbed_losses(make: Make, store: TokenStore) -> None:
+    plain, ramped, full = (
+        step(make(method=m, ramp_steps=n), store).item()
+        for m, n in (("none", 0), ("adversarial+vat", 4), ("adversarial+vat", 0))
+    )
+    assert ramped - plain == pytest.approx((full - plain) / 4)
+
+
+def test_entropy_is_added(make: Make, store: TokenStore) -> None:
+    without, with_entropy = (step(make(method="vat", entropy_weight=w), store).item() for w in (0.0, 0.5))
+    assert 0 < with_entropy - without <= 0.5 * np.log(2)
