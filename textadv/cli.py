@@ -6,13 +6,15 @@ Nothing heavy is imported here, so that `--help` and a wrong flag answer at once
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import is_dataclass
+from itertools import pairwise
 from os import PathLike
 from pathlib import Path
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, Namespace
 
 from textadv.errors import InputError
-from textadv.settings import Experiment, Options
+from textadv.settings import Experiment, Options, check
 
 QUICKSTART_CONFIG = Path(__file__).parent.parent / "configs" / "quickstart.yaml"
 COMMANDS = {
@@ -82,6 +84,14 @@ def complete(arguments: Sequence[str]) -> list[str]:
     return list(arguments)
 
 
+def _message(error: argparse.ArgumentError, arguments: Sequence[str]) -> str:
+    """The error in one line; where a YAML file cannot be read as one, with the file's name."""
+    message = " ".join(str(error).split())
+    files = [value for flag, value in pairwise(arguments) if flag == "--config"]
+    files += [argument.removeprefix("--config=") for argument in arguments if argument.startswith("--config=")]
+    return f"{', '.join(files)}: {message}" if files and "config:" in message else message
+
+
 def run(arguments: Sequence[str]) -> None:
     """Parse the arguments and carry the command out.
 
@@ -92,9 +102,13 @@ def run(arguments: Sequence[str]) -> None:
     try:
         parsed = parser.parse_args(complete(arguments))
     except argparse.ArgumentError as error:
-        raise InputError(" ".join(str(error).split())) from None
+        raise InputError(_message(error, arguments)) from None
+    for name, default in vars(Experiment()).items():
+        if is_dataclass(default) and not isinstance(parsed[parsed.command][name], Namespace):
+            raise InputError(f'Parser key "{name}": holds settings by their names, not a single value')
     objects = parser.instantiate(parsed)[parsed.command]
     experiment = Experiment(**{name: objects[name] for name in Experiment.__dataclass_fields__})
+    check(experiment)
     options = Options(**{name: objects[name] for name in TAKES[parsed.command]})
     from textadv import commands
 

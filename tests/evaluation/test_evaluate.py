@@ -38,7 +38,7 @@ def store(split, loaded) -> TokenStore:
 
 
 def test_predictions_stand_in_the_order_of_the_split(loaded, split, alone, monkeypatch):
-    monkeypatch.setattr(evaluate, "BATCH_TOKENS", 12)  # several batches of several documents
+    monkeypatch.setattr(evaluate, "EVALUATION_TOKENS", 12)  # several batches of several documents
     probabilities, labels = predict_split(loaded.classifier, split, "testing")
     assert probabilities.dtype == np.float64
     np.testing.assert_allclose(probabilities, [alone(text) for text in TEXTS], atol=1e-6)

@@ -18,7 +18,7 @@ def values(prediction):
 
 def test_predictions_come_in_the_order_of_the_texts(loaded, alone, monkeypatch):
     monkeypatch.setattr(predictor, "CHUNK_TEXTS", 3)
-    monkeypatch.setattr(predictor, "BATCH_TOKENS", 8)
+    monkeypatch.setattr(predictor, "EVALUATION_TOKENS", 8)
     predictions = list(Predictor(loaded).predict(TEXTS))
     assert len(predictions) == len(TEXTS)
     for text, prediction in zip(TEXTS, predictions, strict=True):

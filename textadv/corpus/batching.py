@@ -77,11 +77,6 @@ def collate(documents: Sequence[NDArray[np.generic]], labels: Indices) -> Batch:
     return Batch(torch.from_numpy(tokens), torch.from_numpy(lengths), torch.from_numpy(labels))
 
 
-def epoch_permutation(size: int, seed: int, epoch: int) -> Indices:
-    """The order of one epoch: a permutation that depends on seed and epoch alone."""
-    return np.random.default_rng([seed, epoch]).permutation(size)
-
-
 @dataclass(frozen=True, eq=False)
 class DocumentBatches:
     """Endless shuffled batches of documents of similar length; every document once per epoch.
@@ -91,12 +86,14 @@ class DocumentBatches:
         indices: Which of them.
         batch_size: Documents per batch, over all ranks.
         seed: Seed of the order.
+        stream: Number of these batches among those of the same seed, so that no two share an order.
     """
 
     documents: Documents
     indices: Indices
     batch_size: int
     seed: int
+    stream: int = 0
 
     @property
     def batches_per_epoch(self) -> int:
@@ -115,15 +112,15 @@ class DocumentBatches:
     @lru_cache(maxsize=2)  # noqa: B019 (one object per run)
     def _epoch(self, epoch: int) -> list[Indices]:
         """Shuffle, sort pools of batches by length, cut into batches and shuffle those."""
-        order = self.indices[epoch_permutation(len(self.indices), self.seed, epoch)]
+        rng = np.random.default_rng([self.seed, self.stream, epoch])
+        order = rng.permutation(self.indices)
         parts = np.array_split(order, self.batches_per_epoch)
         batches: list[Indices] = []
         for i in range(0, len(parts), POOL_BATCHES):
             pool = np.concatenate(parts[i : i + POOL_BATCHES])
             pool = pool[np.argsort(self.documents.lengths[pool], kind="stable")]
             batches += np.array_split(pool, len(parts[i : i + POOL_BATCHES]))
-        shuffled = epoch_permutation(len(batches), self.seed + 1, epoch)
-        return [batches[i] for i in shuffled]
+        return [batches[i] for i in rng.permutation(len(batches))]
 
 
 def sequential_batches(lengths: Indices, batch_tokens: int) -> list[Indices]:
@@ -179,7 +176,7 @@ class TokenStream:
     @lru_cache(maxsize=2)  # noqa: B019 (one object per run)
     def _epoch(self, epoch: int) -> tuple[Indices, Indices]:
         """Order of the documents and where each one starts in the stream."""
-        order = epoch_permutation(len(self.documents), self.seed, epoch)
+        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.documents))
         return order, np.concatenate([[0], np.cumsum(self.documents.lengths[order])])
 
     def read(self, epoch: int, start: int, stop: int, backward: bool = False) -> Indices:

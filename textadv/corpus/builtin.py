@@ -15,15 +15,15 @@ from textadv.corpus import builtin_words as words
 from textadv.corpus.rows import Corpus, Rows
 
 CLASSES = ("neg", "pos")
-SIZES = {"train": 200, "unlabeled": 8000, "validation": 150, "test": 2000}
+SIZES = {"train": 200, "unlabeled": 20_000, "validation": 150, "test": 2000}
 LENGTHS = range(15, 41)  # words of a review
-PEOPLE, PLACES = 900, 400  # invented names, most of them rare
-ZIPF_EXPONENT = 0.5  # weight of the entry of rank k is k ** -ZIPF_EXPONENT
-DOMAIN_SHARE = 0.5  # of the adjectives are the domain's own
+PEOPLE, PLACES = 100, 50  # invented names, most of them rare
+ZIPF_EXPONENT = 0.8  # weight of the entry of rank k is k ** -ZIPF_EXPONENT
+DOMAIN_SHARE = 0.1  # of the adjectives are the domain's own
 PHRASE_SHARE = 0.15  # of the predicates are phrases, the rest adjectives
 
 # What the sentences of a review are, before they are shuffled: (o)wn polarity, (n)eutral, (s)tray: the other polarity.
-PLANS = ("oo", "oon", "ooo", "ooo", "oonn", "ooon", "ooos")
+PLANS = ("ooo", "ooon", "oooo", "oooo", "ooos")
 
 # Slots: {adjective}, {label} ... have the sentence's polarity, {anti_adjective} ... the other one; the rest is neutral.
 STATEMENTS = (
@@ -57,7 +57,7 @@ CONTRASTS = (  # the clause that is not conceded decides
     "although the {noun} was {anti_adjective}, the {thing} is a {label}",
     "despite the {anti_adjective} {noun} {verdict}",
 )
-KINDS = {STATEMENTS: 0.86, NEGATIONS: 0.06, CONTRASTS: 0.08}
+KINDS = {STATEMENTS: 0.92, NEGATIONS: 0.04, CONTRASTS: 0.04}
 
 _SLOT = re.compile(r"\{(anti_)?(\w+)\}")
 

@@ -147,7 +147,7 @@ class FinetuningData(StoreData):
                 raise InputError(
                     f"--finetuning.method {settings.method}: needs unlabeled text, and the corpus has none"
                 )
-            self.unlabeled = DocumentBatches(Documents(train, unlabeled), pool, settings.unlabeled_batch_size, seed + 1)
+            self.unlabeled = DocumentBatches(Documents(train, unlabeled), pool, settings.unlabeled_batch_size, seed, 1)
 
     def train_dataloader(self) -> StepBatches:
         """Pairs of batches from the trainer's step on."""

@@ -99,16 +99,24 @@ class FinetuningModule(TrainingModule):
         if clean.gradients is not None:
             direction = closed_form_direction(clean.logits, clean.gradients, clean.mask)
         else:
-            clean_logits = clean.logits.detach()
-            direction = power_iteration(
-                lambda x: local_distributional_smoothness(clean_logits, self.model.classify(x, clean.lengths)),
+            direction = self._power_direction(clean)
+        r = self.settings.epsilon * direction
+        return local_distributional_smoothness(clean.logits, self.model.classify(clean.embeddings + r, clean.lengths))
+
+    def _power_direction(self, clean: Clean) -> Tensor:
+        """The direction by power iteration, in full precision: bfloat16 would lose a step of size xi."""
+        device = clean.embeddings.device.type
+        fixed = clean.logits.detach()
+        with torch.autocast(device, enabled=False):
+            if fixed.dtype != clean.embeddings.dtype:  # computed under autocast
+                fixed = self.model.classify(clean.embeddings.detach(), clean.lengths).detach()
+            return power_iteration(
+                lambda x: local_distributional_smoothness(fixed, self.model.classify(x, clean.lengths)),
                 clean.embeddings,
                 clean.mask,
                 self.settings.xi,
                 self.settings.num_power_iterations,
             )
-        r = self.settings.epsilon * direction
-        return local_distributional_smoothness(clean.logits, self.model.classify(clean.embeddings + r, clean.lengths))
 
     def on_validation_epoch_start(self) -> None:
         """Start from empty sums."""
