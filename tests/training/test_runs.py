@@ -126,7 +126,13 @@ def test_early_stopping(experiment: Experiment, store: TokenStore, tmp_path: Pat
 
 METHODS = ["none", "random", "adversarial", "vat", "adversarial+vat"]
 # Golden losses: a change that should not alter results shows these. Made by this test on a CPU in float32.
-GOLDEN: dict[str, list[float]] = {}
+GOLDEN = {
+    "none": [0.628311, 0.747341, 0.725774, 0.723378, 0.73407, 0.627606],
+    "random": [1.256703, 1.494432, 1.452482, 1.444624, 1.467339, 1.257858],
+    "adversarial": [1.261384, 1.501286, 1.455571, 1.451067, 1.474695, 1.262126],
+    "vat": [0.628328, 0.747362, 0.725788, 0.723395, 0.734089, 0.627631],
+    "adversarial+vat": [1.261401, 1.501306, 1.455586, 1.451084, 1.474716, 1.262144],
+}
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -135,4 +141,4 @@ def test_golden_losses(
 ) -> None:
     runs.finetune(with_finetuning(method=method), store, tmp_path, None)
     measured = [float(loss) for loss in losses(tmp_path)]
-    assert measured == pytest.approx(GOLDEN[method], rel=1e-5), measured
+    assert measured == pytest.approx(GOLDEN[method], rel=2e-5), measured
