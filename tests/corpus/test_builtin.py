@@ -87,15 +87,15 @@ def test_lexicon_has_hundreds_of_entries_on_each_side_and_none_on_both() -> None
 def test_neutral_sentences_hold_no_word_of_the_lexicon() -> None:
     lexicon = frozenset().union(*sentiment_lexicon())
     words = builtin.words
-    neutral = [*words.REMARKS, *words.PLAIN, *words.JOBS, *words.COMPANIONS, *words.TIMES, *words.INTENSIFIERS]
+    neutral = [*words.REMARKS, *words.PLAIN, *words.JOBS, *words.COMPANIONS, *words.TIMES]
     for domain in words.DOMAINS:
         neutral += [*domain.things, *domain.nouns, *domain.done, *domain.facts]
     assert not lexicon & {word for entry in neutral for word in entry.lower().split()}
 
 
-def test_vocabulary_has_over_a_thousand_words_many_of_them_rare(corpus: Corpus) -> None:
+def test_vocabulary_has_two_thousand_words_many_of_them_rare(corpus: Corpus) -> None:
     counts = _words(Rows([text for rows in corpus.splits.values() for text in rows.texts], []))
-    assert 1300 <= len(counts) <= 2000
+    assert 1800 <= len(counts) <= 2500
     assert sum(count < 100 for count in counts.values()) > 300
     assert 500_000 <= sum(counts.values()) <= 700_000
 

@@ -7,7 +7,7 @@ unlabeled reviews.
 
 import random
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, product
 
@@ -15,31 +15,33 @@ from textadv.corpus import builtin_words as words
 from textadv.corpus.rows import Corpus, Rows
 
 CLASSES = ("neg", "pos")
-SIZES = {"train": 200, "unlabeled": 20_000, "validation": 150, "test": 2000}
+SIZES = {"train": 200, "unlabeled": 20_000, "validation": 500, "test": 2000}
 LENGTHS = range(15, 41)  # words of a review
 PEOPLE, PLACES = 100, 50  # invented names, most of them rare
-ZIPF_EXPONENT = 0.8  # weight of the entry of rank k is k ** -ZIPF_EXPONENT
-DOMAIN_SHARE = 0.1  # of the adjectives are the domain's own
+ZIPF_EXPONENT = 0.4  # weight of the entry of rank k is k ** -ZIPF_EXPONENT
+DOMAIN_SHARE = 0.4  # of the adjectives are the domain's own
 PHRASE_SHARE = 0.15  # of the predicates are phrases, the rest adjectives
 
 # What the sentences of a review are, before they are shuffled: (o)wn polarity, (n)eutral, (s)tray: the other polarity.
-PLANS = ("ooo", "ooon", "oooo", "oooo", "ooos")
+PLANS = ("oo", "oon", "ooo", "ooon", "ooos")
 
 # Slots: {adjective}, {label} ... have the sentence's polarity, {anti_adjective} ... the other one; the rest is neutral.
 STATEMENTS = (
     "the {noun} was {predicate}",
     "the {noun} was {adjective} and {adjective}",
-    "the {noun} was {adjective}, {adjective} and {predicate}",
-    "the {noun} and the {noun} were {intensifier} {adjective}",
-    "{adjective} {noun} and {adjective} {noun}",
-    "i found the {noun} {adjective} and {intensifier} {adjective}",
-    "a {adjective} {thing} with a {adjective} {noun}",
-    "the {noun} was {adverb} {done} and {adjective}",
-    "{adverb} {done}, with a {adjective} {noun}",
+    "the {noun} was {adverb} {adjective}",
+    "the {noun} and the {noun} were {adverb} {adjective}",
+    "{adjective} {noun} and {adverb} {adjective} {noun}",
+    "i found the {noun} {adverb} {adjective}",
+    "a {adjective} {thing} with a {adverb} {done} {noun}",
+    "{adverb} {done} and {adverb} {adjective}",
     "this {adjective} {thing} is a {label}",
-    "what a {adjective}, {adjective} {thing}",
-    "i {felt} the {adjective} {noun}",
+    "what a {adverb} {adjective} {thing}",
+    "i {felt} the {quality} of the {noun}",
     "{who} {felt} the {adverb} {done} {noun}",
+    "the {quality} and the {quality} of the {noun} struck us",
+    "so much {quality} and {quality} in one {thing}",
+    "{adjective}, {adjective} and full of {quality}",
     "the {noun} was {adjective} and {verdict}",
     "all in all a {label}, and {verdict}",
 )
@@ -48,16 +50,18 @@ NEGATIONS = (
     "the {noun} was never {anti_adjective}",
     "there is nothing {anti_adjective} about the {noun}",
     "it is hardly a {anti_label}",
-    "nobody could call the {noun} {anti_adjective}",
+    "there is no {anti_quality} in the {noun}",
 )
 CONTRASTS = (  # the clause that is not conceded decides
     "{anti_adjective} at first, but the {noun} was {adjective} and {adjective}",
     "the {noun} was {anti_adjective}, but the {thing} as a whole is {adjective}",
     "the {noun} seemed {anti_adjective} in the beginning, but {verdict}",
     "although the {noun} was {anti_adjective}, the {thing} is a {label}",
-    "despite the {anti_adjective} {noun} {verdict}",
+    "despite the {anti_quality} of the {noun} {verdict}",
 )
-KINDS = {STATEMENTS: 0.92, NEGATIONS: 0.04, CONTRASTS: 0.04}
+KINDS = {STATEMENTS: 0.88, NEGATIONS: 0.05, CONTRASTS: 0.07}
+
+Shares = Sequence[tuple[Sequence[str], float]]  # ranked lists, each with its share of the draws
 
 _SLOT = re.compile(r"\{(anti_)?(\w+)\}")
 
@@ -84,10 +88,49 @@ def build_corpus(seed: int = 0) -> Corpus:
 
 def sentiment_lexicon() -> tuple[frozenset[str], frozenset[str]]:
     """Negative and positive words and phrases, in lower case; no entry is on both sides."""
-    tables = [words.ADJECTIVES, words.PREDICATES, words.ADVERBS, words.LABELS, words.FEELINGS, words.VERDICTS]
-    tables += [domain.adjectives for domain in words.DOMAINS]
-    negative, positive = (frozenset(entry for table in tables for entry in table[side]) for side in (0, 1))
+    negative, positive = (
+        frozenset(
+            entry
+            for domain in words.DOMAINS
+            for ranked in _sentiment(domain, side).values()
+            for entries, _ in ranked
+            for entry in entries
+        )
+        for side in range(len(CLASSES))
+    )
     return negative, positive
+
+
+def _adverb(adjective: str) -> str:
+    if adjective.endswith("le"):
+        return adjective[:-1] + "y"
+    if adjective.endswith("ic"):
+        return adjective + "ally"
+    return re.sub("y$", "i", adjective) + "ly"
+
+
+def _quality(adjective: str) -> str:
+    return re.sub("y$", "i", adjective) + "ness"
+
+
+def _sentiment(domain: words.Domain, side: int) -> dict[str, Shares]:
+    """What the slots of one polarity (0 negative, 1 positive) are filled from in a domain."""
+    general, own = words.ADJECTIVES[side], domain.adjectives[side]
+    adjectives = (own, DOMAIN_SHARE), (general, 1 - DOMAIN_SHARE)
+    regular = [([word for word in entries if len(word) > 4], share) for entries, share in adjectives]
+    adverbs = dict.fromkeys([*words.ADVERBS[side], *(_adverb(word) for word in regular[1][0])])
+    return {
+        "adjective": list(adjectives),
+        "predicate": [
+            *((e, share * (1 - PHRASE_SHARE)) for e, share in adjectives),
+            (words.PREDICATES[side], PHRASE_SHARE),
+        ],
+        "quality": [([_quality(word) for word in entries], share) for entries, share in regular],
+        "adverb": [(list(adverbs), 1)],
+        "label": [(words.LABELS[side], 1)],
+        "felt": [(words.FEELINGS[side], 1)],
+        "verdict": [(words.VERDICTS[side], 1)],
+    }
 
 
 @dataclass(frozen=True)
@@ -101,12 +144,11 @@ class _Choice:
         return rng.choices(self.entries, cum_weights=self.cumulative)[0]
 
 
-def _zipf(*shares: tuple[Iterable[str], float]) -> _Choice:
+def _zipf(shares: Shares) -> _Choice:
     """A mixture of ranked lists with the given shares; within a list the ranks follow Zipf's law."""
     entries: list[str] = []
     weights: list[float] = []
-    for ranked, share in shares:
-        names = list(ranked)
+    for names, share in shares:
         raw = [rank**-ZIPF_EXPONENT for rank in range(1, len(names) + 1)]
         entries += names
         weights += [share * weight / sum(raw) for weight in raw]
@@ -118,20 +160,13 @@ def _names(rng: random.Random, parts: tuple[tuple[str, ...], ...], size: int) ->
 
 
 def _domain_slots(domain: words.Domain, side: int, shared: dict[str, _Choice]) -> dict[str, _Choice]:
-    """What the slots of a sentence of this domain and polarity (0 negative, 1 positive) are filled from."""
-    adjectives = (domain.adjectives[side], DOMAIN_SHARE), (words.ADJECTIVES[side], 1 - DOMAIN_SHARE)
-    predicates = [(entries, share * (1 - PHRASE_SHARE)) for entries, share in adjectives]
-    return shared | {
-        "thing": _zipf((domain.things, 1)),
-        "noun": _zipf((domain.nouns, 1)),
-        "done": _zipf((domain.done, 1)),
-        "adjective": _zipf(*adjectives),
-        "predicate": _zipf(*predicates, (words.PREDICATES[side], PHRASE_SHARE)),
-        "adverb": _zipf((words.ADVERBS[side], 1)),
-        "label": _zipf((words.LABELS[side], 1)),
-        "felt": _zipf((words.FEELINGS[side], 1)),
-        "verdict": _zipf((words.VERDICTS[side], 1)),
-    }
+    """All the slots of a sentence of this domain and polarity."""
+    neutral = {"thing": domain.things, "noun": domain.nouns, "done": domain.done}
+    return (
+        shared
+        | {slot: _zipf([(entries, 1)]) for slot, entries in neutral.items()}
+        | {slot: _zipf(shares) for slot, shares in _sentiment(domain, side).items()}
+    )
 
 
 class _Writer:
@@ -141,13 +176,12 @@ class _Writer:
         self.rng = rng
         self._written: set[str] = set()
         shared = {
-            "name": _zipf((_names(rng, words.PEOPLE, PEOPLE), 1)),
-            "place": _zipf((_names(rng, words.PLACES, PLACES), 1)),
-            "intensifier": _zipf((words.INTENSIFIERS, 1)),
-            "plain": _zipf((words.PLAIN, 1)),
-            "job": _zipf((words.JOBS, 1)),
-            "who": _zipf((words.COMPANIONS, 1)),
-            "when": _zipf((words.TIMES, 1)),
+            "name": _zipf([(_names(rng, words.PEOPLE, PEOPLE), 1)]),
+            "place": _zipf([(_names(rng, words.PLACES, PLACES), 1)]),
+            "plain": _zipf([(words.PLAIN, 1)]),
+            "job": _zipf([(words.JOBS, 1)]),
+            "who": _zipf([(words.COMPANIONS, 1)]),
+            "when": _zipf([(words.TIMES, 1)]),
         }
         self._domains = [
             (domain.facts + words.REMARKS, [_domain_slots(domain, side, shared) for side in range(len(CLASSES))])

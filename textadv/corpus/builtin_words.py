@@ -272,7 +272,6 @@ VERDICTS = (
     i would urge anyone to try it, we thanked them twice, it brightened my month, i marvelled at it"""),
 )
 
-INTENSIFIERS = _words("very really quite truly so rather simply utterly extremely thoroughly downright incredibly")
 PLAIN = _words("""long short narrow old new grey wide small large brown square round tall yellow northern white empty
 modern second green stone iron local eastern southern blue folded striped""")
 JOBS = _words("""teacher baker sailor farmer nurse lawyer painter clerk soldier plumber gardener tailor fisherman

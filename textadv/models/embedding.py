@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-VARIANCE_FLOOR = 1e-6
+VARIANCE_FLOOR = 1e-10  # below any variance of embeddings in use, so that theirs comes out as 1
 
 
 class NormalizedEmbedding(nn.Module):
@@ -23,7 +23,9 @@ class NormalizedEmbedding(nn.Module):
 
     def __init__(self, frequencies: Tensor, embedding_size: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(len(frequencies), embedding_size).uniform_(-1.0, 1.0))
+        # The scale cancels out of the forward pass, but Adam's steps are of one size: small weights move faster. With
+        # ±1, as in the paper's code, short pretraining hardly moves the rarer words.
+        self.weight = nn.Parameter(torch.empty(len(frequencies), embedding_size).uniform_(-0.1, 0.1))
         self.register_buffer("frequencies", (frequencies / frequencies.sum()).to(self.weight.dtype))
 
     def forward(self, tokens: Tensor) -> Tensor:
