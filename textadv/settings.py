@@ -247,17 +247,7 @@ def check(experiment: Experiment) -> None:
 
 @dataclass
 class Options:
-    """What a command takes besides the experiment.
-
-    Attributes:
-        output: Folder for everything the command writes; by default a new one under runs/.
-        pretrained: Checkpoint of a language model to start from; `none` for random weights.
-        resume: Go on from the last checkpoint in `output`.
-        checkpoint: Checkpoint of a classifier, or the folder of its run.
-        split: Split to evaluate on.
-        text: One text to classify.
-        input: File of texts, `-` for stdin.
-    """
+    """What a command takes besides the experiment; `textadv.cli.FLAGS` describes each."""
 
     output: str | None = None
     pretrained: str | None = None

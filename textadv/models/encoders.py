@@ -129,7 +129,7 @@ def _read_prefix(lstm: nn.LSTM, embeddings: Tensor, cuts: Tensor, stride: int) -
 def _windows(embeddings: Tensor, starts: Tensor, width: int) -> Tensor:
     """Cut `width` positions from `starts` on out of every row; positions behind the end repeat the last one."""
     first = int(starts[0])
-    if bool((starts == first).all()) and first + width <= embeddings.shape[1]:
+    if bool((starts == first).all()):
         return embeddings[:, first : first + width]
     positions = starts[:, None] + torch.arange(width, device=starts.device)  # (B, W)
     positions = positions.clamp(max=embeddings.shape[1] - 1).unsqueeze(2).expand(-1, -1, embeddings.shape[2])
