@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from textadv.corpus.store import Split
+from textadv.corpus.tokenization import EOS, PAD
 
-PAD, EOS = 0, 2
 POOL_BATCHES = 50
 EVALUATION_TOKENS = 32_768  # padded tokens per batch where no gradients are kept
 Indices = NDArray[np.int64]
