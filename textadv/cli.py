@@ -24,6 +24,7 @@ COMMANDS = {
     "finetune": "train the classifier (prepares and pretrains what is missing)",
     "evaluate": "measure a checkpoint on a split",
     "predict": "classify raw text, JSON lines out",
+    "benchmark": "measure the speed of everything beside a textbook implementation",
 }
 
 
@@ -35,6 +36,7 @@ FLAGS = {
     "split": "train, validation or test",
     "text": "one text to classify",
     "input": "file of texts (txt, CSV, JSONL), `-` for stdin",
+    "quick": "fewer methods and rounds",
 }
 TAKES = {
     "quickstart": ("output",),
@@ -43,6 +45,7 @@ TAKES = {
     "finetune": ("output", "pretrained", "resume"),
     "evaluate": ("output", "checkpoint", "split"),
     "predict": ("checkpoint", "text", "input", "output"),
+    "benchmark": ("output", "quick"),
 }
 
 
@@ -63,10 +66,10 @@ def build_parser() -> ArgumentParser:
         )
         command.add_argument("--config", action="config", help="YAML file with any of the settings below")
         for flag in TAKES[name]:
-            if flag == "resume":
-                command.add_argument("--resume", action="store_true", help=FLAGS[flag])
+            default = getattr(Options, flag)
+            if isinstance(default, bool):
+                command.add_argument(f"--{flag}", action="store_true", help=FLAGS[flag])
             else:
-                default = getattr(Options, flag)
                 command.add_argument(
                     f"--{flag}", type=str if default else str | None, default=default, help=FLAGS[flag]
                 )

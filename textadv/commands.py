@@ -16,6 +16,7 @@ import torch
 import yaml
 
 import textadv
+from textadv.benchmark import suite
 from textadv.checkpoints import LAST, load_classifier
 from textadv.corpus.preparation import prepare as prepare_store
 from textadv.corpus.store import TokenStore
@@ -119,6 +120,14 @@ def predict(experiment: Experiment, options: Options) -> None:
     with (folder / "predictions.jsonl").open("w", encoding="utf-8") as file:
         file.writelines(line + "\n" for line in predictions)
     print(f"predictions: {folder / 'predictions.jsonl'}", file=sys.stderr)
+
+
+def benchmark(experiment: Experiment, options: Options) -> None:
+    """Measure the speed of everything, side by side with a textbook implementation."""
+    store = prepare_store(experiment.data, experiment.tokenizer)
+    with _run("benchmark", experiment, options) as (_, metrics):
+        metrics |= suite.benchmark(experiment, store, _device(), options.quick)
+        print(suite.table(metrics))
 
 
 @contextmanager

@@ -256,3 +256,4 @@ class Options:
     split: str = "test"
     text: str | None = None
     input: str | None = None
+    quick: bool = False

@@ -2,7 +2,6 @@ import math
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from textadv.adversarial.divergences import cross_entropy, entropy, kl_divergence
@@ -16,6 +15,16 @@ def test_cross_entropy_is_per_example() -> None:
     logits = torch.cat([_logits(0.25, 0.75), _logits(0.9, 0.1)])
     loss = cross_entropy(logits, torch.tensor([0, 1]))
     assert loss.tolist() == pytest.approx([-math.log(0.25), -math.log(0.1)], rel=1e-14)
+
+
+def test_cross_entropy_survives_a_confidence_that_rounds_to_one() -> None:
+    logits = torch.tensor([[30.0, 0.0], [0.0, 40.0]], requires_grad=True)
+    loss = cross_entropy(logits, torch.tensor([0, 1]))
+    (gradient,) = torch.autograd.grad(loss.sum(), logits)
+    sizes = [9.3576e-14, 4.2484e-18]
+    assert loss.tolist() == pytest.approx(sizes, rel=1e-4, abs=0)
+    assert gradient[:, 0].tolist() == pytest.approx([-sizes[0], sizes[1]], rel=1e-4, abs=0)
+    assert torch.equal(gradient[:, 0], -gradient[:, 1])
 
 
 def test_kl_divergence_is_from_clean_to_perturbed() -> None:
@@ -64,6 +73,6 @@ def test_values_and_gradients_are_finite_for_saturated_float32_logits() -> None:
 def test_half_precision_logits_are_promoted() -> None:
     logits = torch.tensor([[0.5, -1.25], [2.0, 3.0]], dtype=torch.bfloat16)
     labels = torch.tensor([0, 1])
-    assert torch.equal(cross_entropy(logits, labels), F.cross_entropy(logits.float(), labels, reduction="none"))
+    assert torch.equal(cross_entropy(logits, labels), cross_entropy(logits.float(), labels))
     assert torch.equal(kl_divergence(logits, -logits), kl_divergence(logits.float(), -logits.float()))
     assert torch.equal(entropy(logits), entropy(logits.float()))

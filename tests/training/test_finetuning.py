@@ -8,7 +8,9 @@ from torch import Tensor
 
 from textadv.adversarial.divergences import cross_entropy, kl_divergence
 from textadv.adversarial.norms import l2_norm, perturbation_mask
+from textadv.benchmark.textbook import TextbookStep
 from textadv.checkpoints import build_classifier, build_encoder
+from textadv.corpus.batching import Batch
 from textadv.corpus.datamodules import FinetuningData
 from textadv.corpus.store import TokenStore
 from textadv.models.classifier import Classifier
@@ -99,17 +101,71 @@ def test_every_perturbation_has_norm_epsilon_on_words_only(
     assert sizes == expected
 
 
-def test_loss_is_the_sum_of_its_parts(make: Make, store: TokenStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = make(method="adversarial+vat", adv_weight=0.7, vat_weight=1.3)
+@pytest.mark.parametrize("direction", ["closed_form", "power_iteration"])
+def test_loss_is_the_sum_of_its_parts(
+    make: Make, store: TokenStore, monkeypatch: pytest.MonkeyPatch, direction: str
+) -> None:
+    module = make(method="adversarial+vat", vat_direction=direction, adv_weight=0.7, vat_weight=1.3)
     calls = record_passes(module, monkeypatch)
     data = FinetuningData(store, Experiment().data, module.settings, 0)
     labels = data.labeled.batch(0).labels
     loss = step(module, store)
-    clean, adversarial, virtual, clean_u, virtual_u = (logits for _, _, logits in calls)
+    passes = [logits for _, _, logits in calls]
+    if direction == "closed_form":  # one pass at x + r_adv = x + r_vadv
+        clean, adversarial, clean_u, virtual_u = passes
+        virtual = adversarial
+    else:
+        clean, _, adversarial, virtual, clean_u, _, virtual_u = passes
     lds = torch.cat([kl_divergence(clean, virtual), kl_divergence(clean_u, virtual_u)])
     expected = cross_entropy(clean, labels).mean() + 0.7 * cross_entropy(adversarial, labels).mean() + 1.3 * lds.mean()
     torch.testing.assert_close(loss, expected)
     assert (cross_entropy(adversarial, labels) >= cross_entropy(clean, labels)).double().mean() > 0.7
+
+
+class GivenDirections(TextbookStep):
+    """The textbook step at perturbations found elsewhere."""
+
+    perturbations: list[Tensor]
+
+    def virtual(self, clean: Tensor, embeddings: Tensor, batch: Batch) -> Tensor:
+        return self.perturbations.pop(0)
+
+
+@pytest.mark.parametrize("method", ["none", "adversarial", "vat", "adversarial+vat"])
+@pytest.mark.parametrize("direction", ["closed_form", "power_iteration"])
+def test_equals_the_textbook_step(
+    make: Make, store: TokenStore, monkeypatch: pytest.MonkeyPatch, method: str, direction: str
+) -> None:
+    """Loss and gradients, for the same dropout and virtual perturbations; r_adv is found by each on its own."""
+    module = make(method=method, vat_direction=direction, dropout=0.3 if method == "adversarial" else 0.0)
+    calls = record_passes(module, monkeypatch)
+    loss = step(module, store)
+    ours = gradients(module, loss)
+    points = {id(lengths): [e.detach() for e, other, _ in calls if other is lengths] for _, lengths, _ in calls}
+    monkeypatch.undo()
+    batch = next(iter(FinetuningData(store, Experiment().data, module.settings, 0).train_dataloader()))
+    textbook = GivenDirections(module.model, module.settings)
+    textbook.perturbations = [passes[-1] - passes[0] for passes in points.values()]
+    torch.manual_seed(7)
+    expected = textbook.loss(batch["labeled"], batch.get("unlabeled"))
+    torch.testing.assert_close(loss, expected, rtol=1e-10, atol=0)
+    for a, b in zip(ours, gradients(module, expected), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-12)
+
+
+@pytest.mark.parametrize("method", ["vat", "adversarial+vat"])
+def test_side_of_the_labeled_virtual_perturbation(
+    make: Make, store: TokenStore, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """Both sides of x alone, the adversary's beside r_adv."""
+    module = make(method=method, dropout=0.0)
+    calls = record_passes(module, monkeypatch)
+    labels = FinetuningData(store, Experiment().data, module.settings, 0).labeled.batch(0).labels
+    step(module, store)
+    (_, _, clean), (_, _, perturbed) = calls[:2]
+    lost = cross_entropy(perturbed, labels) > cross_entropy(clean, labels)
+    assert lost.any()
+    assert lost.all() == (method == "adversarial+vat")
 
 
 def test_no_gradient_through_the_clean_side_of_the_smoothness(make: Make, store: TokenStore) -> None:

@@ -10,7 +10,9 @@ def _log_softmax(logits: Tensor) -> Tensor:
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Negative log-likelihood of the labels, -log p(y | x).
+    """Negative log-likelihood of the labels, -log p(y | x) = log(1 + sum_{c != y} exp(z_c - z_y)).
+
+    In this form neither the loss nor its gradient is lost where p(y | x) rounds to 1.
 
     Args:
         logits: Scores of the classes, (B, C).
@@ -19,7 +21,10 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     Returns:
         Loss per example in nats, (B,).
     """
-    return F.nll_loss(_log_softmax(logits), labels, reduction="none")
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    margins = (logits - logits.gather(1, labels[:, None])).scatter(1, labels[:, None], -torch.inf)
+    others = margins.logsumexp(1)
+    return torch.logaddexp(others, torch.zeros_like(others))
 
 
 def kl_divergence(clean_logits: Tensor, perturbed_logits: Tensor) -> Tensor:

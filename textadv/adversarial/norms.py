@@ -50,3 +50,16 @@ def scale_to_norm(x: Tensor, mask: Tensor, epsilon: float) -> Tensor:
     x = x / torch.where(peak == 0, 1.0, peak)
     norm = l2_norm(x).clamp_min(1.0)  # at least 1 already, because of the peak, unless x is zero
     return x * (epsilon / norm)[:, None, None]
+
+
+def random_signs(x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """One random sign per example, to be multiplied with it.
+
+    Args:
+        x: Only its shape, type and device count, (B, T, D).
+        generator: Source of the signs, on the device of x; the global one if None.
+
+    Returns:
+        -1 or 1, (B, 1, 1).
+    """
+    return torch.randint(0, 2, (len(x), 1, 1), generator=generator, device=x.device).to(x.dtype) * 2 - 1

@@ -41,7 +41,7 @@ def total_loss(
     A term that is None or has the weight 0 is left out, not multiplied by 0.
 
     Args:
-        supervised: Cross entropy of the labeled examples, (B,).
+        supervised: Mean cross entropy of the labeled examples, a scalar.
         adversarial: Cross entropy of the same examples at x + r_adv, (B,), or None.
         smoothness: Local distributional smoothness of labeled and unlabeled examples, (B',), or None.
         adv_weight: Weight of the adversarial loss.
@@ -50,7 +50,7 @@ def total_loss(
     Returns:
         The loss, a scalar.
     """
-    loss = supervised.mean()
+    loss = supervised
     for term, weight in ((adversarial, adv_weight), (smoothness, vat_weight)):
         if term is not None and weight != 0:
             loss = loss + weight * term.mean()

@@ -3,8 +3,8 @@
 KL(p(x) || p(x + r)) has at r = 0 the value 0, the gradient 0 and the Hessian H = J^T (diag p - p p^T) J, exactly, with
 J the Jacobian of the logits z. The virtual adversarial direction of Miyato et al. 2017 (arXiv 1605.07725) is the top
 eigenvector of H. The paper approximates it by power iteration; H has a rank of at most C - 1, so it can be had in
-closed form from the gradients of C - 1 differences of logits. For two classes that is one gradient, and the same
-gradient yields the adversarial perturbation as well.
+closed form from the gradients of C - 1 differences of logits. For two classes that is one gradient, of z_0 - z_1, and
+the gradient of the cross entropy is a multiple of it: the adversarial perturbation lies on the same line.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from textadv.adversarial.norms import l2_norm, scale_to_norm
+from textadv.adversarial.norms import l2_norm, random_signs, scale_to_norm
 from textadv.adversarial.perturbations import random_perturbation
 
 
@@ -31,26 +31,6 @@ def logit_gradients(logits: Tensor, embeddings: Tensor) -> Tensor:
     """
     differences = (logits[:, :-1] - logits[:, -1:]).sum(0)
     return torch.stack([torch.autograd.grad(z, embeddings, retain_graph=True)[0] for z in differences])
-
-
-def loss_gradient_from_logit_gradients(logits: Tensor, labels: Tensor, logit_gradients: Tensor) -> Tensor:
-    """Gradient of the cross entropy with respect to the embeddings: sum_{c < C-1} (p_c - y_c) grad(z_c - z_{C-1}).
-
-    Args:
-        logits: Scores of the classes, (B, C).
-        labels: Index of the right class y, (B,) int64.
-        logit_gradients: From `logit_gradients`, (C - 1, B, T, D).
-
-    Returns:
-        Gradient of each example's loss, (B, T, D).
-    """
-    p = F.softmax(logits.detach(), dim=1, dtype=torch.promote_types(logits.dtype, torch.float32))
-    label = labels[:, None]
-    residual = p.scatter(1, label, 0.0)
-    # p_y - 1 as minus the sum of the others: where p_y rounds to 1 the difference would be lost.
-    residual = residual.scatter(1, label, -residual.sum(1, keepdim=True))
-    # Not as a matrix product, which autocast would round.
-    return (residual[:, :-1].T[:, :, None, None] * logit_gradients.detach()).sum(0)
 
 
 def closed_form_direction(
@@ -73,8 +53,7 @@ def closed_form_direction(
     """
     gradients = logit_gradients.detach()
     direction = gradients[0] if len(gradients) == 1 else _top_eigenvector(logits.detach(), gradients, mask)
-    sign = torch.randint(0, 2, (len(logits), 1, 1), generator=generator, device=logits.device) * 2 - 1
-    return sign * scale_to_norm(direction, mask, 1.0)
+    return random_signs(direction, generator) * scale_to_norm(direction, mask, 1.0)
 
 
 def power_iteration(

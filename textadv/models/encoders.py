@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from textadv.models.embedding import NormalizedEmbedding, time_shared_dropout
+from textadv.models.pooling import last_total_largest
 
 State = tuple[Tensor, Tensor]
 Pooling = Literal["last", "last_mean_max"]
@@ -101,13 +102,12 @@ def read_documents(lstm: nn.LSTM, embeddings: Tensor, lengths: Tensor, window: i
     prefix = _read_prefix(lstm, embeddings, cuts, stride)
     spans = lengths - cuts  # (B,)
     outputs, _ = lstm(_windows(embeddings, cuts, int(spans.max())), prefix.state)  # (B, S, H)
-    last: Tensor = outputs.gather(1, (spans - 1).view(-1, 1, 1).expand(-1, 1, outputs.shape[2])).squeeze(1)
     if pooling == "last":
-        return last
-    padding = (torch.arange(outputs.shape[1], device=outputs.device) >= spans[:, None]).unsqueeze(2)  # (B, S, 1)
-    mean = (prefix.total + outputs.masked_fill(padding, 0.0).sum(1)) / lengths[:, None]
-    largest = torch.maximum(prefix.largest, outputs.masked_fill(padding, -torch.inf).amax(1))
-    return torch.cat([last, mean, largest], dim=1)
+        final: Tensor = outputs.gather(1, (spans - 1).view(-1, 1, 1).expand(-1, 1, outputs.shape[2]))
+        return final.squeeze(1)
+    last, total, largest = last_total_largest(outputs, spans)
+    mean = (prefix.total + total) / lengths[:, None]
+    return torch.cat([last, mean, torch.maximum(prefix.largest, largest)], dim=1)
 
 
 @torch.no_grad()

@@ -3,18 +3,14 @@
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from textadv.adversarial.divergences import cross_entropy, entropy
-from textadv.adversarial.norms import perturbation_mask
+from textadv.adversarial.gradients import early_backward
+from textadv.adversarial.norms import perturbation_mask, random_signs
 from textadv.adversarial.objectives import local_distributional_smoothness, ramp, total_loss
 from textadv.adversarial.perturbations import adversarial_perturbation, random_perturbation
-from textadv.adversarial.virtual import (
-    closed_form_direction,
-    logit_gradients,
-    loss_gradient_from_logit_gradients,
-    power_iteration,
-)
+from textadv.adversarial.virtual import closed_form_direction, logit_gradients, power_iteration
 from textadv.corpus.batching import Batch
 from textadv.models.classifier import Classifier
 from textadv.settings import FinetuningSettings
@@ -28,7 +24,6 @@ class Clean(NamedTuple):
     lengths: Tensor  # (B,)
     mask: Tensor  # (B, T), where a perturbation is allowed
     logits: Tensor  # (B, C)
-    gradients: Tensor | None  # (C - 1, B, T, D), of the logit differences; only where VAT's closed form needs them
 
 
 class FinetuningModule(TrainingModule):
@@ -50,19 +45,16 @@ class FinetuningModule(TrainingModule):
 
     def training_step(self, batch: dict[str, Batch], batch_idx: int) -> Tensor:
         """The total loss of a labeled and an unlabeled batch."""
-        s, labeled = self.settings, batch["labeled"]
-        clean = self._clean_pass(labeled)
-        supervised = cross_entropy(clean.logits, labeled.labels)
-        adversarial = self._adversarial_loss(clean, labeled.labels, supervised) if s.perturbs_labeled else None
-        smoothness = [self._smoothness(clean)] if s.uses_vat else []
+        s = self.settings
+        supervised, adversarial, lds = self._labeled_losses(batch["labeled"])
         confusion = None
         if s.uses_unlabeled:
             unlabeled = self._clean_pass(batch["unlabeled"])
-            if s.uses_vat:
-                smoothness.append(self._smoothness(unlabeled))
+            if lds is not None:
+                logits = self._logits_at(unlabeled, s.epsilon * self._virtual_direction(unlabeled))
+                lds = torch.cat([lds, local_distributional_smoothness(unlabeled.logits, logits)])
             if s.entropy_weight:
                 confusion = entropy(unlabeled.logits).mean()
-        lds = torch.cat(smoothness) if smoothness else None
         rise = ramp(self.global_step, s.ramp_steps)
         loss = total_loss(supervised, adversarial, lds, rise * s.adv_weight, rise * s.vat_weight)
         if confusion is not None:
@@ -73,35 +65,56 @@ class FinetuningModule(TrainingModule):
         self.log("tokens", torch.stack([b.lengths.sum() for b in batch.values()]).sum().float())
         return loss
 
+    def _labeled_losses(self, batch: Batch) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Mean cross entropy; cross entropy at x + r and smoothness per example, where the method has them.
+
+        One backward pass of the cross entropy yields its own gradients and g, the direction of r_adv. With two
+        classes r_vadv lies on the line of g, on either side of x (`textadv.adversarial.virtual`). Beside r_adv it
+        takes that side, so that one perturbed pass serves both losses; alone it takes a random side.
+        """
+        s = self.settings
+        clean = self._clean_pass(batch)
+        supervised = cross_entropy(clean.logits, batch.labels).mean()
+        if s.perturbs_labeled and s.method == "random":
+            noise = random_perturbation(clean.embeddings, clean.mask, s.epsilon)
+            return supervised, cross_entropy(self._logits_at(clean, noise), batch.labels), None
+        if not (s.perturbs_labeled or s.uses_vat):
+            return supervised, None, None
+        shared = s.vat_direction == "closed_form" and clean.logits.shape[1] == 2
+        direction = self._virtual_direction(clean) if s.uses_vat and not shared else None
+        supervised, gradient = early_backward(supervised, clean.embeddings, self._classifying_parameters())
+        r = adversarial_perturbation(gradient, clean.mask, s.epsilon)
+        adversarial = smoothness = None
+        if s.perturbs_labeled:
+            logits = self._logits_at(clean, r)
+            adversarial = cross_entropy(logits, batch.labels)
+        if s.uses_vat:
+            if direction is not None:
+                logits = self._logits_at(clean, s.epsilon * direction)
+            elif adversarial is None:
+                logits = self._logits_at(clean, random_signs(r) * r)
+            smoothness = local_distributional_smoothness(clean.logits, logits)
+        return supervised, adversarial, smoothness
+
+    def _classifying_parameters(self) -> list[nn.Parameter]:
+        """All that lies between the embeddings and the logits."""
+        embedding = self.model.encoder.embedding.weight
+        return [p for p in self.model.parameters() if p is not embedding]
+
     def _clean_pass(self, batch: Batch) -> Clean:
         embeddings = self.model.embed(batch.tokens)
         logits = self.model.classify(embeddings, batch.lengths)
-        closed = self.settings.uses_vat and self.settings.vat_direction == "closed_form"
-        gradients = logit_gradients(logits, embeddings) if closed else None
-        return Clean(
-            embeddings, batch.lengths, perturbation_mask(batch.lengths, batch.tokens.shape[1]), logits, gradients
-        )
+        return Clean(embeddings, batch.lengths, perturbation_mask(batch.lengths, batch.tokens.shape[1]), logits)
 
-    def _adversarial_loss(self, clean: Clean, labels: Tensor, supervised: Tensor) -> Tensor:
-        """Cross entropy at x + r_adv, or at x + random noise."""
-        if self.settings.method == "random":
-            r = random_perturbation(clean.embeddings, clean.mask, self.settings.epsilon)
-        else:
-            if clean.gradients is not None:  # the same gradients serve both perturbations
-                gradient = loss_gradient_from_logit_gradients(clean.logits, labels, clean.gradients)
-            else:
-                (gradient,) = torch.autograd.grad(supervised.sum(), clean.embeddings, retain_graph=True)
-            r = adversarial_perturbation(gradient, clean.mask, self.settings.epsilon)
-        return cross_entropy(self.model.classify(clean.embeddings + r, clean.lengths), labels)
+    def _logits_at(self, clean: Clean, r: Tensor) -> Tensor:
+        """Logits at x + r."""
+        return self.model.classify(clean.embeddings + r, clean.lengths)
 
-    def _smoothness(self, clean: Clean) -> Tensor:
-        """Local distributional smoothness of each example."""
-        if clean.gradients is not None:
-            direction = closed_form_direction(clean.logits, clean.gradients, clean.mask)
-        else:
-            direction = self._power_direction(clean)
-        r = self.settings.epsilon * direction
-        return local_distributional_smoothness(clean.logits, self.model.classify(clean.embeddings + r, clean.lengths))
+    def _virtual_direction(self, clean: Clean) -> Tensor:
+        """The direction of r_vadv, of norm 1."""
+        if self.settings.vat_direction == "power_iteration":
+            return self._power_direction(clean)
+        return closed_form_direction(clean.logits, logit_gradients(clean.logits, clean.embeddings), clean.mask)
 
     def _power_direction(self, clean: Clean) -> Tensor:
         """The direction by power iteration, in full precision: bfloat16 would lose a step of size xi."""

@@ -16,7 +16,7 @@ from textadv.checkpoints import BEST, LAST, build_classifier, build_encoder, loa
 from textadv.corpus.datamodules import FinetuningData, PretrainingData
 from textadv.corpus.store import TokenStore
 from textadv.models.language_model import LanguageModel
-from textadv.settings import Experiment
+from textadv.settings import Experiment, TrainerSettings
 from textadv.training.base import TrainingModule
 from textadv.training.callbacks import Progress, WeightEMA
 from textadv.training.finetuning import FinetuningModule
@@ -107,37 +107,66 @@ def _fit(
     resume: Path | None,
 ) -> dict[str, Any]:
     """Run the Trainer; returns steps, seconds, tokens per second and the last metrics."""
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     progress = Progress(description)
-    machine = experiment.trainer
-    trainer = pl.Trainer(
-        accelerator=machine.accelerator,
-        devices=machine.devices,
-        num_nodes=machine.num_nodes,
-        precision=machine.precision,
+    trainer = build_trainer(
+        experiment.trainer,
+        [progress, *callbacks],
         max_steps=steps,
-        max_epochs=-1,
         val_check_interval=validate_every,
-        check_val_every_n_epoch=None,
-        num_sanity_val_steps=0,
         limit_val_batches=1.0,
         log_every_n_steps=LOG_EVERY,
         logger=CSVLogger(output, name="", version=""),
-        callbacks=[progress, *callbacks],
-        use_distributed_sampler=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
     )
     started = time.perf_counter()
-    with warnings.catch_warnings():
-        # Batches are functions of the step, made in the main process: there are no workers to add.
-        warnings.filterwarnings("ignore", ".*does not have many workers.*")
-        warnings.filterwarnings("ignore", ".*exists and is not empty.*")
-        warnings.filterwarnings("ignore", ".*LeafSpec.*")  # Lightning's own use of torch
-        trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+    fit(trainer, module, data, resume)
     return {
         "steps": trainer.global_step,
         "seconds": time.perf_counter() - started,
         "tokens_per_second": progress.tokens_per_second,
         "metrics": {name: float(value) for name, value in trainer.callback_metrics.items()},
     }
+
+
+def build_trainer(machine: TrainerSettings, callbacks: list[Callback], **options: Any) -> pl.Trainer:
+    """A Trainer for endless loaders that make their batches by the step.
+
+    Args:
+        machine: Devices and precision.
+        callbacks: All callbacks.
+        options: Further arguments of Lightning's Trainer.
+
+    Returns:
+        The trainer.
+    """
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    return pl.Trainer(
+        accelerator=machine.accelerator,
+        devices=machine.devices,
+        num_nodes=machine.num_nodes,
+        precision=machine.precision,
+        max_epochs=-1,
+        check_val_every_n_epoch=None,
+        num_sanity_val_steps=0,
+        callbacks=callbacks,
+        use_distributed_sampler=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **options,
+    )
+
+
+def fit(trainer: pl.Trainer, module: TrainingModule, data: pl.LightningDataModule, resume: Path | None = None) -> None:
+    """Train, without the warnings that do not apply here.
+
+    Args:
+        trainer: From `build_trainer`.
+        module: What is trained.
+        data: Its batches.
+        resume: A checkpoint to go on from.
+    """
+    with warnings.catch_warnings():
+        # Batches are functions of the step, made in the main process: there are no workers to add.
+        warnings.filterwarnings("ignore", ".*does not have many workers.*")
+        warnings.filterwarnings("ignore", ".*exists and is not empty.*")
+        warnings.filterwarnings("ignore", ".*LeafSpec.*")  # Lightning's own use of torch
+        trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)

@@ -1,0 +1,58 @@
+import pytest
+import torch
+from torch import Tensor, nn
+
+from textadv.adversarial.gradients import early_backward
+
+
+@pytest.fixture
+def network() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)).double()
+
+
+def run(network: nn.Sequential, table: Tensor, early: bool) -> tuple[Tensor, list[Tensor], Tensor | None]:
+    """A loss of which one part may go backward early; its gradients at the parameters and the table."""
+    embeddings = table[[0, 2, 2]].view(3, 1, 3) * 2
+    first = network(embeddings).square().sum()
+    gradient = None
+    if early:
+        first, gradient = early_backward(first, embeddings, list(network.parameters()))
+    loss = 3 * first + network(embeddings + 1).exp().sum()
+    return loss.detach(), list(torch.autograd.grad(loss, [table, *network.parameters()])), gradient
+
+
+def test_replays_value_and_gradients(network: nn.Sequential) -> None:
+    table = torch.randn(4, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1), requires_grad=True)
+    expected, expected_gradients, _ = run(network, table, False)
+    loss, gradients, _ = run(network, table, True)
+    assert torch.equal(loss, expected)
+    for ours, theirs in zip(gradients, expected_gradients, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=0)
+
+
+def test_gradient_at_the_embeddings(network: nn.Sequential) -> None:
+    table = torch.ones(4, 3, dtype=torch.float64, requires_grad=True)
+    _, _, gradient = run(network, table, True)
+    assert gradient is not None
+    x = torch.full((3, 1, 3), 2.0, dtype=torch.float64, requires_grad=True)
+    (expected,) = torch.autograd.grad(network(x).square().sum(), x)
+    torch.testing.assert_close(gradient, expected)
+    assert not gradient.requires_grad
+
+
+def test_goes_backward_once_only(network: nn.Sequential) -> None:
+    x = torch.ones(1, 2, 3, dtype=torch.float64, requires_grad=True)
+    passes = []
+    network[0].register_full_backward_hook(lambda *_: passes.append(1))
+    loss, _ = early_backward(network(x).sum(), x, list(network.parameters()))
+    loss.backward()
+    assert len(passes) == 1
+
+
+def test_a_parameter_without_part_in_the_loss_gets_no_gradient() -> None:
+    x, idle = torch.ones(1, 2, 3, requires_grad=True), torch.ones(2, requires_grad=True)
+    loss, _ = early_backward(x.square().sum(), x, [idle])
+    loss.backward()
+    assert idle.grad is None
+    assert x.grad is not None

@@ -1,0 +1,40 @@
+import pytest
+import torch
+
+from textadv.benchmark.arithmetic import (
+    lstm_operations,
+    machine_speed,
+    useful_finetuning_operations,
+    useful_pretraining_operations,
+)
+from textadv.settings import FinetuningSettings, ModelSettings, PretrainingSettings
+
+MODEL = ModelSettings(embedding_size=3, hidden_size=5)
+
+
+def test_lstm_operations_are_those_of_its_two_matrix_products() -> None:
+    assert lstm_operations(MODEL) == 2 * (3 * 20 + 5 * 20)
+    assert lstm_operations(ModelSettings(embedding_size=3, hidden_size=5, bidirectional=True)) == 640
+
+
+@pytest.mark.parametrize(
+    ("method", "labeled_passes"), [("none", 3), ("random", 6), ("adversarial", 6), ("vat", 6), ("adversarial+vat", 6)]
+)
+def test_finetuning_counts_real_tokens_and_the_prefix_once(method: str, labeled_passes: int) -> None:
+    settings = FinetuningSettings(method=method, window=4)  # type: ignore[arg-type]
+    labeled, unlabeled = torch.tensor([2, 7]), torch.tensor([5])
+    operations = useful_finetuning_operations(labeled, unlabeled if settings.uses_vat else None, MODEL, settings)
+    expected = (2 + 4) * labeled_passes + 3 + ((4 * 5 + 1) if settings.uses_vat else 0)
+    assert operations == expected * 320
+
+
+def test_pretraining_counts_lstm_and_softmax() -> None:
+    settings = PretrainingSettings(candidates=9)
+    assert useful_pretraining_operations(10, MODEL, settings) == 3 * 10 * (320 + 2 * 5 * 10)
+
+
+def test_machine_speed_is_plausible() -> None:
+    speed = machine_speed(ModelSettings(embedding_size=64, hidden_size=64), 8, 20, "cpu", 2)
+    assert 1e9 < speed["matrix_product"] < 1e14
+    assert 0 < speed["lstm_forward"] < 1.5
+    assert 0 < speed["lstm_backward"] < 1.5

@@ -1,0 +1,140 @@
+"""The whole benchmark: every contender in turns, medians of several rounds, one table."""
+
+import tempfile
+import time
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from textadv.benchmark.arithmetic import machine_speed
+from textadv.benchmark.contenders import LANGUAGE_MODEL, Contender, Timing, process
+from textadv.checkpoints import LoadedClassifier, build_classifier, build_encoder
+from textadv.corpus.preparation import prepare
+from textadv.corpus.store import TokenStore
+from textadv.corpus.tokenization import TextTokenizer
+from textadv.evaluation.predictor import Predictor
+from textadv.progress import progress
+from textadv.settings import Experiment, Method
+
+METHODS: tuple[Method, ...] = ("none", "adversarial", "vat", "adversarial+vat")
+OURS = Contender("", textbook=False, tuned=True)
+CONTENDERS = {
+    "ours": OURS,
+    "textbook": Contender("", textbook=True, tuned=False),
+    "textbook, our allocator": Contender("", textbook=True, tuned=True),
+}
+REVIEWS = 2000
+
+
+def benchmark(experiment: Experiment, store: TokenStore, device: str, quick: bool) -> dict[str, Any]:
+    """Measure everything side by side.
+
+    Args:
+        experiment: Sizes of the models and batches.
+        store: The prepared corpus.
+        device: `cpu` or `cuda`.
+        quick: Fewer methods, fewer rounds, no preparation.
+
+    Returns:
+        Figures by name. `speedup` holds each task's ratio of real tokens per second to the textbook step's as a user
+        would run it, `speedup_same_allocator` that to the textbook step with our settings of the memory allocator.
+    """
+    rounds = 2 if quick else 5
+    methods: tuple[Method, ...] = ("adversarial+vat",) if quick else METHODS
+    width = int(np.median(store.splits["train"].lengths))
+    machine = machine_speed(experiment.model, experiment.finetuning.batch_size, width, device, 5 * rounds)
+    tasks = {LANGUAGE_MODEL: _compare(LANGUAGE_MODEL, experiment, store, device, rounds)}
+    for method in methods:
+        settings = replace(experiment, finetuning=replace(experiment.finetuning, method=method))
+        tasks[method] = _compare(method, settings, store, device, rounds)
+    for figures in tasks.values():
+        for row in figures.values():
+            row["share_of_peak"] = row.pop("operations_per_second") / machine["matrix_product"]
+    result = {
+        "device": torch.cuda.get_device_name() if device == "cuda" else f"{torch.get_num_threads()} CPU threads",
+        "machine": machine,
+        "tasks": tasks,
+        "speedup": _ratios(tasks, "textbook"),
+        "speedup_same_allocator": _ratios(tasks, "textbook, our allocator"),
+        "predict_reviews_per_second": _predict_speed(experiment, store, device),
+    }
+    if not quick:
+        result["prepare_reviews_per_second"] = _prepare_speed(experiment)
+    return result
+
+
+def _compare(task: str, experiment: Experiment, store: TokenStore, device: str, rounds: int) -> dict[str, Any]:
+    """All contenders for a task, a step each in turns; the first round is not counted."""
+    timings: dict[str, list[Timing]] = {name: [] for name in CONTENDERS}
+    with ExitStack() as stack:
+        steps = {
+            name: stack.enter_context(process(replace(contender, task=task), experiment, store, device))
+            for name, contender in CONTENDERS.items()
+        }
+        for _ in progress(range(rounds + 1), rounds + 1, f"benchmark {task}"):
+            for name, step in steps.items():
+                timings[name].append(step())
+    return {name: _figures(rows[1:], rows[-1].peak_memory) for name, rows in timings.items()}
+
+
+def _figures(timings: list[Timing], memory: float) -> dict[str, float]:
+    """Medians over the rounds."""
+    table = np.array(timings)
+    seconds, tokens, operations = table[:, 0], table[:, 1], table[:, 2]
+    return {
+        "tokens_per_second": float(np.median(tokens / seconds)),
+        "seconds_per_step": float(np.median(seconds)),
+        "operations_per_second": float(np.median(operations / seconds)),
+        "peak_memory": memory,
+    }
+
+
+def _ratios(tasks: dict[str, Any], reference: str) -> dict[str, float]:
+    return {t: rows["ours"]["tokens_per_second"] / rows[reference]["tokens_per_second"] for t, rows in tasks.items()}
+
+
+def _predict_speed(experiment: Experiment, store: TokenStore, device: str) -> float:
+    """Raw texts per second."""
+    encoder = build_encoder(experiment.model, torch.from_numpy(np.asarray(store.frequencies)))
+    classifier = build_classifier(encoder, experiment.model, experiment.finetuning, len(store.classes)).eval()
+    predictor = Predictor(LoadedClassifier(classifier, store.classes, store.tokenizer_json, {}), device)
+    split = store.splits["train"]
+    word = TextTokenizer.from_json(store.tokenizer_json).token
+    texts = [" ".join(word(int(i)) for i in split.document(row)[:-1]) for row in range(min(REVIEWS, len(split)))]
+    started = time.perf_counter()
+    count = sum(1 for _ in predictor.predict(texts))
+    return count / (time.perf_counter() - started)
+
+
+def _prepare_speed(experiment: Experiment) -> float:
+    """Documents per second, from the files to a new store."""
+    with tempfile.TemporaryDirectory() as folder:
+        started = time.perf_counter()
+        store = prepare(replace(experiment.data, cache=folder), experiment.tokenizer)
+        seconds = time.perf_counter() - started
+        return sum(len(split) for split in store.splits.values()) / seconds
+
+
+def table(result: dict[str, Any]) -> str:
+    """The figures as text."""
+    machine = result["machine"]
+    lines = [
+        f"{result['device']}: matrix product {machine['matrix_product'] / 1e9:,.0f} GFLOP/s; "
+        f"LSTM forward {machine['lstm_forward']:.0%} of it, backward {machine['lstm_backward']:.0%}",
+        "",
+        f"{'task':<16} {'implementation':<24} {'tokens/s':>10} {'s/step':>8} {'of peak':>8} {'GiB':>6} {'ours is':>8}",
+    ]
+    for task, rows in result["tasks"].items():
+        for name, row in rows.items():
+            ratio = rows["ours"]["tokens_per_second"] / row["tokens_per_second"]
+            lines.append(
+                f"{task:<16} {name:<24} {row['tokens_per_second']:>10,.0f} {row['seconds_per_step']:>8.3f} "
+                f"{row['share_of_peak']:>8.0%} {row['peak_memory'] / 2**30:>6.2f} {ratio:>7.2f}x"
+            )
+    lines += ["", f"predict: {result['predict_reviews_per_second']:,.0f} reviews/s"]
+    if "prepare_reviews_per_second" in result:
+        lines.append(f"prepare: {result['prepare_reviews_per_second']:,.0f} reviews/s")
+    return "\n".join(lines)
