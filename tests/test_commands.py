@@ -57,7 +57,7 @@ def config(tmp_path: Path) -> str:
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("textadv.commands.prepare_machine", lambda: None)
+    monkeypatch.setattr("textadv.machine.prepare_machine", lambda: None)
 
     def command(*arguments: object) -> None:
         monkeypatch.setattr(sys, "argv", ["textadv", *map(str, arguments)])
@@ -181,3 +181,66 @@ def test_damaged_and_foreign_checkpoints_are_one_line(
     assert "cut.ckpt" in refused(run, capsys, "evaluate", "--checkpoint", tmp_path / "cut.ckpt")
     other = ["--config", config, *corpus, "--tokenizer.lowercase", "true", "--tokenizer.max_vocabulary", "20"]
     assert "different tokenizers" in refused(run, capsys, "evaluate", "--checkpoint", tmp_path / "f", *other)
+
+
+def test_attack(run: Run, corpus: list[str], config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("f", "g"):
+        run(
+            "finetune",
+            "--config",
+            config,
+            "--pretrained",
+            "none",
+            "--output",
+            tmp_path / name,
+            "--seed",
+            len(name),
+            *corpus,
+        )
+    capsys.readouterr()
+    flags = ["--checkpoint", tmp_path / "f", "--output", tmp_path / "a", "--attack.l2_epsilons", "[0.5, 50]"]
+    flags += ["--attack.attacks", "[noise-l2, fgsm-l2, pgd-linf-least_likely]", "--attack.documents", "7"]
+    run("attack", *flags, "--attack.source_checkpoint", tmp_path / "g")
+    result = metrics(tmp_path / "a")
+    assert result["documents"] == 7
+    for rows in (result["attacks"], result["transfer"]):
+        assert [row["attack"] for row in rows] == ["noise-l2", "fgsm-l2", "pgd-linf-least_likely"]  # type: ignore[attr-defined]
+        assert [len(row["accuracy"]) for row in rows] == [2, 2, 5]  # type: ignore[attr-defined]
+        assert all(0 <= accuracy <= 1 for row in rows for accuracy in row["accuracy"])  # type: ignore[attr-defined]
+    assert len(result["words"]["accuracy"]) == 3  # type: ignore[index]
+    printed = capsys.readouterr().out.splitlines()
+    assert [line[:4] for line in printed].count("pass") + [line[:4] for line in printed].count("warn") == 7
+
+    run(
+        "attack",
+        "--checkpoint",
+        tmp_path / "f",
+        "--output",
+        tmp_path / "b",
+        "--attack.documents",
+        "7",
+        "--split",
+        "validation",
+    )
+    assert metrics(tmp_path / "b")["transfer"] == []
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        ("attacks", "[magic-l2]"),
+        ("l2_epsilons", "[2, 1]"),
+        ("linf_epsilons", "[0]"),
+        ("word_budgets", "[0.1, 1.5]"),
+        ("word_budgets", "[]"),
+        ("documents", "0"),
+        ("num_steps", "-1"),
+    ],
+)
+def test_attack_refuses(
+    run: Run, corpus: list[str], config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], flag: str, value: str
+) -> None:
+    short = ["--finetuning.steps", "1", "--finetuning.method", "none"]
+    run("finetune", "--config", config, "--pretrained", "none", "--output", tmp_path / "f", *short, *corpus)
+    line = refused(run, capsys, "attack", "--checkpoint", tmp_path / "f", f"--attack.{flag}", value)
+    assert f"--attack.{flag}" in line

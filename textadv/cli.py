@@ -7,6 +7,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import is_dataclass
+from importlib import import_module
 from itertools import pairwise
 from os import PathLike
 from pathlib import Path
@@ -24,6 +25,7 @@ COMMANDS = {
     "finetune": "train the classifier (prepares and pretrains what is missing)",
     "evaluate": "measure a checkpoint on a split",
     "predict": "classify raw text, JSON lines out",
+    "attack": "accuracy of a checkpoint under perturbations and word substitutions, and signs of gradient masking",
     "benchmark": "measure the speed of everything beside a textbook implementation",
 }
 
@@ -45,6 +47,7 @@ TAKES = {
     "finetune": ("output", "pretrained", "resume"),
     "evaluate": ("output", "checkpoint", "split"),
     "predict": ("checkpoint", "text", "input", "output"),
+    "attack": ("checkpoint", "split", "attack", "output"),
     "benchmark": ("output", "quick"),
 }
 
@@ -66,8 +69,10 @@ def build_parser() -> ArgumentParser:
         )
         command.add_argument("--config", action="config", help="YAML file with any of the settings below")
         for flag in TAKES[name]:
-            default = getattr(Options, flag)
-            if isinstance(default, bool):
+            default = getattr(Options(), flag)
+            if is_dataclass(default):
+                command.add_class_arguments(type(default), flag)
+            elif isinstance(default, bool):
                 command.add_argument(f"--{flag}", action="store_true", help=FLAGS[flag])
             else:
                 command.add_argument(
@@ -113,9 +118,10 @@ def run(arguments: Sequence[str]) -> None:
     experiment = Experiment(**{name: objects[name] for name in Experiment.__dataclass_fields__})
     check(experiment)
     options = Options(**{name: objects[name] for name in TAKES[parsed.command]})
-    from textadv import commands
+    from textadv import machine
 
-    getattr(commands, parsed.command)(experiment, options)
+    machine.prepare_machine()
+    import_module(f"textadv.commands.{parsed.command}").run(experiment, options)
 
 
 def main() -> None:

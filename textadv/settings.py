@@ -176,6 +176,44 @@ class FinetuningSettings:
 
 
 @dataclass
+class AttackSettings:
+    """What `attack` tries on a classifier.
+
+    Attributes:
+        attacks: Names such as `fgsm-l2` or `pgd-linf-least_likely`: noise, fgsm, rfgsm, ifgsm or pgd, in the norm l2 or
+            linf, away from the label or towards the least likely class.
+        l2_epsilons: Sizes of attacks in L2, over the whole sequence, in normalized-embedding units, rising.
+        linf_epsilons: Sizes of attacks in L-infinity, of each number of an embedding, rising.
+        num_steps: Steps of ifgsm and pgd.
+        num_restarts: Random starts of pgd.
+        word_budgets: Shares of the words that the substitution attack may change, rising.
+        minimum_similarity: Least cosine similarity of a word and what replaces it.
+        documents: Documents attacked.
+        check_documents: Documents on which the costly checks for masked gradients are made.
+        source_checkpoint: Another classifier, to find perturbations on that are applied to this one as well.
+        seed: Seed of the choice of documents and of random perturbations.
+    """
+
+    attacks: list[str] = field(
+        default_factory=lambda: ["noise-l2", "fgsm-l2", "rfgsm-l2", "ifgsm-l2", "noise-linf", "fgsm-linf"]
+    )
+    l2_epsilons: list[float] = field(default_factory=lambda: [0.5, 1.0, 2.0, 5.0, 10.0])
+    linf_epsilons: list[float] = field(default_factory=lambda: [0.002, 0.005, 0.01, 0.02, 0.05])
+    num_steps: int = 5
+    num_restarts: int = 1
+    word_budgets: list[float] = field(default_factory=lambda: [0.05, 0.1, 0.2])
+    minimum_similarity: float = 0.3
+    documents: int = 1000
+    check_documents: int = 50
+    source_checkpoint: str | None = None
+    seed: int = 0
+
+    def sizes(self, norm: str) -> list[float]:
+        """The sizes of a norm."""
+        return self.l2_epsilons if norm == "l2" else self.linf_epsilons
+
+
+@dataclass
 class TrainerSettings:
     """The machine: passed on to Lightning's Trainer.
 
@@ -257,3 +295,4 @@ class Options:
     text: str | None = None
     input: str | None = None
     quick: bool = False
+    attack: AttackSettings = field(default_factory=AttackSettings)

@@ -1,7 +1,11 @@
 """Masks and norms of perturbations. A norm is taken over a whole sequence: all time steps and dimensions together."""
 
+from typing import Literal
+
 import torch
 from torch import Tensor
+
+Norm = Literal["l2", "linf"]
 
 
 def perturbation_mask(lengths: Tensor, width: int) -> Tensor:
@@ -31,6 +35,21 @@ def l2_norm(x: Tensor) -> Tensor:
     return norms
 
 
+def norm_of(r: Tensor, norm: Norm) -> Tensor:
+    """Norm of each example, over every dimension but the first.
+
+    Args:
+        r: Perturbations, (B, ...). Half precision is promoted to float32.
+        norm: "l2", or "linf" for the largest absolute value.
+
+    Returns:
+        Norms, (B,).
+    """
+    if norm == "l2":
+        return l2_norm(r)
+    return r.to(torch.promote_types(r.dtype, torch.float32)).flatten(1).abs().amax(1)
+
+
 def scale_to_norm(x: Tensor, mask: Tensor, epsilon: float) -> Tensor:
     """Zero the masked-out positions and scale each example to the L2 norm `epsilon`.
 
@@ -45,11 +64,48 @@ def scale_to_norm(x: Tensor, mask: Tensor, epsilon: float) -> Tensor:
     Returns:
         The scaled values, exactly zero where the mask is False, (B, T, D).
     """
-    x = x.to(torch.promote_types(x.dtype, torch.float32)).masked_fill(~mask[..., None], 0.0)
+    x = _masked(x, mask)
     peak = x.abs().amax((1, 2), keepdim=True)
     x = x / torch.where(peak == 0, 1.0, peak)
     norm = l2_norm(x).clamp_min(1.0)  # at least 1 already, because of the peak, unless x is zero
     return x * (epsilon / norm)[:, None, None]
+
+
+def steepest_step(gradient: Tensor, mask: Tensor, size: float, norm: Norm) -> Tensor:
+    """The step of the norm `size` that raises a linearized loss the most: the r that maximizes g . r.
+
+    L2: size g / ||g||_2 over the whole sequence (Miyato et al. 2017, arXiv 1605.07725). L-infinity: size sign(g)
+    (Goodfellow et al. 2015, arXiv 1412.6572).
+
+    Args:
+        gradient: Gradient g of the loss with respect to the embeddings, (B, T, D). Half precision becomes float32.
+        mask: True at the positions that may change, (B, T). What stands at the others, even NaN, does not matter.
+        size: Norm of the step, in the units of the embeddings.
+        norm: "l2", over the whole sequence, or "linf", of every dimension of every word.
+
+    Returns:
+        The step, exactly zero where the mask is False or an example's gradient is zero, (B, T, D).
+    """
+    return scale_to_norm(gradient, mask, size) if norm == "l2" else size * _masked(gradient, mask).sign()
+
+
+def project(r: Tensor, mask: Tensor, epsilon: float, norm: Norm) -> Tensor:
+    """The nearest perturbation (in L2) that is zero outside of the mask and has a norm of at most `epsilon`.
+
+    Args:
+        r: Perturbations, (B, T, D). Half precision is promoted to float32.
+        mask: True at the positions that may change, (B, T). What stands at the others, even NaN, does not matter.
+        epsilon: Radius of the ball, in the units of the embeddings.
+        norm: "l2", over the whole sequence, or "linf", of every dimension of every word.
+
+    Returns:
+        The projection, (B, T, D). An example inside of the ball keeps its values exactly.
+    """
+    r = _masked(r, mask)
+    if norm == "linf":
+        return r.clamp(-epsilon, epsilon)
+    outside = l2_norm(r) > epsilon
+    return torch.where(outside[:, None, None], scale_to_norm(r, mask, epsilon), r)
 
 
 def random_signs(x: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -63,3 +119,8 @@ def random_signs(x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         -1 or 1, (B, 1, 1).
     """
     return torch.randint(0, 2, (len(x), 1, 1), generator=generator, device=x.device).to(x.dtype) * 2 - 1
+
+
+def _masked(x: Tensor, mask: Tensor) -> Tensor:
+    """At least float32, and zero where the mask is False."""
+    return x.to(torch.promote_types(x.dtype, torch.float32)).masked_fill(~mask[..., None], 0.0)

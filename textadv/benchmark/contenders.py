@@ -191,15 +191,10 @@ def _run_textbook(
     """The plain loop."""
     optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate)
     while gate.wait():
-        batch = _to_device(next(batches), gate.device)
+        batch = next(batches)
+        batch = {n: b.to(gate.device) for n, b in batch.items()} if isinstance(batch, dict) else batch.to(gate.device)
         optimizer.zero_grad()
         torch.autograd.backward(loss(batch))
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         gate.done(batch)
-
-
-def _to_device(batch: Any, device: str) -> Any:
-    if isinstance(batch, dict):
-        return {name: _to_device(part, device) for name, part in batch.items()}
-    return type(batch)(*(value.to(device) if isinstance(value, Tensor) else value for value in batch))

@@ -25,6 +25,10 @@ class Batch(NamedTuple):
     lengths: Tensor  # (B,), EOS counted
     labels: Tensor  # (B,), -1 for unlabeled
 
+    def to(self, device: str | torch.device) -> "Batch":
+        """The batch on a device."""
+        return Batch(*(value.to(device) for value in self))
+
 
 class StreamBatch(NamedTuple):
     """One window of the token stream, per reading direction."""
@@ -32,6 +36,10 @@ class StreamBatch(NamedTuple):
     tokens: Tensor  # (directions, B, T)
     targets: Tensor  # (directions, B, T), 0 where a lane has ended
     starts: bool  # the first window of an epoch: the carried state is reset
+
+    def to(self, device: str | torch.device) -> "StreamBatch":
+        """The batch on a device."""
+        return StreamBatch(self.tokens.to(device), self.targets.to(device), self.starts)
 
 
 class Documents:

@@ -72,6 +72,36 @@ def predict_split(
     return class_probabilities(classifier, documents, shown, device), documents.labels
 
 
+def check_match(loaded: LoadedClassifier, store: TokenStore, split: str, flag: str = "--checkpoint") -> Split:
+    """See to it that a classifier can be measured on a split.
+
+    Args:
+        loaded: The classifier.
+        store: The prepared corpus.
+        split: Name of the split.
+        flag: What gave the classifier.
+
+    Returns:
+        The split.
+
+    Raises:
+        InputError: Corpus and classifier do not belong together, or the split has no (labeled) documents.
+    """
+    if store.tokenizer_fingerprint != loaded.card["tokenizer_fingerprint"]:
+        raise InputError(f"{flag}: checkpoint and prepared corpus ({store.path}) have different tokenizers")
+    if store.classes != loaded.classes:
+        ours, theirs = ", ".join(store.classes), ", ".join(loaded.classes)
+        raise InputError(f"{flag}: its classes are {theirs}, but those of the prepared corpus are {ours}")
+    if split not in store.splits:
+        raise InputError(f"--split {split}: no such split; there are {', '.join(store.splits)}")
+    documents = store.splits[split]
+    if not len(documents):
+        raise InputError(f"--split {split}: the corpus has no documents in it")
+    if (documents.labels < 0).any():
+        raise InputError(f"--split {split}: its documents have no labels to measure against")
+    return documents
+
+
 def evaluate_split(loaded: LoadedClassifier, store: TokenStore, split: str, device: str = "cpu") -> dict[str, Any]:
     """Measure a classifier on a split of the corpus it was trained on, or of one prepared in the same way.
 
@@ -85,18 +115,7 @@ def evaluate_split(loaded: LoadedClassifier, store: TokenStore, split: str, devi
         What `classification_metrics` yields.
 
     Raises:
-        InputError: Corpus and classifier do not belong together, or the split has no (labeled) documents.
+        InputError: As `check_match`.
     """
-    if store.tokenizer_fingerprint != loaded.card["tokenizer_fingerprint"]:
-        raise InputError(f"--checkpoint: checkpoint and prepared corpus ({store.path}) have different tokenizers")
-    if store.classes != loaded.classes:
-        ours, theirs = ", ".join(store.classes), ", ".join(loaded.classes)
-        raise InputError(f"--checkpoint: its classes are {theirs}, but those of the prepared corpus are {ours}")
-    if split not in store.splits:
-        raise InputError(f"--split {split}: no such split; there are {', '.join(store.splits)}")
-    documents = store.splits[split]
-    if not len(documents):
-        raise InputError(f"--split {split}: the corpus has no documents in it")
-    if (documents.labels < 0).any():
-        raise InputError(f"--split {split}: its documents have no labels to measure against")
+    documents = check_match(loaded, store, split)
     return classification_metrics(*predict_split(loaded.classifier, documents, f"evaluating on {split}", device))

@@ -1,0 +1,119 @@
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from textadv.adversarial.norms import norm_of, perturbation_mask
+from textadv.checkpoints import LoadedClassifier
+from textadv.corpus.batching import Batch
+from textadv.errors import InputError
+from textadv.evaluation.attacks import Attack, Victim, parse_attack, perturb, right_under_attack
+
+NAMES = ["noise-l2", "fgsm-l2", "rfgsm-l2", "ifgsm-l2", "pgd-l2", "noise-linf", "fgsm-linf", "rfgsm-linf", "pgd-linf"]
+
+
+@pytest.fixture
+def batch() -> Batch:
+    lengths = torch.tensor([6, 3, 5, 1])
+    tokens = torch.randint(3, 12, (4, 6), generator=torch.Generator().manual_seed(0))
+    tokens[torch.arange(4), lengths - 1] = 2
+    return Batch(tokens.masked_fill(torch.arange(6) >= lengths[:, None], 0), lengths, torch.tensor([0, 1, 2, 0]))
+
+
+@pytest.fixture
+def victim(loaded: LoadedClassifier, batch: Batch) -> Victim:
+    return Victim.of(loaded.classifier, batch)
+
+
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(1)
+
+
+def loss(victim: Victim, labels: Tensor, r: Tensor) -> Tensor:
+    return victim.loss(labels)(victim.embeddings + r).detach()
+
+
+@pytest.mark.parametrize("name", [*NAMES, "fgsm-l2-least_likely", "pgd-linf-least_likely"])
+def test_names_are_read_back(name: str) -> None:
+    attack = parse_attack(name, 7, 2)
+    assert attack.name == name
+    assert (attack.num_steps, attack.num_restarts) == (7, 2)
+
+
+@pytest.mark.parametrize("name", ["", "fgsm", "fgsm-l1", "cw-l2", "fgsm-l2-most_likely", "noise-l2-least_likely"])
+def test_other_names_are_refused(name: str) -> None:
+    with pytest.raises(InputError, match=r"--attack\.attacks"):
+        parse_attack(name, 5, 1)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_attack_stays_in_its_ball_and_off_eos(victim: Victim, batch: Batch, name: str) -> None:
+    attack = parse_attack(name, 3, 2)
+    r = perturb(attack, victim, batch.labels, 0.3, generator())
+    assert (norm_of(r, attack.norm) <= 0.3 * (1 + 1e-6)).all()
+    assert norm_of(r, attack.norm)[:3].gt(0).all()
+    assert not r[~perturbation_mask(batch.lengths, 6)].any()
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if "noise" not in name])
+def test_gradient_attacks_raise_the_loss_and_targeted_ones_lower_that_of_their_class(
+    victim: Victim, batch: Batch, name: str
+) -> None:
+    words = batch.lengths > 1
+    r = perturb(parse_attack(name, 5, 1), victim, batch.labels, 0.05, generator())
+    assert (loss(victim, batch.labels, r) > loss(victim, batch.labels, torch.zeros_like(r)))[words].all()
+    wanted = victim.logits().argmin(1)
+    r = perturb(parse_attack(f"{name}-least_likely", 5, 1), victim, batch.labels, 0.05, generator())
+    assert (loss(victim, wanted, r) < loss(victim, wanted, torch.zeros_like(r)))[words].all()
+
+
+@pytest.mark.parametrize("name", ["noise-l2", "fgsm-linf", "rfgsm-l2"])
+def test_right_under_attack_counts_the_predictions(victim: Victim, batch: Batch, name: str) -> None:
+    attack, sizes = parse_attack(name, 3, 1), [0.1, 5.0]
+    labels = victim.logits().argmax(1)
+    right = right_under_attack(attack, victim, victim, labels, sizes, generator())
+    draws = generator()
+    expected = []
+    for epsilon in sizes:
+        if attack.keeps_direction:
+            r = epsilon * perturb(attack, victim, labels, 1.0, generator())
+        else:
+            r = perturb(attack, victim, labels, epsilon, draws)
+        expected.append((victim.logits(r).argmax(1) == labels).numpy())
+    assert (right == np.stack(expected)).all()
+    assert right.any()
+
+
+def test_iterated_attacks_leave_what_has_fallen_alone(
+    victim: Victim, batch: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[int] = []
+
+    def counting(attack: Attack, source: Victim, labels: Tensor, epsilon: float, generator: torch.Generator) -> Tensor:
+        tried.append(len(labels))
+        return perturb(attack, source, labels, epsilon, generator)
+
+    monkeypatch.setattr("textadv.evaluation.attacks.perturb", counting)
+    labels = victim.logits().argmax(1)
+    labels[1] = (labels[1] + 1) % 3  # wrong from the start
+    sizes = [0.01, 1.0, 100.0]
+    right = right_under_attack(Attack("ifgsm", "l2"), victim, victim, labels, sizes, generator())
+    assert tried == [3, *right[:-1].sum(1).tolist()]
+    assert not right[:, 1].any()
+    assert right[0].any()
+
+
+def test_transfer_applies_what_was_found_elsewhere(make_loaded: Callable[..., LoadedClassifier], batch: Batch) -> None:
+    target, source = make_loaded().classifier, make_loaded().classifier
+    with torch.no_grad():
+        for parameter in source.head.parameters():
+            parameter.neg_()  # its gradient points the other way
+    victim, attacker = Victim.of(target, batch), Victim.of(source, batch)
+    labels = victim.logits().argmax(1)
+    right = right_under_attack(Attack("fgsm", "l2"), attacker, victim, labels, [20.0], generator())
+    own = right_under_attack(Attack("fgsm", "l2"), victim, victim, labels, [20.0], generator())
+    r = 20 * perturb(Attack("fgsm", "l2"), attacker, labels, 1.0, generator())
+    assert (right[0] == (victim.logits(r).argmax(1) == labels).numpy()).all()
+    assert own.sum() < right.sum()

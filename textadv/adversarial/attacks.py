@@ -1,0 +1,142 @@
+"""Attacks on a sequence of embeddings: the fast gradient sign method and its family, in L-infinity and in L2.
+
+Every attack takes `loss`, a closure from perturbed embeddings (B, T, D) to the loss per example (B,), each from its own
+example only. It seeks to raise that loss, or with `targeted` to lower it: the loss is then that of a wanted class. It
+differentiates with respect to the embeddings alone, so that gradients of parameters are not touched, and returns a
+constant (B, T, D), exactly zero where the mask is False, of a norm of at most `epsilon` up to rounding. `epsilon`,
+`alpha` and `step_size` are norms in normalized-embedding units: for "l2" over the whole sequence, for "linf" of every
+dimension of every word. The mask (B, T) is True at the positions that may change. Where an example's gradient is zero,
+so is its step. A generator is on the device of the embeddings; None is the global one.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from textadv.adversarial.norms import Norm, project, steepest_step
+from textadv.adversarial.perturbations import random_perturbation
+
+LossFunction = Callable[[Tensor], Tensor]
+
+
+def fgsm(
+    loss: LossFunction, embeddings: Tensor, mask: Tensor, epsilon: float, norm: Norm, targeted: bool = False
+) -> Tensor:
+    """Fast gradient sign method: one step, epsilon sign(g) in L-infinity and epsilon g / ||g||_2 in L2.
+
+    Goodfellow, Shlens, Szegedy 2015 (arXiv 1412.6572), section 4. In L2 it is the step of Miyato et al. 2017.
+    """
+    return iterative_fgsm(loss, embeddings, mask, epsilon, norm, epsilon, 1, targeted)
+
+
+def iterative_fgsm(
+    loss: LossFunction,
+    embeddings: Tensor,
+    mask: Tensor,
+    epsilon: float,
+    norm: Norm,
+    step_size: float,
+    num_steps: int,
+    targeted: bool = False,
+    start: Tensor | None = None,
+) -> Tensor:
+    """Basic iterative method: `num_steps` steps of the norm `step_size`, each projected back into the epsilon ball.
+
+    Kurakin, Goodfellow, Bengio 2017 (arXiv 1607.02533), section 2.2; with `least_likely_class` as target, section 2.3.
+    It starts from zero, or from a perturbation `start` in the ball. The other attacks are made of it.
+    """
+    r = torch.zeros_like(embeddings) if start is None else start
+    for _ in range(num_steps):
+        perturbed = (embeddings + r).detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(loss(perturbed).sum(), perturbed)
+        step = steepest_step(-gradient if targeted else gradient, mask, step_size, norm)
+        r = project(r + step, mask, epsilon, norm)
+    return r
+
+
+def random_fgsm(
+    loss: LossFunction,
+    embeddings: Tensor,
+    mask: Tensor,
+    epsilon: float,
+    norm: Norm,
+    alpha: float,
+    targeted: bool = False,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """R+FGSM: a random step of the norm `alpha`, then FGSM from there with epsilon - alpha.
+
+    Tramèr et al. 2018 (arXiv 1705.07204). The random step leaves the point where a defended model may
+    have hidden its gradient.
+
+    Raises:
+        ValueError: Unless 0 <= alpha <= epsilon.
+    """
+    if not 0 <= alpha <= epsilon:
+        raise ValueError(f"alpha must be between 0 and epsilon = {epsilon}, not {alpha}")
+    start = random_noise(embeddings, mask, alpha, norm, generator)
+    return iterative_fgsm(loss, embeddings, mask, epsilon, norm, epsilon - alpha, 1, targeted, start)
+
+
+def pgd(
+    loss: LossFunction,
+    embeddings: Tensor,
+    mask: Tensor,
+    epsilon: float,
+    norm: Norm,
+    step_size: float,
+    num_steps: int,
+    num_restarts: int,
+    targeted: bool = False,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Projected gradient: the iterative method from `num_restarts` random starts; every example keeps its worst end.
+
+    Madry et al. 2018 (arXiv 1706.06083). Starts are uniform in the L-infinity ball. In the L2 ball their directions
+    and their radii are: uniform points of so many dimensions would all lie at its surface. An example for which no end
+    has a loss that can be compared (NaN) stays unperturbed.
+    """
+    worst = torch.zeros_like(embeddings)
+    height = embeddings.new_full((len(embeddings),), -torch.inf)
+    for _ in range(num_restarts):
+        start = _random_start(embeddings, mask, epsilon, norm, generator)
+        r = iterative_fgsm(loss, embeddings, mask, epsilon, norm, step_size, num_steps, targeted, start)
+        with torch.no_grad():
+            reached = -loss(embeddings + r) if targeted else loss(embeddings + r)
+        higher = reached > height
+        worst = torch.where(higher[:, None, None], r, worst)
+        height = torch.where(higher, reached, height)
+    return worst
+
+
+def random_noise(
+    embeddings: Tensor, mask: Tensor, epsilon: float, norm: Norm, generator: torch.Generator | None = None
+) -> Tensor:
+    """The control: a step of the norm `epsilon` along normal noise. L2: a uniform direction; L-infinity: random signs.
+
+    Of the embeddings only their shape, type and device count.
+    """
+    return steepest_step(random_perturbation(embeddings, mask, 1.0, generator), mask, epsilon, norm)
+
+
+def least_likely_class(logits: Tensor) -> Tensor:
+    """The class to target that changes the meaning most, argmin_y p(y | x) (Kurakin et al. 2017, section 2.3).
+
+    Args:
+        logits: Scores of the classes at the clean embeddings, (B, C).
+
+    Returns:
+        Index of the class, (B,) int64.
+    """
+    return logits.argmin(1)  # not of p: where one class is certain, all others round to 0
+
+
+def _random_start(
+    embeddings: Tensor, mask: Tensor, epsilon: float, norm: Norm, generator: torch.Generator | None
+) -> Tensor:
+    if norm == "l2":
+        radius = torch.rand((len(embeddings), 1, 1), generator=generator, device=embeddings.device)
+        return radius.to(embeddings.dtype) * random_perturbation(embeddings, mask, epsilon, generator)
+    cube = torch.empty_like(embeddings).uniform_(-epsilon, epsilon, generator=generator)
+    return project(cube, mask, epsilon, norm)

@@ -1,0 +1,1 @@
+"""What each command does: a module of its name for each, imported only once the arguments are known to be right."""

@@ -1,0 +1,14 @@
+"""`benchmark`: the speed of everything."""
+
+from textadv.benchmark import suite
+from textadv.commands.shared import device, run_folder
+from textadv.corpus.preparation import prepare
+from textadv.settings import Experiment, Options
+
+
+def run(experiment: Experiment, options: Options) -> None:
+    """Measure the speed of everything, side by side with a textbook implementation."""
+    store = prepare(experiment.data, experiment.tokenizer)
+    with run_folder("benchmark", experiment, options) as (_, metrics):
+        metrics |= suite.benchmark(experiment, store, device(), options.quick)
+        print(suite.table(metrics))

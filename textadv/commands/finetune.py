@@ -1,0 +1,25 @@
+"""`finetune`: the classifier."""
+
+from pathlib import Path
+
+from textadv.commands.pretrain import pretrained_encoder
+from textadv.commands.shared import resume_point, run_folder
+from textadv.corpus.preparation import prepare
+from textadv.settings import Experiment, Options
+from textadv.training import runs
+
+
+def run(experiment: Experiment, options: Options) -> None:
+    """Train the classifier; prepares the corpus and pretrains the encoder where that is missing."""
+    store = prepare(experiment.data, experiment.tokenizer)
+    with run_folder("finetune", experiment, options) as (output, metrics):
+        resume = resume_point(output, options.resume)
+        if options.pretrained == "none":
+            pretrained = None
+        elif options.pretrained is not None:
+            pretrained = Path(options.pretrained)
+        else:
+            pretrained = pretrained_encoder(experiment, store)
+        metrics["pretrained"] = None if pretrained is None else str(pretrained)
+        metrics |= runs.finetune(experiment, store, output, pretrained, resume)
+        print(f"best validation error {metrics['validation_error']:.2f} % ({metrics['labels']} labels)")

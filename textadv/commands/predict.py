@@ -1,0 +1,29 @@
+"""`predict`: raw text in, JSON lines out."""
+
+import sys
+from pathlib import Path
+
+from textadv.commands.shared import device, given
+from textadv.errors import InputError
+from textadv.evaluation.inputs import read_texts
+from textadv.evaluation.predictor import Predictor
+from textadv.settings import Experiment, Options
+
+
+def run(experiment: Experiment, options: Options) -> None:
+    """Classify raw text; one JSON line per text, in the same order, to stdout or to --output."""
+    if (options.text is None) == (options.input is None):
+        raise InputError("predict needs either --text or --input")
+    predictor = Predictor.load(given(options.checkpoint, "--checkpoint"), device())
+    column = experiment.data.text_column
+    texts = iter([options.text]) if options.text is not None else read_texts(str(options.input), column)
+    predictions = (prediction.to_json() for prediction in predictor.predict(texts))
+    if options.output is None:
+        for line in predictions:
+            print(line)
+        return
+    folder = Path(options.output)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "predictions.jsonl").open("w", encoding="utf-8") as file:
+        file.writelines(line + "\n" for line in predictions)
+    print(f"predictions: {folder / 'predictions.jsonl'}", file=sys.stderr)

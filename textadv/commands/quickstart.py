@@ -1,0 +1,44 @@
+"""`quickstart`: the whole method in minutes."""
+
+import time
+from dataclasses import replace
+from typing import Any
+
+from textadv.checkpoints import LAST, load_classifier
+from textadv.commands.shared import device, require_split, run_folder
+from textadv.corpus.preparation import prepare
+from textadv.evaluation.evaluate import evaluate_split
+from textadv.settings import Experiment, Method, Options
+from textadv.training import runs
+
+
+def run(experiment: Experiment, options: Options) -> None:
+    """Prepare, pretrain, fine-tune three ways, evaluate on test and print one table."""
+    rows: list[dict[str, Any]] = []
+    plan: list[tuple[Method, bool]] = [("none", False), ("none", True), ("adversarial+vat", True)]
+    with run_folder("quickstart", experiment, options) as (output, metrics):
+        store = prepare(experiment.data, experiment.tokenizer)
+        require_split(store, "test")
+        metrics["pretraining"] = runs.pretrain(experiment, store, output / "pretraining")
+        for method, pretrained in plan:
+            started = time.perf_counter()
+            settings = replace(experiment, finetuning=replace(experiment.finetuning, method=method))
+            folder = output / (method if pretrained else f"{method}-not-pretrained")
+            encoder = output / "pretraining" / LAST if pretrained else None
+            figures = runs.finetune(settings, store, folder, encoder)
+            seconds = time.perf_counter() - started
+            test = evaluate_split(load_classifier(folder), store, "test", device())
+            row = {"method": method, "pretrained": pretrained, "labels": figures["labels"], "error": test["error"]}
+            rows.append(row | {"validation_error": figures["validation_error"], "seconds": seconds})
+        metrics["rows"] = rows
+    print(_table(rows))
+
+
+def _table(rows: list[dict[str, Any]]) -> str:
+    """The quickstart's table."""
+    lines = [f"{'method':<16} {'pretrained':<10} {'labels':>6} {'test error':>10} {'seconds':>8}"]
+    for row in rows:
+        pretrained = "yes" if row["pretrained"] else "no"
+        error = f"{row['error']:.2f} %"
+        lines.append(f"{row['method']:<16} {pretrained:<10} {row['labels']:>6} {error:>10} {row['seconds']:>8.1f}")
+    return "\n".join(lines)

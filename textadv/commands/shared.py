@@ -1,0 +1,99 @@
+"""What several commands need: the run's folder, the device, checks of what was given."""
+
+import json
+import platform
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+import textadv
+from textadv.checkpoints import LAST, LoadedClassifier
+from textadv.corpus.preparation import prepare
+from textadv.corpus.store import TokenStore
+from textadv.errors import InputError
+from textadv.settings import DataSettings, Experiment, Options, TokenizerSettings
+
+METRICS, CONFIG = "metrics.json", "config.yaml"
+
+
+@contextmanager
+def run_folder(command: str, experiment: Experiment, options: Options) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """A run's folder and its figures: writes the resolved config first, `metrics.json` at the end, says where."""
+    output = Path(options.output or f"runs/{command}-{time.strftime('%Y%m%d-%H%M%S')}")
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        (output / CONFIG).write_text(yaml.safe_dump(asdict(experiment), sort_keys=False), encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"--output {output}: cannot be written ({error.strerror})") from None
+    metrics: dict[str, Any] = {}
+    yield output, metrics
+    report = metrics | {"command": command, "versions": _versions()}
+    temporary = output / f".{METRICS}"
+    temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    temporary.replace(output / METRICS)
+    print(f"everything is in {output}", file=sys.stderr)
+
+
+def device() -> str:
+    """`cuda` where there is one, else `cpu`."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def given(path: str | None, flag: str) -> Path:
+    """A path that must be there.
+
+    Raises:
+        InputError: It is not.
+    """
+    if path is None:
+        raise InputError(f"{flag} is needed")
+    return Path(path)
+
+
+def require_split(store: TokenStore, split: str) -> None:
+    """Refuse a corpus without documents in a split.
+
+    Raises:
+        InputError: There are none.
+    """
+    if not len(store.splits[split]):
+        raise InputError(f"the corpus has no {split} split")
+
+
+def own_corpus(loaded: LoadedClassifier, experiment: Experiment) -> TokenStore:
+    """The corpus that is named, or else that which the classifier was trained on."""
+    data, tokenizer = experiment.data, experiment.tokenizer
+    if data.source is None and data.train is None:
+        own = loaded.card["settings"]
+        data, tokenizer = DataSettings(**own["data"]), TokenizerSettings(**own["tokenizer"])
+    return prepare(data, tokenizer)
+
+
+def resume_point(output: Path, resume: bool) -> Path | None:
+    """The checkpoint to go on from, None for a fresh start.
+
+    Raises:
+        InputError: There is none in the folder.
+    """
+    if not resume:
+        return None
+    if not (output / LAST).is_file():
+        raise InputError(f"--resume: no {LAST} in {output}")
+    return output / LAST
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "textadv": textadv.__version__,
+        "torch": torch.__version__,
+        "pytorch-lightning": version("pytorch-lightning"),
+        "python": platform.python_version(),
+    }

@@ -1,0 +1,107 @@
+"""Signs of gradient masking: a robustness that only hides the gradient from the attack (Athalye et al. 2018)."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from textadv.adversarial.norms import l2_norm
+from textadv.evaluation.attacks import Attack, Victim, perturb, right_under_attack
+
+HUGE = 100.0  # times the largest size asked for
+MANY_STEPS = 50
+NEAR_ZERO = 0.05
+
+
+class Check(NamedTuple):
+    """One check of an evaluation.
+
+    Attributes:
+        name: What should hold.
+        passed: Whether it does.
+        detail: The figures behind it.
+    """
+
+    name: str
+    passed: bool
+    detail: str
+
+    def line(self) -> str:
+        """For people."""
+        return f"{'pass' if self.passed else 'warn'}  {self.name}: {self.detail}"
+
+
+def check_repeatability(victim: Victim) -> Check:
+    """Two passes over the same input give the same logits."""
+    difference = float((victim.logits() - victim.logits()).abs().max())
+    return Check("logits repeat", difference == 0.0, f"largest difference {difference:.3g}")
+
+
+def check_gradients(victim: Victim, labels: Tensor) -> Check:
+    """No example has a gradient of zero."""
+    x = victim.embeddings.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(victim.loss(labels)(x).sum(), x)
+    share = float((l2_norm(gradient) == 0).double().mean())
+    return Check("gradients are not zero", share == 0.0, f"zero for {share:.1%} of the examples")
+
+
+def check_huge_perturbation(victim: Victim, labels: Tensor, epsilon: float, generator: torch.Generator) -> Check:
+    """Accuracy reaches about zero when the perturbation may be huge; smaller ones count, as the ball holds them."""
+    sizes = [factor * epsilon for factor in (1.0, 3.0, 10.0, 30.0, HUGE)]
+    right = right_under_attack(Attack("ifgsm", "l2"), victim, victim, labels, sizes, generator)
+    accuracy = float(right[-1].mean())
+    return Check("accuracy vanishes at a huge epsilon", accuracy <= NEAR_ZERO, f"{accuracy:.1%} at {sizes[-1]:g}")
+
+
+def check_many_steps(victim: Victim, labels: Tensor, epsilon: float, generator: torch.Generator) -> Check:
+    """Many steps are at least as strong as one."""
+    one = _accuracy(victim, labels, perturb(Attack("fgsm", "l2"), victim, labels, epsilon, generator))
+    many_steps = Attack("pgd", "l2", num_steps=MANY_STEPS)
+    many = _accuracy(victim, labels, perturb(many_steps, victim, labels, epsilon, generator))
+    detail = f"accuracy {many:.1%} with {MANY_STEPS} steps, {one:.1%} with one, at {epsilon:g}"
+    return Check("many steps are as strong as one", many <= one, detail)
+
+
+def check_monotony(curves: Mapping[str, NDArray[np.float64]]) -> Check:
+    """Accuracy under the single step from x falls with the size.
+
+    Args:
+        curves: Accuracy at each size by the name of the attack.
+
+    Returns:
+        The check.
+    """
+    rises = {name: float(np.diff(curve).max(initial=0.0)) for name, curve in curves.items() if name.startswith("fgsm")}
+    worst = max(rises, key=rises.__getitem__)
+    return Check("accuracy falls with epsilon", rises[worst] <= 0, f"largest rise {rises[worst]:.1%} ({worst})")
+
+
+def check_noise(curves: Mapping[str, NDArray[np.float64]]) -> Check:
+    """Random directions never beat the gradient."""
+    gaps = [
+        (curves[f"fgsm-{norm}"] - curves[f"noise-{norm}"]).max()
+        for norm in ("l2", "linf")
+        if {f"fgsm-{norm}", f"noise-{norm}"} <= curves.keys()
+    ]
+    gap = float(max(gaps, default=0.0))
+    return Check("noise is weaker than the gradient", gap <= 0, f"noise ahead by at most {max(gap, 0.0):.1%}")
+
+
+def check_transfer(
+    white_box: Mapping[str, NDArray[np.float64]], transferred: Mapping[str, NDArray[np.float64]]
+) -> Check:
+    """Perturbations found on another classifier never beat those found on this one."""
+    leads = {name: float((white_box[name] - transferred[name]).max()) for name in white_box if "noise" not in name}
+    worst = max(leads, key=leads.__getitem__)
+    return Check(
+        "transfer is weaker than white-box",
+        leads[worst] <= 0,
+        f"transfer ahead by at most {max(leads[worst], 0.0):.1%} ({worst})",
+    )
+
+
+def _accuracy(victim: Victim, labels: Tensor, r: Tensor) -> float:
+    return float((victim.logits(r).argmax(1) == labels).double().mean())

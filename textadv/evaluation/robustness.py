@@ -1,0 +1,184 @@
+"""How a classifier stands up to attacks: accuracy by size of the perturbation, words replaced, signs of masking."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from textadv.checkpoints import LoadedClassifier
+from textadv.corpus.batching import Batch, Documents, sequential_batches
+from textadv.corpus.store import Split, TokenStore
+from textadv.corpus.tokenization import TextTokenizer
+from textadv.errors import InputError
+from textadv.evaluation import masking
+from textadv.evaluation.attacks import Attack, Victim, parse_attack, right_under_attack
+from textadv.evaluation.evaluate import check_match
+from textadv.evaluation.substitution import fixed_words, substitute_words
+from textadv.models.classifier import Classifier
+from textadv.progress import progress
+from textadv.settings import AttackSettings
+
+BATCH_TOKENS = 16_384  # padded; gradients are kept
+Curves = dict[str, NDArray[np.float64]]
+
+
+def choose_documents(split: Split, count: int, seed: int) -> NDArray[np.int64]:
+    """Draw documents of a split.
+
+    Args:
+        split: Where from.
+        count: How many at most.
+        seed: Seed of the choice.
+
+    Returns:
+        Their numbers, rising.
+    """
+    return np.sort(np.random.default_rng(seed).permutation(len(split))[:count])
+
+
+def robustness(
+    loaded: LoadedClassifier,
+    store: TokenStore,
+    split: str,
+    settings: AttackSettings,
+    source: LoadedClassifier | None = None,
+    device: str = "cpu",
+) -> dict[str, Any]:
+    """Attack a classifier on documents of a split.
+
+    Args:
+        loaded: The classifier under attack.
+        store: The prepared corpus.
+        split: Name of the split.
+        settings: Attacks, sizes and number of documents.
+        source: Another classifier, on which perturbations are found too, to be applied to the first.
+        device: Where to compute, such as `cuda`.
+
+    Returns:
+        Plain figures: `clean_accuracy`; `attacks` and `transfer`, rows of name, sizes and accuracies; `words`, shares
+        of words changed and accuracies; `checks`.
+
+    Raises:
+        InputError: Classifier, corpus and settings do not belong together.
+    """
+    _check_sizes(settings)
+    documents = check_match(loaded, store, split)
+    if source is not None:
+        check_match(source, store, split, "--attack.source_checkpoint")
+    attacks = [parse_attack(name, settings.num_steps, settings.num_restarts) for name in settings.attacks]
+    rows = choose_documents(documents, settings.documents, settings.seed)
+    reader = Documents(documents)
+    batches = [rows[part] for part in sequential_batches(reader.lengths[rows], BATCH_TOKENS)]
+    victim = loaded.classifier.to(device).eval()
+    attacker = source.classifier.to(device).eval() if source is not None else None
+    generator = torch.Generator(device).manual_seed(settings.seed)
+    fixed = fixed_words(TextTokenizer.from_json(loaded.tokenizer_json)).to(device)
+    parts = []
+    for part in progress(batches, len(batches), f"attacking on {split}"):
+        batch = reader.batch(part).to(device)
+        parts.append(_attack_batch(victim, attacker, batch, attacks, settings, fixed, generator))
+    curves = {kind: _curves([part[kind] for part in parts]) for kind in parts[0]}
+    few = reader.batch(rows[: settings.check_documents]).to(device)
+    checks = _checks(Victim.of(victim, few), few.labels, curves, settings, generator)
+    return {
+        "split": split,
+        "documents": len(rows),
+        "clean_accuracy": float(curves["clean"]["clean"][0]),
+        "attacks": _rows(attacks, curves["attacks"], settings),
+        "transfer": _rows(attacks, curves["transfer"], settings) if "transfer" in curves else [],
+        "words": {"budgets": settings.word_budgets, "accuracy": curves["words"]["words"].tolist()},
+        "checks": [check._asdict() for check in checks],
+    }
+
+
+def _check_sizes(settings: AttackSettings) -> None:
+    """Refuse sizes that are not positive and rising, and shares above 1."""
+    for name in ("l2_epsilons", "linf_epsilons", "word_budgets"):
+        values = getattr(settings, name)
+        if not values or values[0] <= 0 or any(b <= a for a, b in pairwise(values)):
+            raise InputError(f"--attack.{name} {values}: must be positive numbers, rising")
+    if settings.word_budgets[-1] > 1:
+        raise InputError(f"--attack.word_budgets {settings.word_budgets}: a share is at most 1")
+    for name in ("num_steps", "num_restarts", "documents", "check_documents"):
+        if getattr(settings, name) < 1:
+            raise InputError(f"--attack.{name} {getattr(settings, name)}: must be at least 1")
+
+
+def _attack_batch(
+    victim: Classifier,
+    attacker: Classifier | None,
+    batch: Batch,
+    attacks: Sequence[Attack],
+    settings: AttackSettings,
+    fixed: Tensor,
+    generator: torch.Generator,
+) -> dict[str, dict[str, NDArray[np.bool_]]]:
+    """Which documents keep their label under what, each array of shape (sizes, B)."""
+    target = Victim.of(victim, batch)
+    origins = {"attacks": target} | ({} if attacker is None else {"transfer": Victim.of(attacker, batch)})
+    outcome = {
+        kind: {
+            a.name: right_under_attack(a, origin, target, batch.labels, settings.sizes(a.norm), generator)
+            for a in attacks
+        }
+        for kind, origin in origins.items()
+    }
+    clean = (target.logits().argmax(1) == batch.labels).cpu().numpy()
+    changed = substitute_words(victim, batch, fixed, settings.word_budgets, settings.minimum_similarity)
+    return outcome | {"clean": {"clean": clean[None]}, "words": {"words": (~changed.fooled).cpu().numpy()}}
+
+
+def _curves(parts: Sequence[dict[str, NDArray[np.bool_]]]) -> Curves:
+    """Accuracy at each size by name, over all batches."""
+    return {name: np.concatenate([part[name] for part in parts], axis=1).mean(axis=1) for name in parts[0]}
+
+
+def _rows(attacks: Sequence[Attack], curves: Curves, settings: AttackSettings) -> list[dict[str, Any]]:
+    return [
+        {"attack": a.name, "norm": a.norm, "epsilons": settings.sizes(a.norm), "accuracy": curves[a.name].tolist()}
+        for a in attacks
+    ]
+
+
+def _checks(
+    victim: Victim, labels: Tensor, curves: dict[str, Curves], settings: AttackSettings, generator: torch.Generator
+) -> list[masking.Check]:
+    """Those checks that the chosen attacks allow."""
+    largest = max(settings.l2_epsilons)
+    middle = settings.l2_epsilons[len(settings.l2_epsilons) // 2]
+    checks = [
+        masking.check_repeatability(victim),
+        masking.check_gradients(victim, labels),
+        masking.check_huge_perturbation(victim, labels, largest, generator),
+        masking.check_many_steps(victim, labels, middle, generator),
+    ]
+    own = curves["attacks"]
+    if any(name.startswith("fgsm") for name in own):
+        checks += [masking.check_monotony(own), masking.check_noise(own)]
+    if "transfer" in curves:
+        checks.append(masking.check_transfer(own, curves["transfer"]))
+    return checks
+
+
+def table(result: dict[str, Any]) -> str:
+    """The figures as text."""
+    lines = [
+        f"{result['documents']} documents of {result['split']}, accuracy {result['clean_accuracy']:.1%} unperturbed"
+    ]
+    for title, rows in (("white-box", result["attacks"]), ("transferred", result["transfer"])):
+        for row in rows:
+            cells = "  ".join(
+                f"{epsilon:g}: {accuracy:.1%}"
+                for epsilon, accuracy in zip(row["epsilons"], row["accuracy"], strict=True)
+            )
+            lines.append(f"{title:<11} {row['attack']:<26} {cells}")
+    words = result["words"]
+    cells = "  ".join(
+        f"{budget:.0%}: {accuracy:.1%}" for budget, accuracy in zip(words["budgets"], words["accuracy"], strict=True)
+    )
+    lines.append(f"{'words':<11} {'substituted':<26} {cells}")
+    return "\n".join([*lines, *(masking.Check(**check).line() for check in result["checks"])])

@@ -1,0 +1,117 @@
+"""Word substitution guided by the gradient: an attack whose result is text (after HotFlip, Ebrahimi et al. 2018)."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from textadv.adversarial.divergences import cross_entropy
+from textadv.adversarial.interpretable import nearest_words
+from textadv.adversarial.norms import perturbation_mask
+from textadv.corpus.batching import Batch
+from textadv.corpus.tokenization import SPECIAL_TOKENS, TextTokenizer
+from textadv.errors import InputError
+from textadv.evaluation.stop_words import STOP_WORDS
+from textadv.models.classifier import Classifier
+
+NUM_NEIGHBOURS = 10
+ROUNDS = 2  # gradients per budget
+
+
+class Substitution(NamedTuple):
+    """A batch under attack with a growing budget.
+
+    Attributes:
+        tokens: The changed documents at each budget, (budgets, B, T).
+        fooled: Whether the label is lost at this budget or a smaller one, (budgets, B).
+    """
+
+    tokens: Tensor
+    fooled: Tensor
+
+
+def fixed_words(tokenizer: TextTokenizer) -> Tensor:
+    """Which tokens an attack neither replaces nor puts in: special tokens and stop words.
+
+    Args:
+        tokenizer: The classifier's.
+
+    Returns:
+        Shape (V,), bool.
+    """
+    words = [tokenizer.token(i).strip().lower() for i in range(tokenizer.vocabulary_size)]
+    fixed = torch.tensor([word in STOP_WORDS for word in words])
+    fixed[: len(SPECIAL_TOKENS)] = True
+    return fixed
+
+
+def substitute_words(
+    classifier: Classifier, batch: Batch, fixed: Tensor, budgets: Sequence[float], minimum_similarity: float
+) -> Substitution:
+    """Replace words by near neighbours in embedding space so that the label is lost.
+
+    In each round the gradient g of the cross entropy says what replacing word v by w would add, to first order:
+    (w - v) g (Ebrahimi et al. 2018, equation 1). The best replacements of a document are made at once, at most so many
+    as the budget allows; a changed word is not changed again, and a document that has lost its label is left as it is.
+
+    Args:
+        classifier: In evaluation mode.
+        batch: The documents.
+        fixed: From `fixed_words`, (V,).
+        budgets: Shares of the words that may be changed, rising, each in (0, 1].
+        minimum_similarity: Least cosine similarity of a word and its replacement.
+
+    Returns:
+        The documents at each budget.
+
+    Raises:
+        InputError: There are no words to exchange.
+    """
+    original, lengths, labels = batch
+    words = (lengths - 1).to(torch.float64)  # (B,)
+    words_in_batch, places = torch.unique(original, return_inverse=True)
+    table = classifier.encoder.embedding(torch.arange(len(fixed), device=original.device)).detach()  # (V, D)
+    count = min(NUM_NEIGHBOURS, int((~fixed).sum()) - 1)
+    if count < 1:
+        raise InputError("the vocabulary has no two words that a substitution attack could exchange")
+    neighbours = nearest_words(table, words_in_batch, count, fixed)  # (U, K)
+    close = torch.cosine_similarity(table[words_in_batch][:, None], table[neighbours], dim=2) >= minimum_similarity
+    candidates, allowed = neighbours[places], close[places]  # (B, T, K)
+    free = perturbation_mask(lengths, original.shape[1]) & ~fixed[original]  # (B, T)
+    tokens = original.clone()
+    lost = _lost(classifier, tokens, lengths, labels)
+    states, fooled = [], []
+    for budget in budgets:
+        for rest in range(ROUNDS, 0, -1):
+            left = (words * budget + 1e-9).floor().to(torch.int64) - (tokens != original).sum(1)  # (B,)
+            allowance = left.clamp(min=0).add(rest - 1).div(rest, rounding_mode="floor").masked_fill(lost, 0)
+            if not allowance.any():
+                continue
+            gradient = _gradient(classifier, tokens, lengths, labels)  # (B, T, D)
+            gains = torch.einsum("btkd,btd->btk", table[candidates], gradient)
+            gains = gains - (table[tokens] * gradient).sum(2, keepdim=True)
+            open_places = free & (tokens == original)
+            gains = gains.masked_fill(~(allowed & open_places[:, :, None]), -torch.inf)
+            best, choice = gains.max(2)  # (B, T)
+            ranks = best.argsort(1, descending=True).argsort(1)
+            change = (ranks < allowance[:, None]) & (best > 0)
+            tokens = torch.where(change, candidates.gather(2, choice[:, :, None]).squeeze(2), tokens)
+            lost = lost | _lost(classifier, tokens, lengths, labels)
+        states.append(tokens)
+        fooled.append(lost)
+    return Substitution(torch.stack(states), torch.stack(fooled))
+
+
+def _gradient(classifier: Classifier, tokens: Tensor, lengths: Tensor, labels: Tensor) -> Tensor:
+    """Gradient of the cross entropy with respect to the embeddings, (B, T, D)."""
+    embeddings = classifier.embed(tokens).detach().requires_grad_()
+    loss = cross_entropy(classifier.classify(embeddings, lengths), labels).sum()
+    return torch.autograd.grad(loss, embeddings)[0]
+
+
+def _lost(classifier: Classifier, tokens: Tensor, lengths: Tensor, labels: Tensor) -> Tensor:
+    """Whether another class than the label is predicted, (B,)."""
+    with torch.inference_mode():
+        lost: Tensor = classifier(tokens, lengths).argmax(1) != labels
+        return lost
