@@ -115,7 +115,17 @@ class FinetuningSettings:
 
     Attributes:
         method: Which perturbations train the classifier.
-        epsilon: L2 norm of a perturbation over the whole sequence, in normalized-embedding units.
+        epsilon: Size of a perturbation: L2 norm over the whole sequence, in normalized-embedding units.
+        adversary: How the adversarial perturbation is found: in one step (the paper's), after a random step, in several
+            steps, from a random start, or along directions to other words.
+        norm: What measures the adversarial perturbation, of each number of an embedding if `linf`.
+        targeted: Towards the least likely class rather than away from the label.
+        num_steps: Steps of `ifgsm` and `pgd`.
+        step_size: Length of such a step; null for 2.5 epsilon / num_steps.
+        alpha: Length of the random step of `rfgsm`; null for epsilon / 2.
+        num_neighbours: Words in whose directions an `interpretable` perturbation moves each word.
+        supervised_weight: Weight of the loss of unperturbed labeled examples; 0.5, with adv_weight 0.5, mixes the two
+            as Goodfellow et al. 2015 do.
         adv_weight: Weight of the adversarial (or random) loss.
         vat_weight: Weight of the virtual adversarial loss.
         entropy_weight: Weight of the entropy of the unlabeled predictions.
@@ -139,6 +149,14 @@ class FinetuningSettings:
 
     method: Method = "adversarial+vat"
     epsilon: float = 5.0
+    adversary: Literal["fgsm", "rfgsm", "ifgsm", "pgd", "interpretable"] = "fgsm"
+    norm: Literal["l2", "linf"] = "l2"
+    targeted: bool = False
+    num_steps: int = 3
+    step_size: float | None = None
+    alpha: float | None = None
+    num_neighbours: int = 10
+    supervised_weight: float = 1.0
     adv_weight: float = 1.0
     vat_weight: float = 1.0
     entropy_weight: float = 0.0
@@ -163,6 +181,11 @@ class FinetuningSettings:
     def perturbs_labeled(self) -> bool:
         """Whether the loss of perturbed labeled examples is part of the objective."""
         return self.method in ("random", "adversarial", "adversarial+vat") and self.adv_weight > 0
+
+    @property
+    def adversary_is_fgsm_in_l2(self) -> bool:
+        """Whether the adversarial perturbation is the paper's."""
+        return self.adversary == "fgsm" and self.norm == "l2" and not self.targeted
 
     @property
     def uses_vat(self) -> bool:
@@ -256,7 +279,16 @@ class Experiment:
 AT_LEAST_ONE = {
     "model": ("embedding_size", "hidden_size", "head_size"),
     "pretraining": ("steps", "batch_size", "window", "validate_every"),
-    "finetuning": ("steps", "batch_size", "unlabeled_batch_size", "window", "validate_every", "patience"),
+    "finetuning": (
+        "num_steps",
+        "num_neighbours",
+        "steps",
+        "batch_size",
+        "unlabeled_batch_size",
+        "window",
+        "validate_every",
+        "patience",
+    ),
     "trainer": ("devices", "num_nodes"),
 }
 SHARES = {"pretraining": ("dropout",), "finetuning": ("dropout", "ema_decay")}  # 0 <= value < 1
@@ -281,6 +313,11 @@ def check(experiment: Experiment) -> None:
                 raise InputError(f"{names[name]} {value}: must be a number of at least {lowest}")
             if name in SHARES.get(section, ()) and value >= 1:
                 raise InputError(f"{names[name]} {value}: must be below 1")
+    finetuning = experiment.finetuning
+    if finetuning.adversary == "interpretable" and (finetuning.targeted or finetuning.norm != "l2"):
+        raise InputError("--finetuning.adversary interpretable: has no target, and is measured in l2")
+    if finetuning.alpha is not None and finetuning.alpha > finetuning.epsilon:
+        raise InputError(f"--finetuning.alpha {finetuning.alpha}: must be at most --finetuning.epsilon")
 
 
 @dataclass

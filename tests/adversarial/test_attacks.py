@@ -14,6 +14,7 @@ from textadv.adversarial.attacks import (
     pgd,
     random_fgsm,
     random_noise,
+    search,
 )
 from textadv.adversarial.divergences import cross_entropy
 from textadv.adversarial.norms import Norm, norm_of, steepest_step
@@ -378,3 +379,19 @@ def test_the_least_likely_class_can_be_targeted(
 
     r = iterative_fgsm(loss, embeddings, mask, EPSILON, norm, 0.1, 10, targeted=True)
     assert (loss(embeddings + r) < loss(embeddings)).all()
+
+
+@pytest.mark.parametrize("norm", ["l2", "linf"])
+def test_search_is_the_attack_of_the_name(norm: Norm, mask: Tensor) -> None:
+    embeddings = torch.randn(3, 6, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    arguments = (lambda x: (x**3).sum((1, 2)), embeddings, mask, EPSILON, norm)
+    expected = {
+        "fgsm": fgsm(*arguments),
+        "rfgsm": random_fgsm(*arguments, EPSILON / 2, generator=torch.Generator().manual_seed(2)),
+        "ifgsm": iterative_fgsm(*arguments, EPSILON / 2, 5),
+        "pgd": pgd(*arguments, EPSILON / 2, 5, 2, generator=torch.Generator().manual_seed(2)),
+    }
+    for kind, r in expected.items():
+        assert torch.equal(search(kind, *arguments, num_restarts=2, generator=torch.Generator().manual_seed(2)), r)  # type: ignore[arg-type]
+    assert torch.equal(search("ifgsm", *arguments, step_size=0.1, num_steps=2), iterative_fgsm(*arguments, 0.1, 2))
+    assert torch.equal(search("ifgsm", *arguments, num_steps=1), fgsm(*arguments))

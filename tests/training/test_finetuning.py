@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from textadv.adversarial.divergences import cross_entropy, kl_divergence
-from textadv.adversarial.norms import l2_norm, perturbation_mask
+from textadv.adversarial.norms import Norm, l2_norm, norm_of, perturbation_mask
 from textadv.benchmark.textbook import TextbookStep
 from textadv.checkpoints import build_classifier, build_encoder
 from textadv.corpus.batching import Batch
@@ -151,6 +151,70 @@ def test_equals_the_textbook_step(
     torch.testing.assert_close(loss, expected, rtol=1e-10, atol=0)
     for a, b in zip(ours, gradients(module, expected), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-12)
+
+
+@pytest.mark.parametrize("norm", ["l2", "linf"])
+@pytest.mark.parametrize("adversary", ["fgsm", "rfgsm", "ifgsm", "pgd"])
+@pytest.mark.parametrize("targeted", [False, True])
+def test_every_adversary_of_the_family_trains(
+    make: Make, store: TokenStore, monkeypatch: pytest.MonkeyPatch, adversary: str, norm: Norm, targeted: bool
+) -> None:
+    epsilon = 0.05  # small enough for the loss to be all but linear
+    module = make(
+        method="adversarial",
+        epsilon=epsilon,
+        adversary=adversary,
+        norm=norm,
+        targeted=targeted,
+        dropout=0.0,
+        window=100,
+    )
+    calls = record_passes(module, monkeypatch)
+    batch = FinetuningData(store, Experiment().data, module.settings, 0).labeled.batch(0)
+    loss = step(module, store)
+    (clean, lengths, logits), (moved, _, perturbed) = calls[0], calls[-1]
+    r = (moved - clean).detach()
+    words = lengths > 1
+    assert (norm_of(r, norm) <= epsilon * (1 + 1e-9)).all()
+    assert (norm_of(r, norm)[words] > epsilon / 2).all()
+    assert not r[~perturbation_mask(lengths, r.shape[1])].any()
+    wanted = logits.argmin(1) if targeted else batch.labels
+    change = cross_entropy(perturbed, wanted) - cross_entropy(logits, wanted)
+    assert ((change < 0) if targeted else (change > 0))[words].all()
+    expected = cross_entropy(logits, batch.labels).mean() + cross_entropy(perturbed, batch.labels).mean()
+    torch.testing.assert_close(loss, expected)
+    assert all(p.grad is None for p in module.parameters())
+
+
+def test_interpretable_perturbations_lie_between_words(
+    make: Make, store: TokenStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = make(method="adversarial+vat", adversary="interpretable", num_neighbours=2, dropout=0.3, window=100)
+    batch = FinetuningData(store, Experiment().data, module.settings, 0).labeled.batch(0)
+    calls = record_passes(module, monkeypatch)
+    loss = step(module, store)
+    assert len(calls) == 5  # r_adv and r_vadv are no longer on one line
+    (clean, lengths, logits), (moved, _, perturbed) = calls[:2]
+    r = (moved - clean).detach()
+    assert not r[~perturbation_mask(lengths, r.shape[1])].any()
+    assert (cross_entropy(perturbed, batch.labels) > cross_entropy(logits, batch.labels))[lengths > 1].all()
+    kept = (clean != 0).any(1)  # (B, D): dropout takes the same dimensions from a word and its neighbours
+    assert not r.masked_select(~kept[:, None]).any()
+    assert module.neighbours is not None
+    torch.manual_seed(7)
+    near = module.model.embed(torch.cat([batch.tokens, module.neighbours[batch.tokens].flatten(1)], 1))
+    near = near[:, batch.tokens.shape[1] :].unflatten(1, (-1, 2)) - clean[:, :, None]  # (B, T, 2, D)
+    row = int((lengths > 1).nonzero()[0])
+    coefficients = torch.linalg.lstsq(near[row, 0].T, r[row, 0][:, None]).solution
+    torch.testing.assert_close((near[row, 0].T @ coefficients).squeeze(1).detach(), r[row, 0])
+    assert torch.isfinite(loss)
+
+
+def test_supervised_weight_mixes_the_losses(make: Make, store: TokenStore) -> None:
+    """Goodfellow et al. 2015: a J(x) + (1 - a) J(x + r)."""
+    plain, both = (step(make(method=m, adv_weight=1.0), store).item() for m in ("none", "adversarial"))
+    mixed = step(make(method="adversarial", adv_weight=0.4, supervised_weight=0.6), store).item()
+    assert mixed == pytest.approx(0.6 * plain + 0.4 * (both - plain))
 
 
 @pytest.mark.parametrize("method", ["vat", "adversarial+vat"])

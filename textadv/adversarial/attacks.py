@@ -10,6 +10,8 @@ so is its step. A generator is on the device of the embeddings; None is the glob
 """
 
 from collections.abc import Callable
+from functools import partial
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -18,6 +20,7 @@ from textadv.adversarial.norms import Norm, project, steepest_step
 from textadv.adversarial.perturbations import random_perturbation
 
 LossFunction = Callable[[Tensor], Tensor]
+Kind = Literal["fgsm", "rfgsm", "ifgsm", "pgd"]
 
 
 def fgsm(
@@ -130,6 +133,36 @@ def least_likely_class(logits: Tensor) -> Tensor:
         Index of the class, (B,) int64.
     """
     return logits.argmin(1)  # not of p: where one class is certain, all others round to 0
+
+
+def search(
+    kind: Kind,
+    loss: LossFunction,
+    embeddings: Tensor,
+    mask: Tensor,
+    epsilon: float,
+    norm: Norm,
+    targeted: bool = False,
+    num_steps: int = 5,
+    num_restarts: int = 1,
+    step_size: float | None = None,
+    alpha: float | None = None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """The attack of a name: `fgsm`, `rfgsm`, `ifgsm` or `pgd`.
+
+    What is not given goes by `epsilon`: `alpha` is half of it, and `step_size` such that all steps together are 2.5
+    times as long, so that they can reach the border and move along it (Madry et al. 2018, section 5).
+    """
+    step_size = min(epsilon, 2.5 * epsilon / num_steps) if step_size is None else step_size
+    alpha = epsilon / 2 if alpha is None else alpha
+    attacks: dict[Kind, Callable[..., Tensor]] = {
+        "fgsm": fgsm,
+        "rfgsm": partial(random_fgsm, alpha=alpha, generator=generator),
+        "ifgsm": partial(iterative_fgsm, step_size=step_size, num_steps=num_steps),
+        "pgd": partial(pgd, step_size=step_size, num_steps=num_steps, num_restarts=num_restarts, generator=generator),
+    }
+    return attacks[kind](loss, embeddings, mask, epsilon, norm=norm, targeted=targeted)
 
 
 def _random_start(

@@ -34,11 +34,18 @@ def ramp(step: int, ramp_steps: int) -> float:
 
 
 def total_loss(
-    supervised: Tensor, adversarial: Tensor | None, smoothness: Tensor | None, adv_weight: float, vat_weight: float
+    supervised: Tensor,
+    adversarial: Tensor | None,
+    smoothness: Tensor | None,
+    adv_weight: float,
+    vat_weight: float,
+    supervised_weight: float = 1.0,
 ) -> Tensor:
-    """Mean supervised loss + adv_weight x mean adversarial loss + vat_weight x mean smoothness loss.
+    """The weighted sum of supervised loss, mean adversarial loss and mean smoothness loss.
 
-    A term that is None or has the weight 0 is left out, not multiplied by 0.
+    With the weights a and 1 - a of the first two it is the mixed objective of Goodfellow et al. 2015 (arXiv 1412.6572),
+    section 6; with weights of 1 that of Miyato et al. 2017. A perturbed term that is None or has the weight 0 is left
+    out, not multiplied by 0.
 
     Args:
         supervised: Mean cross entropy of the labeled examples, a scalar.
@@ -46,11 +53,12 @@ def total_loss(
         smoothness: Local distributional smoothness of labeled and unlabeled examples, (B',), or None.
         adv_weight: Weight of the adversarial loss.
         vat_weight: Weight of the smoothness loss.
+        supervised_weight: Weight of the supervised loss.
 
     Returns:
         The loss, a scalar.
     """
-    loss = supervised
+    loss = supervised_weight * supervised
     for term, weight in ((adversarial, adv_weight), (smoothness, vat_weight)):
         if term is not None and weight != 0:
             loss = loss + weight * term.mean()

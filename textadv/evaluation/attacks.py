@@ -1,8 +1,7 @@
 """Accuracy under attack: which perturbation, how large, found on which classifier."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal, NamedTuple, cast, get_args
 
 import numpy as np
@@ -10,15 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from textadv.adversarial.attacks import (
-    LossFunction,
-    fgsm,
-    iterative_fgsm,
-    least_likely_class,
-    pgd,
-    random_fgsm,
-    random_noise,
-)
+from textadv.adversarial.attacks import LossFunction, least_likely_class, random_noise, search
 from textadv.adversarial.divergences import cross_entropy
 from textadv.adversarial.norms import Norm, perturbation_mask
 from textadv.corpus.batching import Batch
@@ -134,20 +125,18 @@ def perturb(attack: Attack, source: Victim, labels: Tensor, epsilon: float, gene
     if attack.kind == "noise":
         return random_noise(source.embeddings, mask, epsilon, attack.norm, generator)
     loss = source.loss(least_likely_class(source.logits()) if attack.targeted else labels)
-    step_size = min(epsilon, 2.5 * epsilon / attack.num_steps)  # reaches the border and comes back (Madry et al. 2018)
-    search: dict[str, Callable[..., Tensor]] = {
-        "fgsm": fgsm,
-        "rfgsm": partial(random_fgsm, alpha=epsilon / 2, generator=generator),
-        "ifgsm": partial(iterative_fgsm, step_size=step_size, num_steps=attack.num_steps),
-        "pgd": partial(
-            pgd,
-            step_size=step_size,
-            num_steps=attack.num_steps,
-            num_restarts=attack.num_restarts,
-            generator=generator,
-        ),
-    }
-    return search[attack.kind](loss, source.embeddings, mask, epsilon, norm=attack.norm, targeted=attack.targeted)
+    return search(
+        attack.kind,
+        loss,
+        source.embeddings,
+        mask,
+        epsilon,
+        attack.norm,
+        attack.targeted,
+        attack.num_steps,
+        attack.num_restarts,
+        generator=generator,
+    )
 
 
 def right_under_attack(

@@ -5,13 +5,16 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from textadv.adversarial.attacks import least_likely_class, random_noise, search
 from textadv.adversarial.divergences import cross_entropy, entropy
 from textadv.adversarial.gradients import early_backward
-from textadv.adversarial.norms import perturbation_mask, random_signs
+from textadv.adversarial.interpretable import interpretable_perturbation, nearest_words, word_directions
+from textadv.adversarial.norms import perturbation_mask, random_signs, steepest_step
 from textadv.adversarial.objectives import local_distributional_smoothness, ramp, total_loss
-from textadv.adversarial.perturbations import adversarial_perturbation, random_perturbation
+from textadv.adversarial.perturbations import adversarial_perturbation
 from textadv.adversarial.virtual import closed_form_direction, logit_gradients, power_iteration
 from textadv.corpus.batching import Batch
+from textadv.corpus.tokenization import SPECIAL_TOKENS
 from textadv.models.classifier import Classifier
 from textadv.settings import FinetuningSettings
 from textadv.training.base import TrainingModule
@@ -24,6 +27,7 @@ class Clean(NamedTuple):
     lengths: Tensor  # (B,)
     mask: Tensor  # (B, T), where a perturbation is allowed
     logits: Tensor  # (B, C)
+    neighbours: Tensor | None  # (B, T, K, D), words that an interpretable perturbation moves towards
 
 
 class FinetuningModule(TrainingModule):
@@ -38,10 +42,22 @@ class FinetuningModule(TrainingModule):
 
     model: Classifier
     settings: FinetuningSettings
+    neighbours: Tensor | None  # (V, K)
 
     def __init__(self, model: Classifier, settings: FinetuningSettings, seed: int, card: dict[str, Any]) -> None:
         super().__init__(model, settings, seed, card)
         self.validation_sums = torch.zeros(3)
+        # Those of the pretrained embeddings, so that a resumed run has the same.
+        interpretable = settings.perturbs_labeled and settings.adversary == "interpretable"
+        self.register_buffer("neighbours", self._nearest_words() if interpretable else None, persistent=False)
+
+    def _nearest_words(self) -> Tensor:
+        """Neighbours of the whole vocabulary, (V, K)."""
+        embedding = self.model.encoder.embedding
+        everything = torch.arange(len(embedding.weight))
+        with torch.no_grad():
+            table = embedding(everything)
+        return nearest_words(table, everything, self.settings.num_neighbours, everything < len(SPECIAL_TOKENS))
 
     def training_step(self, batch: dict[str, Batch], batch_idx: int) -> Tensor:
         """The total loss of a labeled and an unlabeled batch."""
@@ -56,7 +72,7 @@ class FinetuningModule(TrainingModule):
             if s.entropy_weight:
                 confusion = entropy(unlabeled.logits).mean()
         rise = ramp(self.global_step, s.ramp_steps)
-        loss = total_loss(supervised, adversarial, lds, rise * s.adv_weight, rise * s.vat_weight)
+        loss = total_loss(supervised, adversarial, lds, rise * s.adv_weight, rise * s.vat_weight, s.supervised_weight)
         if confusion is not None:
             loss = loss + rise * s.entropy_weight * confusion
         terms = {"cross_entropy": supervised, "adversarial_loss": adversarial, "lds": lds}
@@ -69,42 +85,73 @@ class FinetuningModule(TrainingModule):
         """Mean cross entropy; cross entropy at x + r and smoothness per example, where the method has them.
 
         One backward pass of the cross entropy yields its own gradients and g, the direction of r_adv. With two
-        classes r_vadv lies on the line of g, on either side of x (`textadv.adversarial.virtual`). Beside r_adv it
-        takes that side, so that one perturbed pass serves both losses; alone it takes a random side.
+        classes r_vadv lies on the line of g, on either side of x (`textadv.adversarial.virtual`). Beside the paper's
+        r_adv it takes that side, so that one perturbed pass serves both losses; else it takes a random side.
         """
         s = self.settings
-        clean = self._clean_pass(batch)
+        clean = self._clean_pass(batch, self.neighbours)
         supervised = cross_entropy(clean.logits, batch.labels).mean()
         if s.perturbs_labeled and s.method == "random":
-            noise = random_perturbation(clean.embeddings, clean.mask, s.epsilon)
+            noise = random_noise(clean.embeddings, clean.mask, s.epsilon, s.norm)
             return supervised, cross_entropy(self._logits_at(clean, noise), batch.labels), None
         if not (s.perturbs_labeled or s.uses_vat):
             return supervised, None, None
-        shared = s.vat_direction == "closed_form" and clean.logits.shape[1] == 2
-        direction = self._virtual_direction(clean) if s.uses_vat and not shared else None
+        on_line = s.vat_direction == "closed_form" and clean.logits.shape[1] == 2
+        direction = self._virtual_direction(clean) if s.uses_vat and not on_line else None
         supervised, gradient = early_backward(supervised, clean.embeddings, self._classifying_parameters())
-        r = adversarial_perturbation(gradient, clean.mask, s.epsilon)
         adversarial = smoothness = None
         if s.perturbs_labeled:
-            logits = self._logits_at(clean, r)
+            logits = self._logits_at(clean, self._adversarial_perturbation(clean, batch, gradient))
             adversarial = cross_entropy(logits, batch.labels)
         if s.uses_vat:
             if direction is not None:
                 logits = self._logits_at(clean, s.epsilon * direction)
-            elif adversarial is None:
+            elif not (s.perturbs_labeled and s.adversary_is_fgsm_in_l2):
+                r = adversarial_perturbation(gradient, clean.mask, s.epsilon)
                 logits = self._logits_at(clean, random_signs(r) * r)
             smoothness = local_distributional_smoothness(clean.logits, logits)
         return supervised, adversarial, smoothness
+
+    def _adversarial_perturbation(self, clean: Clean, batch: Batch, gradient: Tensor) -> Tensor:
+        """r_adv, from the gradient of the clean loss where that is enough."""
+        s = self.settings
+        if s.adversary == "interpretable":
+            assert clean.neighbours is not None
+            directions = word_directions(clean.embeddings, clean.neighbours)
+            return interpretable_perturbation(gradient, directions, clean.mask, s.epsilon)[0]
+        if s.adversary == "fgsm" and not s.targeted:
+            return steepest_step(gradient, clean.mask, s.epsilon, s.norm)
+        wanted = least_likely_class(clean.logits) if s.targeted else batch.labels
+        return search(
+            s.adversary,
+            lambda x: cross_entropy(self.model.classify(x, clean.lengths), wanted),
+            clean.embeddings.detach(),
+            clean.mask,
+            s.epsilon,
+            s.norm,
+            s.targeted,
+            s.num_steps,
+            step_size=s.step_size,
+            alpha=s.alpha,
+        )
 
     def _classifying_parameters(self) -> list[nn.Parameter]:
         """All that lies between the embeddings and the logits."""
         embedding = self.model.encoder.embedding.weight
         return [p for p in self.model.parameters() if p is not embedding]
 
-    def _clean_pass(self, batch: Batch) -> Clean:
-        embeddings = self.model.embed(batch.tokens)
+    def _clean_pass(self, batch: Batch, neighbours: Tensor | None = None) -> Clean:
+        """Embed and classify; the neighbours of all words are embedded along, for they need the same dropout."""
+        width, near = batch.tokens.shape[1], None
+        tokens = (
+            batch.tokens if neighbours is None else torch.cat([batch.tokens, neighbours[batch.tokens].flatten(1)], 1)
+        )
+        embeddings = self.model.embed(tokens)
+        if neighbours is not None:
+            near = embeddings[:, width:].detach().reshape(len(tokens), width, -1, embeddings.shape[2])
+            embeddings = embeddings[:, :width]
         logits = self.model.classify(embeddings, batch.lengths)
-        return Clean(embeddings, batch.lengths, perturbation_mask(batch.lengths, batch.tokens.shape[1]), logits)
+        return Clean(embeddings, batch.lengths, perturbation_mask(batch.lengths, width), logits, near)
 
     def _logits_at(self, clean: Clean, r: Tensor) -> Tensor:
         """Logits at x + r."""
