@@ -1,10 +1,11 @@
-"""The paper-size configs: build, take real steps, resume. Minutes each on a CPU, gigabytes of memory."""
+"""The paper-size configs: build, take real steps, resume. Minutes on a CPU, gigabytes of memory."""
 
 import csv
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from textadv.cli import main
 
@@ -16,26 +17,40 @@ def losses(folder: Path) -> list[float]:
         return [float(row["loss"]) for row in csv.DictReader(file) if row["loss"]]
 
 
+def run(monkeypatch: pytest.MonkeyPatch, base: Path, config: Path, command: str, steps: int, *arguments: str) -> None:
+    """A command of so many steps on the built-in corpus."""
+    flags = ["--config", str(config), "--data.source", "builtin", "--data.cache", str(base / "cache")]
+    flags += ["--trainer.accelerator", "cpu", "--pretraining.steps", str(steps), "--finetuning.steps", str(steps)]
+    flags += ["--pretraining.validate_every", "1", "--finetuning.validate_every", "1"]
+    monkeypatch.setattr("textadv.training.runs.LOG_EVERY", 1)
+    monkeypatch.setattr(sys, "argv", ["textadv", command, *flags, *arguments])
+    main()
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One store and one language model serve all configs that agree on them."""
+    return tmp_path_factory.mktemp("paper")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
-def test_three_steps_and_resume(
-    config: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("textadv.training.runs.LOG_EVERY", 1)
-    cache = str(tmp_path_factory.getbasetemp() / "cache")  # one store serves all
-    base = ["--config", str(config), "--data.source", "builtin", "--data.cache", cache]
-    base += ["--trainer.accelerator", "cpu"]
-
-    def run(command: str, steps: int, *arguments: str) -> None:
-        flags = ["--pretraining.steps", str(steps), "--finetuning.steps", str(steps)]
-        flags += ["--pretraining.validate_every", "1", "--finetuning.validate_every", "1"]
-        monkeypatch.setattr(sys, "argv", ["textadv", command, *base, *flags, *arguments])
-        main()
-
-    lm, ft = str(tmp_path / "lm"), str(tmp_path / "ft")
-    run("pretrain", 2, "--output", lm)
-    run("pretrain", 3, "--output", lm, "--resume")
-    assert len(losses(tmp_path / "lm")) == 1  # the step behind the checkpoint
-    run("finetune", 2, "--output", ft, "--pretrained", lm)
-    run("finetune", 3, "--output", ft, "--pretrained", lm, "--resume")
-    assert all(0 < loss < 10 for loss in losses(tmp_path / "ft"))
+def test_three_steps_and_resume(config: Path, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = yaml.safe_load(config.read_text())
+    assert settings["model"]["hidden_size"] * (1 + settings["model"]["bidirectional"]) == 1024
+    parts = [settings["tokenizer"], settings["model"], settings["pretraining"]]
+    lm = base / f"lm-{abs(hash(yaml.safe_dump(parts)))}"
+    if not lm.exists():
+        run(monkeypatch, base, config, "pretrain", 2, "--output", str(lm))
+        before = losses(lm)
+        run(monkeypatch, base, config, "pretrain", 3, "--output", str(lm), "--resume")
+        steps = before + losses(lm)[-1:]
+        assert len(steps) == 3
+        assert all(0 < loss < 12 for loss in steps)
+    out = ["--output", str(tmp_path), "--pretrained", str(lm)]
+    run(monkeypatch, base, config, "finetune", 2, *out)
+    before = losses(tmp_path)
+    run(monkeypatch, base, config, "finetune", 3, *out, "--resume")
+    steps = before + losses(tmp_path)[-1:]
+    assert len(steps) == 3
+    assert all(0 < loss < 10 for loss in steps)

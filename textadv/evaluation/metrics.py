@@ -52,11 +52,38 @@ def _macro_f1(confusion_matrix: NDArray[np.int64]) -> float:
     return float((2 * hits[present] / occurrences[present]).mean())
 
 
-def _calibration_error(confidences: NDArray[np.float64], correct: NDArray[np.bool_]) -> float:
-    """Expected calibration error: sum_m |B_m| / n · |acc(B_m) - conf(B_m)| (Guo et al. 2017, equation 3).
+def calibration_bins(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> list[dict[str, float]]:
+    """Group predictions by their confidence, to set it beside how often they are right.
 
-    Bin m of M holds the confidences in ((m - 1) / M, m / M].
+    Args:
+        probabilities: Of every class, shape (N, C), each row summing to 1.
+        labels: True classes in [0, C), shape (N,).
+
+    Returns:
+        For each bin that has predictions, by rising confidence: `lower` and `upper` edge, `count`, mean `confidence`
+        and `accuracy`.
     """
-    bins = np.clip(np.ceil(confidences * CALIBRATION_BINS).astype(np.int64), 1, CALIBRATION_BINS)
-    gaps = np.bincount(bins, weights=correct - confidences)  # |B_m| · (acc(B_m) - conf(B_m))
+    confidences = probabilities.max(axis=1)
+    correct = probabilities.argmax(axis=1) == labels
+    bins = _bins(confidences)
+    return [
+        {
+            "lower": (number - 1) / CALIBRATION_BINS,
+            "upper": number / CALIBRATION_BINS,
+            "count": int((bins == number).sum()),
+            "confidence": float(confidences[bins == number].mean()),
+            "accuracy": float(correct[bins == number].mean()),
+        }
+        for number in np.unique(bins).tolist()
+    ]
+
+
+def _bins(confidences: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Number of each confidence's bin: bin m of M holds those in ((m - 1) / M, m / M]."""
+    return np.clip(np.ceil(confidences * CALIBRATION_BINS).astype(np.int64), 1, CALIBRATION_BINS)
+
+
+def _calibration_error(confidences: NDArray[np.float64], correct: NDArray[np.bool_]) -> float:
+    """Expected calibration error: sum_m |B_m| / n · |acc(B_m) - conf(B_m)| (Guo et al. 2017, equation 3)."""
+    gaps = np.bincount(_bins(confidences), weights=correct - confidences)  # |B_m| · (acc(B_m) - conf(B_m))
     return float(np.abs(gaps).sum() / len(confidences))

@@ -17,12 +17,19 @@ from textadv.errors import InputError
 from textadv.evaluation import masking
 from textadv.evaluation.attacks import Attack, Victim, parse_attack, right_under_attack
 from textadv.evaluation.evaluate import check_match
-from textadv.evaluation.substitution import fixed_words, substitute_words
+from textadv.evaluation.substitution import (
+    ChangedDocument,
+    Substitution,
+    changed_documents,
+    fixed_words,
+    substitute_words,
+)
 from textadv.models.classifier import Classifier
 from textadv.progress import progress
 from textadv.settings import AttackSettings
 
 BATCH_TOKENS = 16_384  # padded; gradients are kept
+NUM_EXAMPLES = 5
 Curves = dict[str, NDArray[np.float64]]
 
 
@@ -60,7 +67,7 @@ def robustness(
 
     Returns:
         Plain figures: `clean_accuracy`; `attacks` and `transfer`, rows of name, sizes and accuracies; `words`, shares
-        of words changed and accuracies; `checks`.
+        of words changed, accuracies and a few `examples`; `checks`.
 
     Raises:
         InputError: Classifier, corpus and settings do not belong together.
@@ -76,11 +83,14 @@ def robustness(
     victim = loaded.classifier.to(device).eval()
     attacker = source.classifier.to(device).eval() if source is not None else None
     generator = torch.Generator(device).manual_seed(settings.seed)
-    fixed = fixed_words(TextTokenizer.from_json(loaded.tokenizer_json)).to(device)
-    parts = []
+    tokenizer = TextTokenizer.from_json(loaded.tokenizer_json)
+    fixed = fixed_words(tokenizer).to(device)
+    parts, changed = [], []
     for part in progress(batches, len(batches), f"attacking on {split}"):
         batch = reader.batch(part).to(device)
-        parts.append(_attack_batch(victim, attacker, batch, attacks, settings, fixed, generator))
+        outcome, substitution = _attack_batch(victim, attacker, batch, attacks, settings, fixed, generator)
+        parts.append(outcome)
+        changed += changed_documents(victim, batch, substitution, settings.word_budgets, part, NUM_EXAMPLES)
     curves = {kind: _curves([part[kind] for part in parts]) for kind in parts[0]}
     few = reader.batch(rows[: settings.check_documents]).to(device)
     checks = _checks(Victim.of(victim, few), few.labels, curves, settings, generator)
@@ -90,7 +100,11 @@ def robustness(
         "clean_accuracy": float(curves["clean"]["clean"][0]),
         "attacks": _rows(attacks, curves["attacks"], settings),
         "transfer": _rows(attacks, curves["transfer"], settings) if "transfer" in curves else [],
-        "words": {"budgets": settings.word_budgets, "accuracy": curves["words"]["words"].tolist()},
+        "words": {
+            "budgets": settings.word_budgets,
+            "accuracy": curves["words"]["words"].tolist(),
+            "examples": _examples(changed, tokenizer, loaded.classes),
+        },
         "checks": [check._asdict() for check in checks],
     }
 
@@ -116,8 +130,8 @@ def _attack_batch(
     settings: AttackSettings,
     fixed: Tensor,
     generator: torch.Generator,
-) -> dict[str, dict[str, NDArray[np.bool_]]]:
-    """Which documents keep their label under what, each array of shape (sizes, B)."""
+) -> tuple[dict[str, dict[str, NDArray[np.bool_]]], Substitution]:
+    """Which documents keep their label under what, each array of shape (sizes, B), and the changed documents."""
     target = Victim.of(victim, batch)
     origins = {"attacks": target} | ({} if attacker is None else {"transfer": Victim.of(attacker, batch)})
     outcome = {
@@ -129,12 +143,29 @@ def _attack_batch(
     }
     clean = (target.logits().argmax(1) == batch.labels).cpu().numpy()
     changed = substitute_words(victim, batch, fixed, settings.word_budgets, settings.minimum_similarity)
-    return outcome | {"clean": {"clean": clean[None]}, "words": {"words": (~changed.fooled).cpu().numpy()}}
+    return outcome | {"clean": {"clean": clean[None]}, "words": {"words": (~changed.fooled).cpu().numpy()}}, changed
 
 
 def _curves(parts: Sequence[dict[str, NDArray[np.bool_]]]) -> Curves:
     """Accuracy at each size by name, over all batches."""
     return {name: np.concatenate([part[name] for part in parts], axis=1).mean(axis=1) for name in parts[0]}
+
+
+def _examples(
+    changed: Sequence[ChangedDocument], tokenizer: TextTokenizer, classes: Sequence[str]
+) -> list[dict[str, Any]]:
+    """A few changed documents in words."""
+    return [
+        {
+            "document": example.document,
+            "label": classes[example.label],
+            "predicted": classes[example.predicted],
+            "budget": example.budget,
+            "before": [tokenizer.token(i) for i in example.before],
+            "after": [tokenizer.token(i) for i in example.after],
+        }
+        for example in sorted(changed, key=lambda example: example.rank)[:NUM_EXAMPLES]
+    ]
 
 
 def _rows(attacks: Sequence[Attack], curves: Curves, settings: AttackSettings) -> list[dict[str, Any]]:

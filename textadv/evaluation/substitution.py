@@ -9,7 +9,7 @@ from torch import Tensor
 from textadv.adversarial.divergences import cross_entropy
 from textadv.adversarial.interpretable import nearest_words
 from textadv.adversarial.norms import perturbation_mask
-from textadv.corpus.batching import Batch
+from textadv.corpus.batching import Batch, Indices
 from textadv.corpus.tokenization import SPECIAL_TOKENS, TextTokenizer
 from textadv.errors import InputError
 from textadv.evaluation.stop_words import STOP_WORDS
@@ -17,6 +17,7 @@ from textadv.models.classifier import Classifier
 
 NUM_NEIGHBOURS = 10
 ROUNDS = 2  # gradients per budget
+EXAMPLE_WORDS = 150  # longer documents are shown only where there are too few short ones
 
 
 class Substitution(NamedTuple):
@@ -29,6 +30,31 @@ class Substitution(NamedTuple):
 
     tokens: Tensor
     fooled: Tensor
+
+
+class ChangedDocument(NamedTuple):
+    """What a substitution attack made of one document.
+
+    Attributes:
+        document: Its number in the split.
+        label: Its class.
+        predicted: The class predicted once it is changed.
+        budget: The smallest budget at which the label is lost, or the largest if it never is.
+        before: Token ids, without padding and EOS.
+        after: As many, changed at some places.
+    """
+
+    document: int
+    label: int
+    predicted: int
+    budget: float
+    before: list[int]
+    after: list[int]
+
+    @property
+    def rank(self) -> tuple[bool, bool, int]:
+        """By which examples for people are chosen, smallest first: label lost, short, then as they come."""
+        return self.predicted == self.label, len(self.before) > EXAMPLE_WORDS, self.document
 
 
 def fixed_words(tokenizer: TextTokenizer) -> Tensor:
@@ -101,6 +127,40 @@ def substitute_words(
         states.append(tokens)
         fooled.append(lost)
     return Substitution(torch.stack(states), torch.stack(fooled))
+
+
+def changed_documents(
+    classifier: Classifier, batch: Batch, result: Substitution, budgets: Sequence[float], rows: Indices, count: int
+) -> list[ChangedDocument]:
+    """Examples of changed documents that were classified rightly before.
+
+    Args:
+        classifier: The one attacked.
+        batch: The documents.
+        result: What `substitute_words` made of them.
+        budgets: Its budgets.
+        rows: Number of each document in the split.
+        count: How many examples at most.
+
+    Returns:
+        The examples, those whose label is lost first.
+    """
+    at = torch.where(result.fooled.any(0), result.fooled.int().argmax(0), len(budgets) - 1)  # (B,)
+    after = result.tokens[at, torch.arange(len(at), device=at.device)]  # (B, T)
+    with torch.inference_mode():
+        predicted = classifier(after, batch.lengths).argmax(1)
+    found = [
+        ChangedDocument(
+            int(rows[i]),
+            int(batch.labels[i]),
+            int(predicted[i]),
+            budgets[int(at[i])],
+            batch.tokens[i, : int(batch.lengths[i]) - 1].tolist(),
+            after[i, : int(batch.lengths[i]) - 1].tolist(),
+        )
+        for i in (after != batch.tokens).any(1).nonzero().flatten().tolist()  # a wrong one is left as it is
+    ]
+    return sorted(found, key=lambda example: example.rank)[:count]
 
 
 def _gradient(classifier: Classifier, tokens: Tensor, lengths: Tensor, labels: Tensor) -> Tensor:
