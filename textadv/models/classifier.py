@@ -1,8 +1,10 @@
 """The classifier: pretrained encoder and a small head."""
 
+import torch
 from torch import Tensor, nn
 
 from textadv.models.encoders import Encoder, Pooling
+from textadv.models.inference import read_tokens
 
 
 class Classifier(nn.Module):
@@ -63,4 +65,7 @@ class Classifier(nn.Module):
         Returns:
             Logits, shape (B, C).
         """
-        return self.classify(self.embed(tokens), lengths)
+        if torch.is_grad_enabled() or tokens.device.type != "cpu":
+            return self.classify(self.embed(tokens), lengths)
+        logits: Tensor = self.head(read_tokens(self.encoder, tokens, lengths, self.pooling))
+        return logits
