@@ -43,20 +43,20 @@ def read_tokens(encoder: Encoder, tokens: Tensor, lengths: Tensor, pooling: Pool
 def _read(lstm: nn.LSTM, table: Tensor, places: Tensor, lengths: Tensor, pooling: Pooling) -> Tensor:
     """Run one LSTM over documents sorted by falling length, given as rows of the table; in the same order."""
     size = lstm.hidden_size
-    inputs = F.linear(table, lstm.weight_ih_l0, lstm.bias_ih_l0 + lstm.bias_hh_l0)  # (U, 4 H)
-    recurrent = lstm.weight_hh_l0.T.contiguous()  # (H, 4 H)
+    weight_ih, weight_hh, bias_ih, bias_hh = lstm.all_weights[0]
+    inputs = F.linear(table, weight_ih, bias_ih + bias_hh)  # (U, 4 H)
+    recurrent = weight_hh.T.contiguous()  # (H, 4 H)
     h, c, total = inputs.new_zeros(3, len(lengths), size)
     largest = inputs.new_full((len(lengths), size), -torch.inf)
     steps = torch.arange(places.shape[1], device=places.device)
     for t, rows in enumerate((lengths[:, None] > steps).sum(0).tolist()):
         gates = torch.addmm(inputs.index_select(0, places[:rows, t]), h[:rows], recurrent)
-        keep_in, keep, new, out = gates.split(size, dim=1)
+        keep_in, keep, new, out = gates.chunk(4, dim=1)
         gates[:, : 2 * size].sigmoid_()
         c[:rows].mul_(keep).addcmul_(keep_in, new.tanh_())
         torch.mul(out.sigmoid_(), c[:rows].tanh(), out=h[:rows])
         if pooling == "last_mean_max":
             total[:rows] += h[:rows]
             torch.maximum(largest[:rows], h[:rows], out=largest[:rows])
-    if pooling == "last":
-        return h
-    return torch.cat([h, total / lengths[:, None], largest], dim=1)
+    features: Tensor = h if pooling == "last" else torch.cat([h, total / lengths[:, None], largest], dim=1)
+    return features
