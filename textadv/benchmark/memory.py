@@ -2,6 +2,7 @@
 
 import resource
 import sys
+from pathlib import Path
 
 import torch
 
@@ -17,5 +18,8 @@ def peak_memory(device: str) -> float:
     """
     if device == "cuda":
         return float(torch.cuda.max_memory_allocated())
-    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss
+    if sys.platform == "linux":  # where ru_maxrss of a process that was started by a large one is that one's
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+        return next(float(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) * 1024
+    unit = 1 if sys.platform == "darwin" else 1024
     return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * unit
