@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 SHARED = {"settings", "errors", "progress"}
 FLOOR_0 = {"adversarial", "models"}
 FLOOR_1 = FLOOR_0 | SHARED | {"corpus"}
-BELOW_2 = FLOOR_1 | {"checkpoints", "machine"}
+BELOW_2 = FLOOR_1 | {"checkpoints", "durable", "machine"}
 FLOOR_2 = BELOW_2 | {"training", "evaluation"}
 FLOOR_3 = FLOOR_2 | {"benchmark"}
 # Room of textadv -> rooms that it may import. Nobody imports `cli`: that is for train.py.
@@ -22,7 +22,8 @@ ALLOWED: dict[str, set[str]] = {
     "models": {"models"},
     "corpus": FLOOR_1,
     "machine": SHARED,
-    "checkpoints": FLOOR_1,
+    "durable": SHARED,
+    "checkpoints": FLOOR_1 | {"durable"},
     "training": BELOW_2 | {"training"},
     "evaluation": BELOW_2 | {"evaluation"},
     "benchmark": FLOOR_2 | {"benchmark"},

@@ -1,13 +1,18 @@
 """Checkpoints that carry all it takes to use them: weights, settings, tokenizer, class names."""
 
+import io
+import os
+import re
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
+from zipfile import ZIP_STORED, ZipFile
 
 import torch
 from torch import Tensor
 
 from textadv.corpus.store import TokenStore
+from textadv.durable import open_intact, write_file
 from textadv.errors import InputError
 from textadv.models.classifier import Classifier
 from textadv.models.encoders import Encoder
@@ -17,6 +22,11 @@ CARD = "textadv"
 FORMAT = 1
 PREFIX = "model."  # the attribute under which the Lightning modules keep their network
 BEST, LAST = "best.ckpt", "last.ckpt"
+PREVIOUS = "previous.ckpt"  # what `last.ckpt` was before
+URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # two letters at least, one is a Windows drive
+# What may change between a run and its continuation, and what a language model does not depend on.
+FREE = {"steps", "patience", "validate_every"}
+CLASSIFIER_ONLY = {"pooling", "head_size"}
 
 
 class LoadedClassifier(NamedTuple):
@@ -71,6 +81,8 @@ def resolve_checkpoint(path: Path) -> Path:
     Raises:
         InputError: There is none.
     """
+    if URL.match(str(path)):
+        raise InputError(f"{path}: no such checkpoint: only files of this machine are read, no URLs")
     if path.is_dir():
         for name in (BEST, LAST):
             if (path / name).is_file():
@@ -79,6 +91,91 @@ def resolve_checkpoint(path: Path) -> Path:
     if not path.is_file():
         raise InputError(f"{path}: no such checkpoint")
     return path
+
+
+def write_checkpoint(path: Path, checkpoint: dict[str, Any], keep: Path | None = None) -> None:
+    """Write a checkpoint so that a kill at any moment leaves an intact one, see `textadv.durable.write_file`.
+
+    Args:
+        path: The file.
+        checkpoint: Tensors and primitives.
+        keep: Where the checkpoint that is replaced goes.
+
+    Raises:
+        InputError: It cannot be written.
+    """
+    content = io.BytesIO()  # torch's own writer turns a full disk into an error without a reason
+    torch.save(checkpoint, content)
+    write_file(path, content.getbuffer(), keep)
+
+
+def load_file(path: Path) -> dict[str, Any]:
+    """Read tensors and primitives from a file, after its sum has been checked; no code in it runs.
+
+    Raises:
+        InputError: The file is damaged, or not such a file.
+    """
+    with open_intact(path) as file:
+        try:
+            _require_plain_archive(file)
+            content: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+        except Exception:  # there is hardly one that the unpickler cannot be made to raise
+            raise InputError(f"{path}: damaged, or not a checkpoint of textadv") from None
+    return content
+
+
+def _require_plain_archive(file: BinaryIO) -> None:
+    """Refuse all but what `torch.save` writes: an archive without compression unpacks to no more than its size."""
+    with ZipFile(file) as archive:
+        members = archive.infolist()
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    if any(m.compress_type != ZIP_STORED for m in members) or sum(m.file_size for m in members) > size:
+        raise ValueError("unpacks to more than its size")
+
+
+def newest_intact(folder: Path) -> tuple[Path | None, list[str]]:
+    """The checkpoint to go on from, and why newer ones were passed over.
+
+    Args:
+        folder: The folder of a run.
+
+    Returns:
+        The file, None where there is no intact one; a line for each damaged one that is newer.
+    """
+    damaged: list[str] = []
+    for path in (folder / LAST, folder / PREVIOUS):
+        if path.exists() or path.is_symlink():
+            try:
+                with open_intact(path):
+                    return path, damaged
+            except InputError as error:
+                damaged.append(str(error))
+    return None, damaged
+
+
+def changed_settings(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """What keeps a run from being the continuation of another one.
+
+    Args:
+        before: Card of the checkpoint to go on from.
+        now: Card of the run.
+
+    Returns:
+        Names of what is different.
+    """
+    if before["kind"] != now["kind"]:
+        return ["kind"]
+    names = [name for name in ("store_fingerprint", "tokenizer_fingerprint") if before[name] != now[name]]
+    old, new = before["settings"], now["settings"]
+    if now["kind"] == "classifier":
+        relevant = {"finetuning": set(new["finetuning"]) - FREE, "data": {"labels_per_class", "seed"}}
+        relevant["model"] = set(new["model"])
+    else:
+        relevant = {"pretraining": set(new["pretraining"]) - FREE, "model": set(new["model"]) - CLASSIFIER_ONLY}
+    for section, keys in relevant.items():
+        names += [f"{section}.{key}" for key in sorted(keys) if old[section].get(key) != new[section][key]]
+    return names + (["seed"] if old["seed"] != new["seed"] else [])
 
 
 def read_checkpoint(path: Path, kind: str) -> dict[str, Any]:
@@ -95,11 +192,11 @@ def read_checkpoint(path: Path, kind: str) -> dict[str, Any]:
         InputError: The file is missing, damaged, or of another kind.
     """
     path = resolve_checkpoint(path)
+    checkpoint = load_file(path)
     try:
-        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         found, version = checkpoint[CARD]["kind"], checkpoint[CARD]["format"]
-    except Exception:  # there is hardly one that the unpickler cannot be made to raise
-        raise InputError(f"{path}: damaged, or not a checkpoint of textadv") from None
+    except Exception:
+        raise InputError(f"{path}: not a checkpoint of textadv") from None
     if version != FORMAT:
         raise InputError(f"{path}: a checkpoint of format {version}, but {FORMAT} is read here")
     if found != kind:

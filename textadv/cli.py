@@ -26,6 +26,7 @@ COMMANDS = {
     "evaluate": "measure a checkpoint on a split",
     "predict": "classify raw text, JSON lines out",
     "attack": "accuracy of a checkpoint under perturbations and word substitutions, and signs of gradient masking",
+    "report": "all that is known about a checkpoint on one page, beside others",
     "benchmark": "measure the speed of everything beside a textbook implementation",
 }
 
@@ -35,6 +36,7 @@ FLAGS = {
     "pretrained": "checkpoint of a language model to start from; `none` for random weights",
     "resume": "go on from the last checkpoint in --output",
     "checkpoint": "checkpoint of a classifier, or the folder of its run",
+    "compare": "further checkpoints, or folders, to set beside it",
     "split": "train, validation or test",
     "text": "one text to classify",
     "input": "file of texts (txt, CSV, JSONL), `-` for stdin",
@@ -48,6 +50,7 @@ TAKES = {
     "evaluate": ("output", "checkpoint", "split"),
     "predict": ("checkpoint", "text", "input", "output"),
     "attack": ("checkpoint", "split", "attack", "output"),
+    "report": ("checkpoint", "compare", "split", "attack", "output"),
     "benchmark": ("output", "quick"),
 }
 
@@ -72,6 +75,8 @@ def build_parser() -> ArgumentParser:
             default = getattr(Options(), flag)
             if is_dataclass(default):
                 command.add_class_arguments(type(default), flag)
+            elif isinstance(default, list):
+                command.add_argument(f"--{flag}", nargs="+", type=str, default=default, help=FLAGS[flag])
             elif isinstance(default, bool):
                 command.add_argument(f"--{flag}", action="store_true", help=FLAGS[flag])
             else:

@@ -1,4 +1,7 @@
-"""The one exception that means "the input is wrong", shown to the user as a single line."""
+"""The exceptions that a user meets as a single line: "the input is wrong", and "stopped by a signal"."""
+
+import signal
+from pathlib import Path
 
 
 class InputError(Exception):
@@ -6,3 +9,24 @@ class InputError(Exception):
 
     The message is one line that names the culprit. The command line prints it and exits with 2.
     """
+
+
+class Stopped(SystemExit):
+    """Training has stopped in good order because of a signal.
+
+    Args:
+        signum: Which.
+        step: Number of steps done.
+        checkpoint: Where to go on from; None where there is nothing yet.
+    """
+
+    def __init__(self, signum: signal.Signals, step: int, checkpoint: Path | None) -> None:
+        super().__init__(128 + signum)
+        self.signum = signum
+        self.step = step
+        self.checkpoint = checkpoint
+        self.told = False  # the user knows
+
+    def __str__(self) -> str:
+        where = "nothing is saved yet" if self.checkpoint is None else f"saved in {self.checkpoint}"
+        return f"stopped by {self.signum.name} after step {self.step}, {where}"

@@ -328,6 +328,7 @@ class Options:
     pretrained: str | None = None
     resume: bool = False
     checkpoint: str | None = None
+    compare: list[str] = field(default_factory=list)
     split: str = "test"
     text: str | None = None
     input: str | None = None

@@ -137,6 +137,16 @@ def test_bpe_writes_its_tokens_for_people() -> None:
     assert "".join(words(BYTES, "good films<br />indeed")) == " good films indeed<eos>"
 
 
+@pytest.mark.parametrize("kind", ["word", "bpe"])
+def test_pieces_make_up_the_text(kind: str) -> None:
+    chosen = TokenizerSettings(kind, max_vocabulary=300, min_documents=1)  # type: ignore[arg-type]
+    tokenizer = fit(TEXTS, TRAINING, chosen)[0]
+    pieces = tokenizer.pieces(tokenizer.encode(["the bad film"])[0].tolist())
+    assert pieces.pop().strip() == "<eos>"
+    assert "".join(pieces) == " the bad film"
+    assert len(pieces) == 3 or kind == "bpe"
+
+
 def test_bpe_merges_what_is_frequent() -> None:
     assert BYTES.vocabulary_size == 300
     assert len(BYTES.encode([" the"])[0]) == 2

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from textadv.errors import InputError
-from textadv.evaluation.metrics import classification_metrics
+from textadv.evaluation.metrics import calibration_bins, classification_metrics
 
 # Predicted 0, 0, 1, 2, 1; true 0, 1, 1, 2, 0.
 PROBABILITIES = np.array([[0.9, 0.1, 0.0], [0.5, 0.3, 0.2], [0.2, 0.7, 0.1], [0.0, 0.0, 1.0], [0.3, 0.5, 0.2]])
@@ -66,3 +66,20 @@ def test_numbers_are_plain():
 def test_nothing_to_measure_is_refused():
     with pytest.raises(InputError, match="no documents"):
         classification_metrics(np.zeros((0, 2)), np.zeros(0, np.int64))
+
+
+def test_calibration_bins_by_hand():
+    bins = calibration_bins(PROBABILITIES, LABELS)
+    # Both confidences of 0.5 are in (7/15, 8/15]: neither is right.
+    assert bins[0] == {"lower": 7 / 15, "upper": 8 / 15, "count": 2, "confidence": 0.5, "accuracy": 0.0}
+    assert [bin["count"] for bin in bins] == [2, 1, 1, 1]
+    assert [bin["upper"] for bin in bins] == [8 / 15, 11 / 15, 14 / 15, 1.0]
+
+
+def test_calibration_bins_make_up_the_calibration_error():
+    random = np.random.default_rng(0)
+    probabilities = random.dirichlet(np.ones(3), 200)
+    labels = random.integers(0, 3, 200)
+    gaps = [bin["count"] * abs(bin["accuracy"] - bin["confidence"]) for bin in calibration_bins(probabilities, labels)]
+    error = classification_metrics(probabilities, labels)["expected_calibration_error"]
+    assert sum(gaps) / 200 == pytest.approx(error)

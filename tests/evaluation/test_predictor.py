@@ -4,7 +4,7 @@ import json
 import pytest
 import torch
 
-from textadv.checkpoints import CARD
+from textadv.checkpoints import CARD, write_checkpoint
 from textadv.errors import InputError
 from textadv.evaluation import predictor
 from textadv.evaluation.predictor import Prediction, Predictor
@@ -90,7 +90,7 @@ def test_a_prediction_is_one_line_of_json():
 
 def test_a_checkpoint_is_all_it_takes(loaded, tmp_path):
     weights = {f"model.{name}": value for name, value in loaded.classifier.state_dict().items()}
-    torch.save({CARD: loaded.card, "state_dict": weights}, tmp_path / "best.ckpt")
+    write_checkpoint(tmp_path / "best.ckpt", {CARD: loaded.card, "state_dict": weights})
     expected = list(Predictor(loaded).predict(TEXTS))
     assert list(Predictor.load(tmp_path).predict(TEXTS)) == expected
     assert list(Predictor.load(str(tmp_path / "best.ckpt")).predict(TEXTS)) == expected

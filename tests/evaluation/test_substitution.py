@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -7,7 +8,7 @@ from textadv.checkpoints import LoadedClassifier
 from textadv.corpus.batching import Batch
 from textadv.corpus.tokenization import TextTokenizer
 from textadv.errors import InputError
-from textadv.evaluation.substitution import fixed_words, substitute_words
+from textadv.evaluation.substitution import ChangedDocument, changed_documents, fixed_words, substitute_words
 
 BUDGETS = [0.1, 0.25, 0.5]
 
@@ -90,3 +91,35 @@ def test_a_wrong_document_is_left_as_it_is(loaded: LoadedClassifier, batch: Batc
 def test_a_vocabulary_without_two_words_is_refused(loaded: LoadedClassifier, batch: Batch, fixed: Tensor) -> None:
     with pytest.raises(InputError, match="no two words"):
         substitute_words(loaded.classifier, batch, torch.ones_like(fixed), BUDGETS, 0.0)
+
+
+def test_examples_are_documents_that_were_right_and_are_changed(
+    loaded: LoadedClassifier, batch: Batch, fixed: Tensor
+) -> None:
+    wrong = batch._replace(labels=torch.where(torch.arange(4) == 1, (batch.labels + 1) % 3, batch.labels))
+    result = substitute_words(loaded.classifier, wrong, fixed, BUDGETS, -1.0)
+    rows = np.array([40, 50, 60, 70])
+    examples = changed_documents(loaded.classifier, wrong, result, BUDGETS, rows, 9)
+    assert {example.document for example in examples} <= {40, 60}  # one was wrong before, one has no words
+    assert examples
+    for example in examples:
+        i = rows.tolist().index(example.document)
+        assert example.before == batch.tokens[i, : batch.lengths[i] - 1].tolist()
+        assert example.label == batch.labels[i]
+        at = BUDGETS.index(example.budget)
+        assert example.after == result.tokens[at, i, : batch.lengths[i] - 1].tolist()
+        lost = result.fooled[:, i]
+        assert bool(lost[at]) == (example.predicted != example.label)
+        assert not lost[:at].any()
+        assert lost[at] or at == len(BUDGETS) - 1
+        tokens = torch.tensor([[*example.after, 2]])
+        assert loaded.classifier(tokens, batch.lengths[i : i + 1]).argmax(1).item() == example.predicted
+    assert changed_documents(loaded.classifier, wrong, result, BUDGETS, rows, 1) == examples[:1]
+
+
+def test_examples_that_lose_their_label_come_first_then_short_ones() -> None:
+    def example(document: int, lost: bool, words: int) -> ChangedDocument:
+        return ChangedDocument(document, 0, int(lost), 0.1, [3] * words, [4] * words)
+
+    examples = [example(2, False, 9), example(1, True, 999), example(6, True, 8), example(5, True, 9)]
+    assert [found.document for found in sorted(examples, key=lambda example: example.rank)] == [5, 6, 1, 2]

@@ -60,10 +60,8 @@ def test_resumed_pretraining_equals_the_undisturbed_run(
     runs.pretrain(experiment, store, tmp_path / "whole")
     short = replace(experiment, pretraining=replace(experiment.pretraining, steps=3))
     runs.pretrain(short, store, tmp_path / "parts")
-    before = losses(tmp_path / "parts")
     runs.pretrain(experiment, store, tmp_path / "parts", tmp_path / "parts" / LAST)
-    resumed = losses(tmp_path / "parts")
-    assert losses(tmp_path / "whole") == before + resumed
+    assert losses(tmp_path / "whole") == losses(tmp_path / "parts")
     assert same(weights(tmp_path / "whole", "language_model"), weights(tmp_path / "parts", "language_model"))
 
 
@@ -73,9 +71,8 @@ def test_resumed_finetuning_equals_the_undisturbed_run(
     runs.finetune(experiment, store, tmp_path / "whole", None)
     short = replace(experiment, finetuning=replace(experiment.finetuning, steps=3))
     runs.finetune(short, store, tmp_path / "parts", None)
-    before = losses(tmp_path / "parts")
     runs.finetune(experiment, store, tmp_path / "parts", None, tmp_path / "parts" / LAST)
-    assert losses(tmp_path / "whole") == before + losses(tmp_path / "parts")
+    assert losses(tmp_path / "whole") == losses(tmp_path / "parts")
     assert same(weights(tmp_path / "whole", "classifier"), weights(tmp_path / "parts", "classifier"))
 
 

@@ -5,17 +5,22 @@ from pathlib import Path
 
 from textadv.checkpoints import load_classifier
 from textadv.commands.shared import device, given, own_corpus, run_folder
+from textadv.evaluation.report.subjects import Subject
+from textadv.evaluation.report.write import write_report
 from textadv.evaluation.robustness import robustness, table
 from textadv.settings import Experiment, Options
 
 
 def run(experiment: Experiment, options: Options) -> None:
     """Measure accuracy under attack, by default on the test split of the corpus the classifier was trained on."""
-    loaded = load_classifier(given(options.checkpoint, "--checkpoint"))
+    path = given(options.checkpoint, "--checkpoint")
+    loaded = load_classifier(path)
     settings = options.attack
     source = None if settings.source_checkpoint is None else load_classifier(Path(settings.source_checkpoint))
     store = own_corpus(loaded, experiment)
-    with run_folder("attack", experiment, options) as (_, metrics):
-        metrics |= robustness(loaded, store, options.split, settings, source, device())
-        metrics |= {"checkpoint": options.checkpoint, "settings": asdict(settings)}
+    with run_folder("attack", experiment, options) as (output, metrics):
+        subject = Subject.of(path, loaded.card)
+        subject.robustness = robustness(loaded, store, options.split, settings, source, device())
+        metrics |= subject.robustness | {"checkpoint": options.checkpoint, "settings": asdict(settings)}
         print(table(metrics))
+        write_report(output, [subject], store, options.split)

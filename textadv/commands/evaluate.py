@@ -4,15 +4,20 @@ import json
 
 from textadv.checkpoints import load_classifier
 from textadv.commands.shared import device, given, own_corpus, run_folder
-from textadv.evaluation.evaluate import evaluate_split
+from textadv.evaluation.report.measure import quality
+from textadv.evaluation.report.subjects import Subject
+from textadv.evaluation.report.write import write_report
 from textadv.settings import Experiment, Options
 
 
 def run(experiment: Experiment, options: Options) -> None:
     """Measure a classifier on a split, by default of the corpus it was trained on."""
-    loaded = load_classifier(given(options.checkpoint, "--checkpoint"))
+    path = given(options.checkpoint, "--checkpoint")
+    loaded = load_classifier(path)
     store = own_corpus(loaded, experiment)
-    with run_folder("evaluate", experiment, options) as (_, metrics):
-        metrics |= evaluate_split(loaded, store, options.split, device())
-        metrics |= {"checkpoint": options.checkpoint, "split": options.split}
-        print(json.dumps(metrics, indent=2))
+    with run_folder("evaluate", experiment, options) as (output, metrics):
+        subject = Subject.of(path, loaded.card)
+        subject.quality = quality(loaded, store, options.split, device())
+        metrics |= subject.quality | {"checkpoint": options.checkpoint, "split": options.split}
+        print(json.dumps({name: value for name, value in metrics.items() if name != "calibration"}, indent=2))
+        write_report(output, [subject], store, options.split)

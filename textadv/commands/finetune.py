@@ -5,12 +5,15 @@ from pathlib import Path
 from textadv.commands.pretrain import pretrained_encoder
 from textadv.commands.shared import resume_point, run_folder
 from textadv.corpus.preparation import prepare
+from textadv.errors import InputError
 from textadv.settings import Experiment, Options
 from textadv.training import runs
 
 
 def run(experiment: Experiment, options: Options) -> None:
     """Train the classifier; prepares the corpus and pretrains the encoder where that is missing."""
+    if options.resume and options.output is None:
+        raise InputError("--resume: --output must name the folder of the run to go on with")
     store = prepare(experiment.data, experiment.tokenizer)
     with run_folder("finetune", experiment, options) as (output, metrics):
         resume = resume_point(output, options.resume)

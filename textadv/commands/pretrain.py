@@ -5,10 +5,11 @@ import json
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from textadv.checkpoints import LAST
+from textadv.checkpoints import LAST, newest_intact
 from textadv.commands.shared import METRICS, resume_point, run_folder
 from textadv.corpus.preparation import prepare
 from textadv.corpus.store import TokenStore
+from textadv.durable import is_intact
 from textadv.settings import Experiment, Options
 from textadv.training import runs
 
@@ -23,11 +24,12 @@ def run(experiment: Experiment, options: Options) -> None:
 
 
 def pretrained_encoder(experiment: Experiment, store: TokenStore) -> Path:
-    """The encoder of these settings; trained, or its training finished, where that is missing."""
+    """The encoder of these settings; trained, or its training finished, where that is missing or damaged."""
     folder = _pretrained_folder(experiment, store)
-    if not (folder / METRICS).is_file():
+    if not ((folder / METRICS).is_file() and is_intact(folder / LAST)):
         with run_folder("pretrain", experiment, Options(output=str(folder))) as (output, metrics):
-            metrics |= runs.pretrain(experiment, store, output, resume_point(output, (output / LAST).is_file()))
+            resume = resume_point(output, newest_intact(output)[0] is not None)
+            metrics |= runs.pretrain(experiment, store, output, resume)
     return folder / LAST
 
 

@@ -15,10 +15,11 @@ import torch
 import yaml
 
 import textadv
-from textadv.checkpoints import LAST, LoadedClassifier
+from textadv.checkpoints import LoadedClassifier, newest_intact
 from textadv.corpus.preparation import prepare
 from textadv.corpus.store import TokenStore
-from textadv.errors import InputError
+from textadv.durable import writing
+from textadv.errors import InputError, Stopped
 from textadv.settings import DataSettings, Experiment, Options, TokenizerSettings
 
 METRICS, CONFIG = "metrics.json", "config.yaml"
@@ -34,12 +35,28 @@ def run_folder(command: str, experiment: Experiment, options: Options) -> Iterat
     except OSError as error:
         raise InputError(f"--output {output}: cannot be written ({error.strerror})") from None
     metrics: dict[str, Any] = {}
-    yield output, metrics
+    try:
+        yield output, metrics
+    except Stopped as stop:
+        _say_how_to_go_on(stop, command, output)
+        raise
     report = metrics | {"command": command, "versions": _versions()}
     temporary = output / f".{METRICS}"
-    temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    temporary.replace(output / METRICS)
+    with writing(output / METRICS):
+        temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        temporary.replace(output / METRICS)
     print(f"everything is in {output}", file=sys.stderr)
+
+
+def _say_how_to_go_on(stop: Stopped, command: str, output: Path) -> None:
+    """One line for a run that a signal has stopped, even if it was part of another one."""
+    if stop.told:
+        return
+    way = ""
+    if stop.checkpoint is not None and stop.checkpoint.parent == output:
+        way = f"; `textadv {command} --resume --output {output}` with the same settings goes on from there"
+    print(f"textadv: {stop}{way}", file=sys.stderr)
+    stop.told = True
 
 
 def device() -> str:
@@ -78,16 +95,20 @@ def own_corpus(loaded: LoadedClassifier, experiment: Experiment) -> TokenStore:
 
 
 def resume_point(output: Path, resume: bool) -> Path | None:
-    """The checkpoint to go on from, None for a fresh start.
+    """The newest intact checkpoint, None for a fresh start.
 
     Raises:
         InputError: There is none in the folder.
     """
     if not resume:
         return None
-    if not (output / LAST).is_file():
-        raise InputError(f"--resume: no {LAST} in {output}")
-    return output / LAST
+    checkpoint, damaged = newest_intact(output)
+    if checkpoint is None:
+        kind = f"intact checkpoint in {output} ({'; '.join(damaged)})" if damaged else f"checkpoint in {output}"
+        raise InputError(f"--resume: no {kind}")
+    if damaged:
+        print(f"textadv: {'; '.join(damaged)}; going on from {checkpoint}", file=sys.stderr)
+    return checkpoint
 
 
 def _versions() -> dict[str, str]:

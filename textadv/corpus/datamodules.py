@@ -12,6 +12,7 @@ from textadv.corpus.batching import (
     Batch,
     DocumentBatches,
     Documents,
+    Indices,
     TokenStream,
     sequential_batches,
 )
@@ -77,6 +78,10 @@ def evaluation_batches(split: Split, rank: int = 0, world_size: int = 1) -> Fixe
     return FixedBatches(lambda i: documents.batch(rows[i]), len(rows))
 
 
+def _listed(rows: Indices) -> str:
+    return " ".join(map(str, rows.tolist()))
+
+
 class StoreData(pl.LightningDataModule):
     """What both data modules share: the store and where the trainer stands."""
 
@@ -84,6 +89,14 @@ class StoreData(pl.LightningDataModule):
         super().__init__()
         self.store = store
         self.seed = seed
+
+    def describe(self, step: int) -> str:
+        """What this rank's batch of a step is made of, to find it again.
+
+        Args:
+            step: Number of steps before it.
+        """
+        raise NotImplementedError
 
     def _position(self) -> tuple[int, int, int]:
         """Step, rank and number of ranks; (0, 0, 1) outside a trainer."""
@@ -114,6 +127,16 @@ class PretrainingData(StoreData):
         """Windows of the stream from the trainer's step on."""
         step, rank, world_size = self._position()
         return StepBatches(lambda s: self.stream.batch(s, rank, world_size), step)
+
+    def describe(self, step: int) -> str:
+        """Epoch, place in the stream and lanes."""
+        _, rank, world_size = self._position()
+        stream = self.stream
+        epoch, window = divmod(step, stream.batches_per_epoch)
+        first = window * stream.window
+        last = min(first + stream.window, stream.lane_tokens) - 1
+        lanes = ", ".join(map(str, range(rank, stream.lanes, world_size)))
+        return f"epoch {epoch}, window {window}: tokens {first} to {last} of lanes {lanes} of {stream.lanes}"
 
     def val_dataloader(self) -> FixedBatches:
         """The first windows of the validation stream, the same on every rank."""
@@ -161,6 +184,18 @@ class FinetuningData(StoreData):
             return batches
 
         return StepBatches(pair, step)
+
+    def describe(self, step: int) -> str:
+        """Row numbers in the splits of the prepared corpus."""
+        _, rank, world_size = self._position()
+        parts = [f"labeled rows {_listed(self.labeled.rows(step)[rank::world_size])} of train"]
+        if self.unlabeled is not None:
+            rows = self.unlabeled.rows(step)[rank::world_size]
+            count = len(self.store.splits["train"])
+            for name, chosen in (("train", rows[rows < count]), ("unlabeled", rows[rows >= count] - count)):
+                if len(chosen):
+                    parts.append(f"unlabeled rows {_listed(chosen)} of {name}")
+        return ", ".join(parts)
 
     def val_dataloader(self) -> FixedBatches:
         """The validation split."""

@@ -159,6 +159,18 @@ class TextTokenizer:
             return token
         return self._tokenizer.decode([id], skip_special_tokens=False)
 
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        """Look tokens up, to be shown one after another.
+
+        Args:
+            ids: Token ids.
+
+        Returns:
+            Each token with the space before it, if there is one.
+        """
+        space = " " if self._tokenizer.decoder is None else ""  # a piece of BPE has its own
+        return [space + self.token(id) for id in ids]
+
 
 def fit(
     texts: Mapping[str, Sequence[str]], training: Sequence[str], settings: TokenizerSettings

@@ -72,11 +72,10 @@ def robustness(
     Raises:
         InputError: Classifier, corpus and settings do not belong together.
     """
-    _check_sizes(settings)
+    attacks = chosen_attacks(settings)
     documents = check_match(loaded, store, split)
     if source is not None:
         check_match(source, store, split, "--attack.source_checkpoint")
-    attacks = [parse_attack(name, settings.num_steps, settings.num_restarts) for name in settings.attacks]
     rows = choose_documents(documents, settings.documents, settings.seed)
     reader = Documents(documents)
     batches = [rows[part] for part in sequential_batches(reader.lengths[rows], BATCH_TOKENS)]
@@ -109,8 +108,18 @@ def robustness(
     }
 
 
-def _check_sizes(settings: AttackSettings) -> None:
-    """Refuse sizes that are not positive and rising, and shares above 1."""
+def chosen_attacks(settings: AttackSettings) -> list[Attack]:
+    """The attacks that are asked for.
+
+    Args:
+        settings: Attacks, sizes and number of documents.
+
+    Returns:
+        The attacks.
+
+    Raises:
+        InputError: There is no such attack, sizes are not positive and rising, or another number cannot be meant.
+    """
     for name in ("l2_epsilons", "linf_epsilons", "word_budgets"):
         values = getattr(settings, name)
         if not values or values[0] <= 0 or any(b <= a for a, b in pairwise(values)):
@@ -120,6 +129,7 @@ def _check_sizes(settings: AttackSettings) -> None:
     for name in ("num_steps", "num_restarts", "documents", "check_documents"):
         if getattr(settings, name) < 1:
             raise InputError(f"--attack.{name} {getattr(settings, name)}: must be at least 1")
+    return [parse_attack(name, settings.num_steps, settings.num_restarts) for name in settings.attacks]
 
 
 def _attack_batch(
@@ -161,8 +171,8 @@ def _examples(
             "label": classes[example.label],
             "predicted": classes[example.predicted],
             "budget": example.budget,
-            "before": [tokenizer.token(i) for i in example.before],
-            "after": [tokenizer.token(i) for i in example.after],
+            "before": tokenizer.pieces(example.before),
+            "after": tokenizer.pieces(example.after),
         }
         for example in sorted(changed, key=lambda example: example.rank)[:NUM_EXAMPLES]
     ]

@@ -6,10 +6,14 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
-from torch import nn
+from torch import Tensor, nn
 
-from textadv.checkpoints import CARD
+from textadv.checkpoints import CARD, changed_settings
+from textadv.errors import InputError
 from textadv.settings import FinetuningSettings, PretrainingSettings
+from textadv.training.guards import require_finite
+
+EMBEDDING = "encoder.embedding.weight"
 
 
 class TrainingModule(pl.LightningModule):
@@ -33,6 +37,7 @@ class TrainingModule(pl.LightningModule):
         self.settings = settings
         self.seed = seed
         self.card = card
+        self.loss = torch.zeros(())
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Seed the step."""
@@ -48,18 +53,40 @@ class TrainingModule(pl.LightningModule):
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
+    def on_before_backward(self, loss: Tensor) -> None:
+        """Remember the loss, to be checked together with the gradients."""
+        self.loss = loss.detach()
+
     def configure_gradient_clipping(
         self,
         optimizer: torch.optim.Optimizer,
         gradient_clip_val: int | float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip the norm of all gradients but the embeddings' (as the paper's code does)."""
-        embedding = "encoder.embedding.weight"
-        others = [p for name, p in self.named_parameters() if not name.endswith(embedding)]
+        """Clip the norm of all gradients but the embeddings' (as the paper's code does); stop where one is not finite.
+
+        This comes before the optimizer's step, so that no weight has changed.
+        """
+        named = list(self.named_parameters())
+        others = [p for name, p in named if not name.endswith(EMBEDDING)]
         norm = nn.utils.clip_grad_norm_(others, self.settings.gradient_clip)
         self.log("gradient_norm", norm)
+        embeddings = [p.grad for name, p in named if name.endswith(EMBEDDING) and p.grad is not None]
+        require_finite(self, self.loss, norm + nn.utils.get_total_norm(embeddings))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the card."""
         checkpoint[CARD] = self.card
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Make sure that the run to go on with is this one.
+
+        Raises:
+            InputError: It is another one.
+        """
+        try:
+            changed = changed_settings(checkpoint[CARD], self.card)
+        except (KeyError, TypeError, AttributeError):
+            raise InputError("--resume: the checkpoint does not say what it is") from None
+        if changed:
+            raise InputError(f"--resume: the checkpoint is of a run with other settings: {', '.join(changed)}")

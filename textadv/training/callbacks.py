@@ -1,4 +1,4 @@
-"""Callbacks: progress, the average of the weights."""
+"""Callbacks: progress, the average of the weights, early stopping."""
 
 import sys
 import time
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback, WeightAveraging
+from pytorch_lightning.callbacks import Callback, EarlyStopping, WeightAveraging
 from torch import Tensor
 from tqdm import tqdm
 
@@ -69,6 +69,10 @@ class Progress(Callback):
         if self._bar is not None:
             self._bar.close()
 
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Close the bar."""
+        self.on_train_end(trainer, pl_module)
+
     def _figures(self, trainer: pl.Trainer) -> str:
         names = ("loss", "validation_perplexity", "validation_error")
         shown = [
@@ -103,3 +107,35 @@ class WeightEMA(WeightAveraging):
             return torch.lerp(current, mean, min(decay, (1 + t) / (10 + t)))
 
         super().__init__(use_buffers=False, avg_fn=average)
+        self._swapped = False
+
+    def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Put the average into the network."""
+        super().on_validation_epoch_start(trainer, pl_module)
+        self._swapped = True
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Put the current weights back, unless a validation that was given up has done so."""
+        if self._swapped:
+            super().on_validation_epoch_end(trainer, pl_module)
+            self._swapped = False
+
+
+class Patience(EarlyStopping):
+    """Early stopping on the validation error that holds in a resumed run as well.
+
+    Args:
+        patience: Validations without improvement before training stops; may differ from that of the resumed run.
+    """
+
+    def __init__(self, patience: int) -> None:
+        super().__init__("validation_error", mode="min", patience=patience)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the count of validations up again."""
+        super().load_state_dict(state_dict | {"patience": self.patience})
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Leave a run stopped that had been: Lightning keeps the count, not the decision."""
+        if self.wait_count >= self.patience:
+            trainer.should_stop = True

@@ -67,5 +67,6 @@ class PretrainingModule(TrainingModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take the carried state up again."""
+        super().on_load_checkpoint(checkpoint)
         states = checkpoint[STATES]
         self.states = None if states is None else [(h.to(self.device), c.to(self.device)) for h, c in states]

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
-from pytorch_lightning.loggers import CSVLogger
+from pytorch_lightning.callbacks import Callback
 
 from textadv.checkpoints import BEST, LAST, build_classifier, build_encoder, load_encoder, model_card
 from textadv.corpus.datamodules import FinetuningData, PretrainingData
@@ -18,11 +17,15 @@ from textadv.corpus.store import TokenStore
 from textadv.models.language_model import LanguageModel
 from textadv.settings import Experiment, TrainerSettings
 from textadv.training.base import TrainingModule
-from textadv.training.callbacks import Progress, WeightEMA
+from textadv.training.callbacks import Patience, Progress, WeightEMA
 from textadv.training.finetuning import FinetuningModule
+from textadv.training.metrics_file import MetricsFile
 from textadv.training.pretraining import PretrainingModule
+from textadv.training.saving import BestCheckpoint, CheckpointFiles, LastCheckpoint
+from textadv.training.signals import StopOnSignal
 
 LOG_EVERY = 20
+METRICS = "metrics.csv"
 
 
 def pretrain(experiment: Experiment, store: TokenStore, output: Path, resume: Path | None = None) -> dict[str, Any]:
@@ -43,9 +46,8 @@ def pretrain(experiment: Experiment, store: TokenStore, output: Path, resume: Pa
     card = model_card("language_model", experiment, store)
     module = PretrainingModule(LanguageModel(encoder), settings, experiment.seed, card)
     data = PretrainingData(store, experiment.model, settings, experiment.seed)
-    keep_last = _checkpoint(output, LAST, every_n_train_steps=settings.validate_every)
     every = min(settings.validate_every, settings.steps)
-    figures = _fit(experiment, module, data, output, settings.steps, every, "pretraining", [keep_last], resume)
+    figures = _fit(experiment, module, data, output, settings.steps, every, "pretraining", [], resume)
     return figures | {
         "validation_perplexity": figures["metrics"]["validation_perplexity"],
         "checkpoint": str(output / LAST),
@@ -77,22 +79,13 @@ def finetune(
     module = FinetuningModule(classifier, settings, experiment.seed, card)
     data = FinetuningData(store, experiment.data, settings, experiment.seed)
     every = min(settings.validate_every, settings.steps)
-    best = _checkpoint(output, BEST, monitor="validation_error", mode="min")
+    best = BestCheckpoint(output)
     callbacks: list[Callback] = [WeightEMA(settings.ema_decay)] if settings.ema_decay else []
-    callbacks += [
-        best,
-        _checkpoint(output, LAST, every_n_train_steps=every),
-        EarlyStopping("validation_error", mode="min", patience=settings.patience),
-    ]
+    callbacks += [Patience(settings.patience), best]
     description = f"fine-tuning {settings.method}"
     figures = _fit(experiment, module, data, output, settings.steps, every, description, callbacks, resume)
     error = None if best.best_model_score is None else float(best.best_model_score)
     return figures | {"labels": data.num_labeled, "validation_error": error, "checkpoint": str(output / BEST)}
-
-
-def _checkpoint(output: Path, name: str, **kwargs: Any) -> ModelCheckpoint:
-    """A checkpoint callback that overwrites one file."""
-    return ModelCheckpoint(output, filename=Path(name).stem, save_top_k=1, enable_version_counter=False, **kwargs)
 
 
 def _fit(
@@ -108,22 +101,30 @@ def _fit(
 ) -> dict[str, Any]:
     """Run the Trainer; returns steps, seconds, tokens per second and the last metrics."""
     progress = Progress(description)
+    metrics = MetricsFile(output / METRICS)
+    last = LastCheckpoint(output, metrics)
+    stop = StopOnSignal(last)
     trainer = build_trainer(
         experiment.trainer,
-        [progress, *callbacks],
+        [stop, progress, *callbacks, last],
         max_steps=steps,
         val_check_interval=validate_every,
         limit_val_batches=1.0,
         log_every_n_steps=LOG_EVERY,
-        logger=CSVLogger(output, name="", version=""),
+        logger=metrics,
+        plugins=[CheckpointFiles()],
     )
     started = time.perf_counter()
-    fit(trainer, module, data, resume)
+    with stop:
+        fit(trainer, module, data, resume)
+    if stop.received:  # too late for the training, which is complete, but not for what follows it
+        raise stop.reason(stop.received[0], trainer.global_step)
+    last_figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
     return {
         "steps": trainer.global_step,
         "seconds": time.perf_counter() - started,
         "tokens_per_second": progress.tokens_per_second,
-        "metrics": {name: float(value) for name, value in trainer.callback_metrics.items()},
+        "metrics": last.figures | last_figures,
     }
 
 

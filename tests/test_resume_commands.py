@@ -1,0 +1,128 @@
+"""What `--resume` says and does on the command line."""
+
+import csv
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from textadv.checkpoints import LAST, PREVIOUS, load_file
+from textadv.cli import main
+from textadv.training.base import TrainingModule
+
+Run = Callable[..., int]
+SMALL = {
+    "tokenizer": {"min_documents": 1},
+    "model": {"embedding_size": 6, "hidden_size": 7, "head_size": 5},
+    "pretraining": {"steps": 4, "batch_size": 4, "window": 6, "candidates": 10, "validate_every": 2},
+    "finetuning": {"steps": 4, "method": "adversarial", "batch_size": 4, "epsilon": 0.5, "validate_every": 2},
+    "trainer": {"accelerator": "cpu"},
+}
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+    """Run a command in a folder with a small corpus; returns its exit code."""
+    rows = [(f"the film number{i} was {word}", label) for i in range(20) for word, label in (("good", 1), ("bad", 0))]
+    with (tmp_path / "train.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("text", "label"), *rows])
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(SMALL))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("textadv.machine.prepare_machine", lambda: None)
+
+    def command(name: str, *arguments: object) -> int:
+        given = ["--config", "config.yaml", "--data.train", "train.csv", "--data.cache", "cache"]
+        monkeypatch.setattr(sys, "argv", ["textadv", name, *given, *map(str, arguments)])
+        try:
+            main()
+        except SystemExit as stop:
+            return int(stop.code or 0)
+        return 0
+
+    return command
+
+
+def told(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """Our lines, without those of progress."""
+    return [line for line in capsys.readouterr().err.splitlines() if line.startswith("textadv: ")]
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+
+
+def stop_at(patch: pytest.MonkeyPatch, step: int) -> None:
+    """Send the process a SIGTERM in the given step."""
+    original = TrainingModule.on_before_backward
+
+    def wrapped(module: TrainingModule, loss: Any) -> None:
+        if module.global_step + 1 == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+        original(module, loss)
+
+    patch.setattr(TrainingModule, "on_before_backward", wrapped)
+
+
+def test_resume_says_what_it_needs(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    finetune = ["finetune", "--pretrained", "none"]
+    assert run(*finetune, "--resume") == 2
+    assert told(capsys) == ["textadv: error: --resume: --output must name the folder of the run to go on with"]
+    assert run(*finetune, "--output", "f", "--resume") == 2
+    assert told(capsys) == ["textadv: error: --resume: no checkpoint in f"]
+    assert run(*finetune, "--output", "f") == 0
+    assert run(*finetune, "--output", "f", "--resume", "--model.hidden_size", 9) == 2
+    assert told(capsys) == [
+        "textadv: error: --resume: the checkpoint is of a run with other settings: model.hidden_size"
+    ]
+
+
+def test_damaged_checkpoints_are_passed_over(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    finetune = ["finetune", "--pretrained", "none", "--output", "f"]
+    assert run(*finetune) == 0
+    capsys.readouterr()
+    before = load_file(Path("f") / LAST)
+    flip(Path("f") / LAST)
+    assert run(*finetune, "--resume") == 0
+    assert told(capsys) == [
+        "textadv: f/last.ckpt: damaged: its sha256 is not that in last.ckpt.sha256; going on from f/previous.ckpt"
+    ]
+    after = load_file(Path("f") / LAST)
+    assert all((before["state_dict"][name] == value).all() for name, value in after["state_dict"].items())
+    flip(Path("f") / LAST)
+    (Path("f") / (PREVIOUS + ".sha256")).unlink()
+    assert run(*finetune, "--resume") == 2
+    (line,) = told(capsys)
+    assert line.startswith("textadv: error: --resume: no intact checkpoint in f (f/last.ckpt: damaged")
+    assert "f/previous.ckpt: damaged, or moved without its sum" in line
+
+
+def test_pretraining_that_was_stopped_is_taken_up(
+    run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As part of fine-tuning, and by the command that the message names; a damaged encoder is trained again."""
+    with monkeypatch.context() as patch:
+        stop_at(patch, 3)
+        assert run("finetune", "--output", "f") == 143
+    (folder,) = Path("cache/pretrained").iterdir()
+    assert told(capsys) == [
+        f"textadv: stopped by SIGTERM after step 3, saved in {folder}/last.ckpt; "
+        f"`textadv pretrain --resume --output {folder}` with the same settings goes on from there"
+    ]
+    assert run("pretrain", "--resume", "--output", folder) == 0
+    assert json.loads((folder / "metrics.json").read_text())["steps"] == 4
+    assert run("finetune", "--output", "f") == 0
+    trained = load_file(folder / LAST)["state_dict"]
+    flip(folder / LAST)
+    capsys.readouterr()
+    assert run("finetune", "--output", "g") == 0
+    assert told(capsys)[0].endswith(f"going on from {folder}/previous.ckpt")
+    again = load_file(folder / LAST)["state_dict"]
+    assert all((trained[name] == value).all() for name, value in again.items())

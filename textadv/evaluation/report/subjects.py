@@ -1,0 +1,119 @@
+"""The checkpoints that a report is about, and what their runs left beside them."""
+
+import csv
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from textadv.checkpoints import BEST, resolve_checkpoint
+
+METRICS, CURVES = "metrics.json", "metrics.csv"  # as `finetune` writes them
+LOSSES = ("loss", "cross_entropy", "adversarial_loss", "lds")
+Points = tuple[list[float], list[float]]
+
+
+@dataclass
+class Subject:
+    """A checkpoint and what is known about it; what has not been measured is None or empty.
+
+    Attributes:
+        name: Short, and of this checkpoint only.
+        checkpoint: The file.
+        card: What it says about itself.
+        run: The figures of its training run.
+        training: Steps and values of each training curve.
+        quality: From `measure.quality`.
+        robustness: From `robustness.robustness`.
+        directions: From `measure.along_directions`.
+        smoothness: From `measure.smoothness`, at one or more sizes.
+        examples: From `examples.word_examples`.
+    """
+
+    name: str
+    checkpoint: str
+    card: dict[str, Any]
+    run: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Points] = field(default_factory=dict)
+    quality: dict[str, Any] | None = None
+    robustness: dict[str, Any] | None = None
+    directions: dict[str, Any] | None = None
+    smoothness: list[dict[str, Any]] = field(default_factory=list)
+    examples: list[dict[str, Any]] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, path: Path, card: dict[str, Any], name: str | None = None) -> "Subject":
+        """A checkpoint whose numbers are still to be measured.
+
+        Args:
+            path: The file, or the folder of its run.
+            card: What it says about itself.
+            name: What to call it; by default after its folder.
+
+        Returns:
+            The subject.
+        """
+        file = resolve_checkpoint(path)
+        name = distinct_names([path])[0] if name is None else name
+        return cls(name, str(file), card, _run_figures(file.parent), training_curves(file.parent / CURVES))
+
+    @property
+    def epsilon(self) -> float:
+        """Size of the perturbations that it was trained with, or would have been."""
+        return float(self.card["settings"]["finetuning"]["epsilon"])
+
+
+def distinct_names(paths: Sequence[Path]) -> list[str]:
+    """Short names of checkpoints: their folder's, with the file's where that is not the best one; all different."""
+    names = [_short_name(path) for path in paths]
+    if len(set(names)) < len(names):
+        names = [str(path) for path in paths]
+    return [name if names.count(name) == 1 else f"{name} ({i + 1})" for i, name in enumerate(names)]
+
+
+def _short_name(path: Path) -> str:
+    file = path.resolve()
+    if file.suffix != Path(BEST).suffix:
+        return file.name
+    return file.parent.name if file.name == BEST else f"{file.parent.name}/{file.stem}"
+
+
+def training_curves(file: Path) -> dict[str, Points]:
+    """Read the training curves that a run left, if it did.
+
+    Args:
+        file: A CSV file with a column `step`, in which a row holds some of the values only.
+
+    Returns:
+        Steps and values of each column that a report draws; empty where there is no such file.
+    """
+    try:
+        rows = list(csv.DictReader(file.read_text(encoding="utf-8").splitlines()))
+    except (OSError, ValueError):
+        return {}
+    curves = {}
+    for column in (*LOSSES, "gradient_norm", "validation_error"):
+        pairs = [(_number(row.get("step")), _number(row.get(column))) for row in rows]
+        points = [(step, value) for step, value in pairs if step is not None and value is not None]
+        if points:
+            curves[column] = ([step for step, _ in points], [value for _, value in points])
+    return curves
+
+
+def _number(text: str | None) -> float | None:
+    """A finite number, or None."""
+    try:
+        value = float(text or "")
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _run_figures(folder: Path) -> dict[str, Any]:
+    try:
+        figures = json.loads((folder / METRICS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return figures if isinstance(figures, dict) else {}

@@ -1,0 +1,96 @@
+"""The curves: `metrics.csv`, one row per logged step."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning.loggers import Logger
+from pytorch_lightning.utilities import rank_zero_only
+
+from textadv.durable import writing
+
+Row = dict[str, Any]
+
+
+class MetricsFile(Logger):
+    """Writes each row at once, and can go back to the rows that there were when a checkpoint was saved.
+
+    Lightning's own starts the file anew when a run is resumed.
+
+    Args:
+        path: The file; what is there is replaced, unless `keep` is called first.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+        self.rows = 0
+        self._columns: list[str] = []
+
+    @property
+    def name(self) -> str:
+        """None is needed: there is one file per run."""
+        return ""
+
+    @property
+    def version(self) -> str:
+        """None is needed."""
+        return ""
+
+    @property
+    def save_dir(self) -> str:
+        """The folder of the run."""
+        return str(self.path.parent)
+
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing: the settings are in `config.yaml`."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """Add a row.
+
+        Raises:
+            InputError: It cannot be written.
+        """
+        row: Row = metrics | {"step": step}
+        with writing(self.path):
+            if row.keys() <= set(self._columns):
+                with self.path.open("a", newline="", encoding="utf-8") as file:
+                    csv.DictWriter(file, self._columns).writerow(row)
+            else:
+                self._rewrite([*self._read(self.rows), row])
+        self.rows += 1
+
+    @rank_zero_only
+    def keep(self, rows: int) -> None:
+        """Keep the first rows of the file that is there and drop the others, and columns that are empty then.
+
+        Args:
+            rows: How many.
+
+        Raises:
+            InputError: The file cannot be written.
+        """
+        with writing(self.path):
+            kept = self._read(rows)
+            self._rewrite(kept)
+        self.rows = len(kept)
+
+    def _read(self, rows: int) -> list[Row]:
+        """The first rows; fewer where the file has fewer."""
+        if not rows or not self.path.is_file():
+            return []
+        with self.path.open(newline="", encoding="utf-8", errors="replace") as file:
+            return list(csv.DictReader(file))[:rows]
+
+    def _rewrite(self, rows: list[Row]) -> None:
+        """Replace the file in one step."""
+        filled = ({name for name, value in row.items() if name and value not in ("", None)} for row in rows)
+        self._columns = sorted(set().union(*filled))
+        new = self.path.with_name(f".{self.path.name}.new")
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with new.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, self._columns, extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows(rows)
+        new.replace(self.path)

@@ -1,0 +1,164 @@
+"""Checkpoints of a run: how Lightning writes and reads them, when they are saved, and going on from one exactly."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
+from pytorch_lightning.plugins import CheckpointIO
+
+from textadv.checkpoints import BEST, LAST, PREVIOUS, load_file, write_checkpoint
+from textadv.durable import is_intact, remove_file
+from textadv.errors import InputError
+from textadv.training.metrics_file import MetricsFile
+
+RUN = "run"  # where a checkpoint says where its run stood
+
+
+class CheckpointFiles(CheckpointIO):
+    """Lightning's checkpoints as files with sums; `last.ckpt` leaves its predecessor as `previous.ckpt`."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write one."""
+        path = Path(path)
+        write_checkpoint(path, checkpoint, keep=path.with_name(PREVIOUS) if path.name == LAST else None)
+
+    def load_checkpoint(self, path: str | Path, map_location: Any = None, weights_only: Any = None) -> dict[str, Any]:
+        """Read one into main memory; tensors and primitives, whatever the caller allows."""
+        return load_file(Path(path))
+
+    def remove_checkpoint(self, path: str | Path) -> None:
+        """Remove one with its sum."""
+        remove_file(Path(path))
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """The checkpoint with the lowest validation error, found again after the folder of the run was moved.
+
+    Args:
+        folder: The folder of the run.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(
+            folder, filename=Path(BEST).stem, monitor="validation_error", mode="min", enable_version_counter=False
+        )
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up which checkpoint is the best, or start anew where that file is lost."""
+        path = Path(str(self.dirpath)) / BEST
+        if not state_dict["best_model_path"]:
+            return
+        if not is_intact(path):
+            print(f"textadv: {path} is damaged or gone: the best from here on is kept", file=sys.stderr)
+            return
+        here = {"dirpath": self.dirpath, "best_model_path": str(path), "kth_best_model_path": str(path)}
+        scores = {str(path): score for score in state_dict["best_k_models"].values()}
+        super().load_state_dict(state_dict | here | {"best_k_models": scores})
+        self.current_score = state_dict["current_score"]
+
+
+class LastCheckpoint(Checkpoint):
+    """Saves `last.ckpt` after each validation, with all it takes to go on as if nothing had happened.
+
+    After the validation, because early stopping and the best checkpoint have then taken it into account: a checkpoint
+    from before it would let a resumed run forget that validation.
+
+    Args:
+        folder: The folder of the run.
+        metrics: Its curves.
+    """
+
+    def __init__(self, folder: Path, metrics: MetricsFile) -> None:
+        self.path = folder / LAST
+        self.metrics = metrics
+        self.figures: dict[str, float] = {}  # of the run that goes on
+        self.step = 0  # of the newest checkpoint
+        self._validation_pending = False
+        self._max_steps: int | None = None
+
+    def save(self, trainer: pl.Trainer, validation_pending: bool = False) -> None:
+        """Save between two steps.
+
+        Args:
+            trainer: The trainer.
+            validation_pending: The validation that is due after this step has not been finished.
+        """
+        self._validation_pending = validation_pending
+        trainer.save_checkpoint(self.path)
+        self.step = trainer.global_step
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save; Lightning calls this after the other callbacks and after the best checkpoint."""
+        self.save(trainer)
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Add where the run stands."""
+        checkpoint[RUN] = {
+            "validation_pending": self._validation_pending,
+            "rows": self.metrics.rows,
+            "figures": self.figures | {name: float(value) for name, value in trainer.callback_metrics.items()},
+        }
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Stand where the run stood.
+
+        Raises:
+            InputError: The checkpoint does not say where.
+        """
+        try:
+            run, self.step = checkpoint[RUN], checkpoint["global_step"]
+            every = int(trainer.val_check_interval)
+            self._validation_pending = run["validation_pending"] and self.step % every == 0
+            self.figures = run["figures"]
+            place_loop(checkpoint["loops"]["fit_loop"], self.step, every, self._validation_pending)
+            self.metrics.keep(run["rows"])
+        except (KeyError, TypeError):
+            raise InputError("--resume: the checkpoint does not say where its run stood") from None
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Let Lightning, which leaves a run of all its steps alone, catch up on its last validation."""
+        if self._validation_pending and self.step >= trainer.max_steps:
+            self._max_steps = trainer.max_steps
+            trainer.fit_loop.epoch_loop.max_steps = self.step + 1
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Allow no step beyond that validation."""
+        if self._max_steps is not None:
+            trainer.fit_loop.epoch_loop.max_steps, self._max_steps = self._max_steps, None
+
+
+def place_loop(state: dict[str, Any], step: int, validate_every: int, validation_pending: bool) -> None:
+    """Put Lightning's training loop between two steps.
+
+    Lightning keeps its counters as they are at the moment of saving, and guesses from them what was going on. They all
+    follow from the step.
+
+    Args:
+        state: The loop's state in a checkpoint, changed in place.
+        step: Number of steps done.
+        validate_every: Steps between two validations.
+        validation_pending: Whether the validation that is due after this step is still to be run.
+    """
+    due = step % validate_every == 0
+    state["epoch_loop.batch_progress"] = _progress(step) | {"is_last_batch": False}
+    # Lightning passes the end of this step once more where a validation is due, and counts it there.
+    state["epoch_loop.state_dict"]["_batches_that_stepped"] = step - due
+    if validation_pending:
+        # What it takes for a validation that was broken off and is run anew: one batch begun, none finished.
+        begun = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
+        state["epoch_loop.val_loop.batch_progress"] = {
+            "total": begun,
+            "current": dict.fromkeys(begun, 0),
+            "is_last_batch": False,
+        }
+
+
+def _progress(count: int) -> dict[str, Any]:
+    """Lightning's counters after a number of batches of the one endless epoch."""
+    return {part: dict.fromkeys(("ready", "started", "processed", "completed"), count) for part in ("total", "current")}
