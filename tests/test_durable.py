@@ -47,7 +47,7 @@ def fail_at(
         patch.setattr(owner, name, operation)
 
     interrupt(durable, "_write_synced")
-    interrupt(durable, "_sync")
+    interrupt(durable, "sync")
     interrupt(Path, "replace")
     return done
 

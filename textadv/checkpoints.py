@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 from zipfile import ZIP_STORED, ZipFile
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -61,8 +62,13 @@ def model_card(kind: str, experiment: Experiment, store: TokenStore) -> dict[str
     }
 
 
+def new_encoder(settings: ModelSettings, store: TokenStore) -> Encoder:
+    """A fresh encoder of the given sizes for the vocabulary of a corpus."""
+    return build_encoder(settings, torch.from_numpy(np.asarray(store.frequencies)))
+
+
 def build_encoder(settings: ModelSettings, frequencies: Tensor) -> Encoder:
-    """A fresh encoder of the given sizes."""
+    """A fresh encoder of the given sizes for a vocabulary of given frequencies (V,)."""
     return Encoder(frequencies, settings.embedding_size, settings.hidden_size, settings.bidirectional)
 
 

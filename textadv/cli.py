@@ -15,7 +15,8 @@ from pathlib import Path
 from jsonargparse import ArgumentParser, Namespace
 
 from textadv.errors import InputError
-from textadv.settings import Experiment, Options, check
+from textadv.ranges import check
+from textadv.settings import Experiment, Options
 
 QUICKSTART_CONFIG = Path(__file__).parent.parent / "configs" / "quickstart.yaml"
 COMMANDS = {

@@ -124,7 +124,7 @@ def _rename(source: Path, sums: Sequence[str], target: Path) -> None:
     """Move a file over another one, with the sums of both listed meanwhile."""
     _write_sums(target, [*known_sums(target), *sums])
     source.replace(target)
-    _sync(target.parent)
+    sync(target.parent)
     _write_sums(target, sums)
 
 
@@ -133,7 +133,7 @@ def _write_sums(path: Path, sums: Sequence[str]) -> None:
     new = _beside(target)
     _write_synced(new, "".join(f"{digest}  {path.name}\n" for digest in sums).encode())
     new.replace(target)
-    _sync(target.parent)
+    sync(target.parent)
 
 
 def _beside(path: Path) -> Path:
@@ -149,9 +149,9 @@ def _write_synced(path: Path, content: bytes | memoryview) -> None:
         os.fsync(file.fileno())
 
 
-def _sync(folder: Path) -> None:
-    """Have a rename on the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Have a file, or the renames in a folder, on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

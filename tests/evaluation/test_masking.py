@@ -77,6 +77,11 @@ def test_transfer(transferred: list[float], passed: bool) -> None:
     assert masking.check_transfer(white_box, found).passed is passed
 
 
+def test_transfer_of_noise_alone_is_no_attack() -> None:
+    noise = {"noise-l2": np.array([0.9, 0.9])}
+    assert masking.check_transfer(noise, {"noise-l2": np.array([0.1, 0.1])}).passed
+
+
 def test_a_line_says_pass_or_warn() -> None:
     assert masking.Check("it holds", True, "1 of 1").line() == "pass  it holds: 1 of 1"
     assert masking.Check("it holds", False, "0 of 1").line().startswith("warn  ")

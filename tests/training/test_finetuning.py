@@ -9,10 +9,11 @@ from torch import Tensor
 from textadv.adversarial.divergences import cross_entropy, kl_divergence
 from textadv.adversarial.norms import Norm, l2_norm, norm_of, perturbation_mask
 from textadv.benchmark.textbook import TextbookStep
-from textadv.checkpoints import build_classifier, build_encoder
+from textadv.checkpoints import build_classifier, new_encoder
 from textadv.corpus.batching import Batch
 from textadv.corpus.datamodules import FinetuningData
 from textadv.corpus.store import TokenStore
+from textadv.errors import InputError
 from textadv.models.classifier import Classifier
 from textadv.settings import Experiment
 from textadv.training.finetuning import FinetuningModule
@@ -26,7 +27,7 @@ def make(store: TokenStore, with_finetuning: Callable[..., Experiment]) -> Make:
     def make_module(**settings: Any) -> FinetuningModule:
         experiment = with_finetuning(**settings)
         torch.manual_seed(0)
-        encoder = build_encoder(experiment.model, torch.from_numpy(store.frequencies))
+        encoder = new_encoder(experiment.model, store)
         classifier = build_classifier(encoder, experiment.model, experiment.finetuning, 2).double()
         module = FinetuningModule(classifier, experiment.finetuning, 0, {})
         module.log = lambda *a, **k: None  # type: ignore[method-assign]
@@ -208,6 +209,11 @@ def test_interpretable_perturbations_lie_between_words(
     coefficients = torch.linalg.lstsq(near[row, 0].T, r[row, 0][:, None]).solution
     torch.testing.assert_close((near[row, 0].T @ coefficients).squeeze(1).detach(), r[row, 0])
     assert torch.isfinite(loss)
+
+
+def test_more_neighbours_than_words_are_refused(make: Make) -> None:
+    with pytest.raises(InputError, match=r"--finetuning\.num_neighbours 1000: a word has only"):
+        make(method="adversarial", adversary="interpretable", num_neighbours=1000)
 
 
 def test_supervised_weight_mixes_the_losses(make: Make, store: TokenStore) -> None:

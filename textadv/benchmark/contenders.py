@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from textadv.benchmark.arithmetic import synchronize, useful_finetuning_operations, useful_pretraining_operations
 from textadv.benchmark.memory import peak_memory
 from textadv.benchmark.textbook import TextbookLanguageModel, TextbookStep, random_batch
-from textadv.checkpoints import build_classifier, build_encoder
+from textadv.checkpoints import build_classifier, new_encoder
 from textadv.corpus.batching import Batch, StreamBatch
 from textadv.corpus.datamodules import FinetuningData, PretrainingData
 from textadv.corpus.store import TokenStore
@@ -150,7 +150,7 @@ class _Gatekeeper(pl.Callback):
 
 def _run_ours(gate: Gate, task: str, experiment: Experiment, store: TokenStore) -> None:
     """The steps of `pretrain` or `finetune`, by their own trainer."""
-    encoder = build_encoder(experiment.model, torch.from_numpy(np.asarray(store.frequencies)))
+    encoder = new_encoder(experiment.model, store)
     module: TrainingModule
     data: pl.LightningDataModule
     if task == LANGUAGE_MODEL:
@@ -169,14 +169,14 @@ def _textbook(
     task: str, experiment: Experiment, store: TokenStore, device: str
 ) -> tuple[nn.Module, Callable[[Any], Tensor], Iterator[Any], float]:
     """Network, its loss, the batches and the learning rate."""
-    frequencies = torch.from_numpy(np.asarray(store.frequencies))
     if task == LANGUAGE_MODEL:
         s, model = experiment.pretraining, experiment.model
+        frequencies = torch.from_numpy(np.asarray(store.frequencies))
         network = TextbookLanguageModel(frequencies, model.embedding_size, model.hidden_size, s.dropout)
         stream = PretrainingData(store, model, s, experiment.seed).stream
         return network.to(device), network.loss, (stream.batch(i) for i in range(1 << 62)), s.learning_rate
     settings = experiment.finetuning
-    encoder = build_encoder(experiment.model, frequencies)
+    encoder = new_encoder(experiment.model, store)
     classifier = build_classifier(encoder, experiment.model, settings, len(store.classes)).to(device)
     data = FinetuningData(store, experiment.data, settings, experiment.seed)
     step = TextbookStep(classifier, settings)

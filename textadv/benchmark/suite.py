@@ -11,7 +11,7 @@ import torch
 
 from textadv.benchmark.arithmetic import machine_speed
 from textadv.benchmark.contenders import LANGUAGE_MODEL, Contender, Timing, process
-from textadv.checkpoints import LoadedClassifier, build_classifier, build_encoder
+from textadv.checkpoints import LoadedClassifier, build_classifier, new_encoder
 from textadv.corpus.preparation import prepare
 from textadv.corpus.store import TokenStore
 from textadv.corpus.tokenization import TextTokenizer
@@ -98,7 +98,7 @@ def _ratios(tasks: dict[str, Any], reference: str) -> dict[str, float]:
 
 def _predict_speed(experiment: Experiment, store: TokenStore, device: str) -> float:
     """Raw texts per second."""
-    encoder = build_encoder(experiment.model, torch.from_numpy(np.asarray(store.frequencies)))
+    encoder = new_encoder(experiment.model, store)
     classifier = build_classifier(encoder, experiment.model, experiment.finetuning, len(store.classes)).eval()
     predictor = Predictor(LoadedClassifier(classifier, store.classes, store.tokenizer_json, {}), device)
     split = store.splits["train"]

@@ -90,14 +90,6 @@ class StoreData(pl.LightningDataModule):
         self.store = store
         self.seed = seed
 
-    def describe(self, step: int) -> str:
-        """What this rank's batch of a step is made of, to find it again.
-
-        Args:
-            step: Number of steps before it.
-        """
-        raise NotImplementedError
-
     def _position(self) -> tuple[int, int, int]:
         """Step, rank and number of ranks; (0, 0, 1) outside a trainer."""
         if self.trainer is None:

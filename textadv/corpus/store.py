@@ -7,7 +7,6 @@ little-endian integers), `<split>.offsets.npy` and `<split>.labels.npy`; then `t
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from textadv.durable import sync
 from textadv.errors import InputError
 
 FORMAT_VERSION = 1
@@ -150,8 +150,8 @@ def write_store(
     content["checksum"] = _checksum(content)
     (path / MANIFEST).write_text(json.dumps(content, indent=1), encoding="utf-8")
     for file in path.iterdir():
-        _sync(file)
-    _sync(path)
+        sync(file)
+    sync(path)
 
 
 def _open_split(path: Path, name: str, dtype: np.dtype[Any]) -> Split:
@@ -196,11 +196,3 @@ def _describe(file: Path) -> dict[str, Any]:
 
 def _checksum(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode("utf-8")).hexdigest()
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

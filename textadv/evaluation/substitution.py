@@ -72,6 +72,21 @@ def fixed_words(tokenizer: TextTokenizer) -> Tensor:
     return fixed
 
 
+def near_words(table: Tensor, words: Tensor, excluded: Tensor) -> Tensor:
+    """The `NUM_NEIGHBOURS` words nearest to each of the given ones, or as many as the vocabulary has.
+
+    Args:
+        table: Normalized embeddings of the vocabulary, (V, D).
+        words: Their ids, (N,) int64.
+        excluded: True for ids that are nobody's neighbour, (V,).
+
+    Returns:
+        Ids of the neighbours, nearest first, (N, K) int64; K is 0 where there are no two words.
+    """
+    count = min(NUM_NEIGHBOURS, int((~excluded).sum()) - 1)
+    return words.new_empty((len(words), 0)) if count < 1 else nearest_words(table, words, count, excluded)
+
+
 def substitute_words(
     classifier: Classifier, batch: Batch, fixed: Tensor, budgets: Sequence[float], minimum_similarity: float
 ) -> Substitution:
@@ -98,10 +113,9 @@ def substitute_words(
     words = (lengths - 1).to(torch.float64)  # (B,)
     words_in_batch, places = torch.unique(original, return_inverse=True)
     table = classifier.encoder.embedding(torch.arange(len(fixed), device=original.device)).detach()  # (V, D)
-    count = min(NUM_NEIGHBOURS, int((~fixed).sum()) - 1)
-    if count < 1:
+    neighbours = near_words(table, words_in_batch, fixed)  # (U, K)
+    if neighbours.shape[1] == 0:
         raise InputError("the vocabulary has no two words that a substitution attack could exchange")
-    neighbours = nearest_words(table, words_in_batch, count, fixed)  # (U, K)
     close = torch.cosine_similarity(table[words_in_batch][:, None], table[neighbours], dim=2) >= minimum_similarity
     candidates, allowed = neighbours[places], close[places]  # (B, T, K)
     free = perturbation_mask(lengths, original.shape[1]) & ~fixed[original]  # (B, T)

@@ -15,6 +15,7 @@ from textadv.adversarial.perturbations import adversarial_perturbation
 from textadv.adversarial.virtual import closed_form_direction, logit_gradients, power_iteration
 from textadv.corpus.batching import Batch
 from textadv.corpus.tokenization import SPECIAL_TOKENS
+from textadv.errors import InputError
 from textadv.models.classifier import Classifier
 from textadv.settings import FinetuningSettings
 from textadv.training.base import TrainingModule
@@ -55,6 +56,10 @@ class FinetuningModule(TrainingModule):
         """Neighbours of the whole vocabulary, (V, K)."""
         embedding = self.model.encoder.embedding
         everything = torch.arange(len(embedding.weight))
+        words = len(everything) - len(SPECIAL_TOKENS)
+        if self.settings.num_neighbours >= words:
+            flag = f"--finetuning.num_neighbours {self.settings.num_neighbours}"
+            raise InputError(f"{flag}: a word has only {words - 1} others in a vocabulary of {words}")
         with torch.no_grad():
             table = embedding(everything)
         return nearest_words(table, everything, self.settings.num_neighbours, everything < len(SPECIAL_TOKENS))

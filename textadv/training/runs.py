@@ -6,12 +6,11 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 
-from textadv.checkpoints import BEST, LAST, build_classifier, build_encoder, load_encoder, model_card
+from textadv.checkpoints import BEST, LAST, build_classifier, load_encoder, model_card, new_encoder
 from textadv.corpus.datamodules import FinetuningData, PretrainingData
 from textadv.corpus.store import TokenStore
 from textadv.models.language_model import LanguageModel
@@ -42,7 +41,7 @@ def pretrain(experiment: Experiment, store: TokenStore, output: Path, resume: Pa
     """
     settings = experiment.pretraining
     torch.manual_seed(experiment.seed)
-    encoder = build_encoder(experiment.model, torch.from_numpy(np.asarray(store.frequencies)))
+    encoder = new_encoder(experiment.model, store)
     card = model_card("language_model", experiment, store)
     module = PretrainingModule(LanguageModel(encoder), settings, experiment.seed, card)
     data = PretrainingData(store, experiment.model, settings, experiment.seed)
@@ -71,7 +70,7 @@ def finetune(
     """
     settings = experiment.finetuning
     torch.manual_seed(experiment.seed)
-    encoder = build_encoder(experiment.model, torch.from_numpy(np.asarray(store.frequencies)))
+    encoder = new_encoder(experiment.model, store)
     if pretrained is not None:
         load_encoder(encoder, pretrained, store.tokenizer_fingerprint)
     classifier = build_classifier(encoder, experiment.model, settings, len(store.classes))

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from textadv.adversarial.divergences import cross_entropy
-from textadv.adversarial.interpretable import interpretable_perturbation, nearest_words, word_directions
+from textadv.adversarial.interpretable import interpretable_perturbation, word_directions
 from textadv.adversarial.norms import perturbation_mask
 from textadv.adversarial.perturbations import adversarial_perturbation
 from textadv.checkpoints import LoadedClassifier
@@ -15,9 +15,8 @@ from textadv.corpus.batching import Documents
 from textadv.corpus.tokenization import SPECIAL_TOKENS, TextTokenizer
 from textadv.evaluation.attacks import Victim
 from textadv.evaluation.report.measure import Sample
-from textadv.evaluation.substitution import EXAMPLE_WORDS
+from textadv.evaluation.substitution import EXAMPLE_WORDS, near_words
 
-NUM_NEIGHBOURS = 10
 MOST_MOVED = 5
 SHOWN_WORDS = 2 * EXAMPLE_WORDS  # of a longer document the end is shown
 
@@ -98,11 +97,10 @@ def _moves(
 ) -> list[dict[str, Any]]:
     """The words that the interpretable perturbation moves most, and where to."""
     special = torch.arange(len(table), device=table.device) < len(SPECIAL_TOKENS)
-    count = min(NUM_NEIGHBOURS, len(table) - len(SPECIAL_TOKENS) - 1)
-    if count < 1:
-        return []
     words, places = torch.unique(tokens, return_inverse=True)
-    neighbours = nearest_words(table, words, count, special)[places]  # (T, K)
+    neighbours = near_words(table, words, special)[places]  # (T, K)
+    if neighbours.shape[1] == 0:
+        return []
     directions = word_directions(table[tokens][None], table[neighbours][None])
     mask = torch.ones_like(tokens, dtype=torch.bool)[None]
     r, weights = interpretable_perturbation(gradient, directions, mask, epsilon)

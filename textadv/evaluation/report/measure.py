@@ -16,7 +16,7 @@ from textadv.checkpoints import LoadedClassifier
 from textadv.corpus.batching import Batch, Documents, Indices, sequential_batches
 from textadv.corpus.store import Split, TokenStore
 from textadv.evaluation.attacks import Attack, Victim, perturb
-from textadv.evaluation.evaluate import check_match, predict_split
+from textadv.evaluation.evaluate import checked_predictions
 from textadv.evaluation.metrics import calibration_bins, classification_metrics
 from textadv.evaluation.robustness import BATCH_TOKENS
 from textadv.models.classifier import Classifier
@@ -56,8 +56,7 @@ def quality(loaded: LoadedClassifier, store: TokenStore, split: str, device: str
     Raises:
         InputError: As `check_match`.
     """
-    documents = check_match(loaded, store, split)
-    probabilities, labels = predict_split(loaded.classifier, documents, f"evaluating on {split}", device)
+    probabilities, labels = checked_predictions(loaded, store, split, device)
     return classification_metrics(probabilities, labels) | {"calibration": calibration_bins(probabilities, labels)}
 
 

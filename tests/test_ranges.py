@@ -1,0 +1,39 @@
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from textadv.errors import InputError
+from textadv.ranges import check
+from textadv.settings import Experiment
+
+
+def test_the_defaults_are_fine() -> None:
+    check(Experiment())
+
+
+@pytest.mark.parametrize(
+    ("section", "name", "value"),
+    [
+        ("finetuning", "steps", -3),
+        ("finetuning", "epsilon", float("nan")),
+        ("finetuning", "epsilon", -1.0),
+        ("finetuning", "learning_rate", float("inf")),
+        ("finetuning", "window", 0),
+        ("finetuning", "dropout", 1.0),
+        ("pretraining", "batch_size", 0),
+        ("model", "hidden_size", 0),
+        ("data", "seed", -1),
+        ("data", "labels_per_class", -1),
+    ],
+)
+def test_impossible_numbers_are_refused_by_name(section: str, name: str, value: Any) -> None:
+    experiment = Experiment()
+    setattr(getattr(experiment, section), name, value)
+    with pytest.raises(InputError, match=f"--{section}.{name} "):
+        check(experiment)
+
+
+def test_negative_seed() -> None:
+    with pytest.raises(InputError, match="--seed -1"):
+        check(replace(Experiment(), seed=-1))

@@ -1,0 +1,50 @@
+"""Which numbers the settings may take."""
+
+from dataclasses import asdict
+from math import inf
+
+from textadv.errors import InputError
+from textadv.settings import Experiment
+
+AT_LEAST_ONE = {
+    "model": ("embedding_size", "hidden_size", "head_size"),
+    "pretraining": ("steps", "batch_size", "window", "validate_every"),
+    "finetuning": (
+        "num_steps",
+        "num_neighbours",
+        "steps",
+        "batch_size",
+        "unlabeled_batch_size",
+        "window",
+        "validate_every",
+        "patience",
+    ),
+    "trainer": ("devices", "num_nodes"),
+}
+SHARES = {"pretraining": ("dropout",), "finetuning": ("dropout", "ema_decay")}  # 0 <= value < 1
+
+
+def check(experiment: Experiment) -> None:
+    """Refuse numbers that cannot be meant: negative or not finite ones, zeros where there must be something.
+
+    Raises:
+        InputError: Names the flag.
+    """
+    for section, settings in asdict(experiment).items():
+        if not isinstance(settings, dict):
+            settings, names = {section: settings}, {section: f"--{section}"}
+        else:
+            names = {name: f"--{section}.{name}" for name in settings}
+        for name, value in settings.items():
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                continue
+            lowest = 1 if name in AT_LEAST_ONE.get(section, ()) else 0
+            if not lowest <= value < inf:
+                raise InputError(f"{names[name]} {value}: must be a number of at least {lowest}")
+            if name in SHARES.get(section, ()) and value >= 1:
+                raise InputError(f"{names[name]} {value}: must be below 1")
+    finetuning = experiment.finetuning
+    if finetuning.adversary == "interpretable" and (finetuning.targeted or finetuning.norm != "l2"):
+        raise InputError("--finetuning.adversary interpretable: has no target, and is measured in l2")
+    if finetuning.alpha is not None and finetuning.alpha > finetuning.epsilon:
+        raise InputError(f"--finetuning.alpha {finetuning.alpha}: must be at most --finetuning.epsilon")
