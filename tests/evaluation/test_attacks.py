@@ -117,3 +117,13 @@ def test_transfer_applies_what_was_found_elsewhere(make_loaded: Callable[..., Lo
     r = 20 * perturb(Attack("fgsm", "l2"), attacker, labels, 1.0, generator())
     assert (right[0] == (victim.logits(r).argmax(1) == labels).numpy()).all()
     assert own.sum() < right.sum()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", NAMES)
+def test_attacks_work_in_evaluation_with_cudnn(loaded: LoadedClassifier, batch: Batch, name: str) -> None:
+    classifier, on_device = loaded.classifier.cuda().eval(), batch.to("cuda")
+    victim = Victim.of(classifier, on_device)
+    r = perturb(parse_attack(name, 3, 2), victim, on_device.labels, 0.5, torch.Generator("cuda").manual_seed(1))
+    assert torch.isfinite(victim.logits(r)).all()
+    assert (norm_of(r, "l2" if "l2" in name else "linf") <= 0.5 + 1e-6).all()

@@ -215,6 +215,14 @@ def test_reversing_leaves_eos_and_padding() -> None:
     assert torch.equal(reverse_documents(vectors, lengths), torch.stack([expected, -expected], dim=2))
 
 
+def test_evaluation_leaves_the_lstms_in_training_mode(make_encoder: MakeEncoder) -> None:
+    """Else cuDNN has no gradients; nothing else depends on it."""
+    network = nn.Sequential(make_encoder(True)).eval()
+    encoder = network[0]
+    assert [module.training for module in (network, encoder, encoder.embedding)] == [False] * 3
+    assert all(lstm.training for lstm in encoder.directions)
+
+
 def test_dropout_only_in_training(make_encoder: MakeEncoder) -> None:
     encoder = make_encoder(False)
     tokens = torch.randint(VOCABULARY, (4, 6))

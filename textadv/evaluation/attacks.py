@@ -48,11 +48,6 @@ class Attack:
         """Whether the perturbation of another size is a multiple."""
         return self.kind in ("noise", "fgsm")
 
-    @property
-    def is_iterated(self) -> bool:
-        """Whether each size takes several gradients."""
-        return self.kind in ("ifgsm", "pgd")
-
 
 def parse_attack(name: str, num_steps: int, num_restarts: int) -> Attack:
     """Read a name such as `fgsm-l2` or `pgd-linf-least_likely`.
@@ -149,8 +144,9 @@ def right_under_attack(
 ) -> NDArray[np.bool_]:
     """Which examples keep their label at each size.
 
-    Noise and the single step from x keep their direction at every size, which is searched once. An iterated attack is
-    spared the examples that have lost their label at a smaller size: the larger ball holds the smaller.
+    Noise and the single step from x keep their direction at every size, which is searched once. The other attacks
+    search anew at every size, but not for examples that have lost their label at a smaller one: the larger ball holds
+    the smaller.
 
     Args:
         attack: How perturbations are found.
@@ -169,12 +165,9 @@ def right_under_attack(
     alive = target.logits().argmax(1) == labels
     right = []
     for epsilon in epsilons:
-        tried = alive.nonzero().squeeze(1) if attack.is_iterated else torch.arange(len(labels), device=labels.device)
-        holds = torch.zeros_like(alive)
+        tried = alive.nonzero().squeeze(1)
         if len(tried):
             r = perturb(attack, source.rows(tried), labels[tried], epsilon, generator)
-            holds[tried] = target.rows(tried).logits(r).argmax(1) == labels[tried]
-        if attack.is_iterated:
-            alive = holds
-        right.append(holds.cpu().numpy())
+            alive[tried] = target.rows(tried).logits(r).argmax(1) == labels[tried]
+        right.append(alive.cpu().numpy().copy())
     return np.stack(right)

@@ -126,20 +126,21 @@ def substitute_words(
         for rest in range(ROUNDS, 0, -1):
             left = (words * budget + 1e-9).floor().to(torch.int64) - (tokens != original).sum(1)  # (B,)
             allowance = left.clamp(min=0).add(rest - 1).div(rest, rounding_mode="floor").masked_fill(lost, 0)
-            if not allowance.any():
+            rows = allowance.nonzero().squeeze(1)
+            if not len(rows):
                 continue
-            gradient = _gradient(classifier, tokens, lengths, labels)  # (B, T, D)
-            gains = torch.einsum("btkd,btd->btk", table[candidates], gradient)
-            gains = gains - (table[tokens] * gradient).sum(2, keepdim=True)
-            open_places = free & (tokens == original)
-            gains = gains.masked_fill(~(allowed & open_places[:, :, None]), -torch.inf)
-            best, choice = gains.max(2)  # (B, T)
+            before = tokens[rows]
+            usable = allowed[rows] & (free[rows] & (before == original[rows]))[:, :, None]  # (b, T, K)
+            gradient = _gradient(classifier, before, lengths[rows], labels[rows])  # (b, T, D)
+            gains = torch.einsum("btkd,btd->btk", table[candidates[rows]], gradient)
+            gains = gains - (table[before] * gradient).sum(2, keepdim=True)
+            best, choice = gains.masked_fill(~usable, -torch.inf).max(2)  # (b, T)
             ranks = best.argsort(1, descending=True).argsort(1)
-            change = (ranks < allowance[:, None]) & (best > 0)
-            tokens = torch.where(change, candidates.gather(2, choice[:, :, None]).squeeze(2), tokens)
-            lost = lost | _lost(classifier, tokens, lengths, labels)
-        states.append(tokens)
-        fooled.append(lost)
+            change = (ranks < allowance[rows, None]) & (best > 0)
+            after = torch.where(change, candidates[rows].gather(2, choice[:, :, None]).squeeze(2), before)
+            tokens[rows], lost[rows] = after, _lost(classifier, after, lengths[rows], labels[rows])
+        states.append(tokens.clone())
+        fooled.append(lost.clone())
     return Substitution(torch.stack(states), torch.stack(fooled))
 
 
@@ -186,6 +187,6 @@ def _gradient(classifier: Classifier, tokens: Tensor, lengths: Tensor, labels: T
 
 def _lost(classifier: Classifier, tokens: Tensor, lengths: Tensor, labels: Tensor) -> Tensor:
     """Whether another class than the label is predicted, (B,)."""
-    with torch.inference_mode():
+    with torch.no_grad():
         lost: Tensor = classifier(tokens, lengths).argmax(1) != labels
         return lost

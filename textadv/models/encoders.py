@@ -1,6 +1,6 @@
 """The LSTM encoder: one direction or two over a shared normalized embedding, with carried state."""
 
-from typing import Literal, NamedTuple, cast
+from typing import Literal, NamedTuple, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -25,12 +25,17 @@ class Encoder(nn.Module):
     def __init__(self, frequencies: Tensor, embedding_size: int, hidden_size: int, bidirectional: bool) -> None:
         super().__init__()
         self.embedding = NormalizedEmbedding(frequencies, embedding_size)
-        # The LSTMs have no dropout of their own: every pass of a step must see the same function, and cuDNN
-        # then allows gradients in training mode without drawing random numbers.
+        # The LSTMs have no dropout of their own: every pass of a step must see the same function.
         self.directions = nn.ModuleList(
             nn.LSTM(embedding_size, hidden_size, batch_first=True) for _ in range(1 + bidirectional)
         )
         self.hidden_size = hidden_size
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode, but not of the LSTMs: they work alike in both, and cuDNN has gradients in training only."""
+        super().train(mode)
+        self.directions.train()
+        return self
 
     def embed(self, tokens: Tensor, dropout: float) -> Tensor:
         """Normalized embeddings, in training mode with dropout shared over time.
