@@ -57,6 +57,7 @@ def test_numbers_are_plain():
         "accuracy": float,
         "macro_f1": float,
         "expected_calibration_error": float,
+        "calibration": list,
         "confusion_matrix": list,
         "count": int,
     }
@@ -80,6 +81,6 @@ def test_calibration_bins_make_up_the_calibration_error():
     random = np.random.default_rng(0)
     probabilities = random.dirichlet(np.ones(3), 200)
     labels = random.integers(0, 3, 200)
-    gaps = [bin["count"] * abs(bin["accuracy"] - bin["confidence"]) for bin in calibration_bins(probabilities, labels)]
-    error = classification_metrics(probabilities, labels)["expected_calibration_error"]
-    assert sum(gaps) / 200 == pytest.approx(error)
+    metrics = classification_metrics(probabilities, labels)
+    gaps = [bin["count"] * abs(bin["accuracy"] - bin["confidence"]) for bin in metrics["calibration"]]
+    assert sum(gaps) / 200 == pytest.approx(metrics["expected_calibration_error"])

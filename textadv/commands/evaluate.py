@@ -4,7 +4,7 @@ import json
 
 from textadv.checkpoints import load_classifier
 from textadv.commands.shared import device, given, own_corpus, run_folder
-from textadv.evaluation.report.measure import quality
+from textadv.evaluation.evaluate import evaluate_split
 from textadv.evaluation.report.subjects import Subject
 from textadv.evaluation.report.write import write_report
 from textadv.settings import Experiment, Options
@@ -17,7 +17,7 @@ def run(experiment: Experiment, options: Options) -> None:
     store = own_corpus(loaded, experiment)
     with run_folder("evaluate", experiment, options) as (output, metrics):
         subject = Subject.of(path, loaded.card)
-        subject.quality = quality(loaded, store, options.split, device())
+        subject.quality = evaluate_split(loaded, store, options.split, device())
         metrics |= subject.quality | {"checkpoint": options.checkpoint, "split": options.split}
         print(json.dumps({name: value for name, value in metrics.items() if name != "calibration"}, indent=2))
         write_report(output, [subject], store, options.split)

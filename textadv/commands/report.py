@@ -10,7 +10,7 @@ import numpy as np
 from textadv.checkpoints import LoadedClassifier, load_classifier
 from textadv.commands.shared import device, given, own_corpus, run_folder
 from textadv.corpus.store import TokenStore
-from textadv.evaluation.evaluate import check_match
+from textadv.evaluation.evaluate import check_match, evaluate_split
 from textadv.evaluation.report import measure
 from textadv.evaluation.report.examples import choose_examples, word_examples
 from textadv.evaluation.report.subjects import Subject, distinct_names
@@ -57,7 +57,7 @@ def _measure(
     """Fill in all that can be measured."""
     settings, where = options.attack, device()
     print(f"{subject.name}:", file=sys.stderr)
-    subject.quality = measure.quality(loaded, store, options.split, where)
+    subject.quality = evaluate_split(loaded, store, options.split, where)
     subject.robustness = robustness(loaded, store, options.split, settings, attacker, where)
     split = store.splits[options.split]
     sample = measure.Sample(split, choose_documents(split, settings.documents, settings.seed))

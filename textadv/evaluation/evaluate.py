@@ -102,18 +102,6 @@ def check_match(loaded: LoadedClassifier, store: TokenStore, split: str, flag: s
     return documents
 
 
-def checked_predictions(
-    loaded: LoadedClassifier, store: TokenStore, split: str, device: str = "cpu"
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Classify a split that belongs to the classifier; arguments and errors as of `evaluate_split`.
-
-    Returns:
-        What `predict_split` yields.
-    """
-    documents = check_match(loaded, store, split)
-    return predict_split(loaded.classifier, documents, f"evaluating on {split}", device)
-
-
 def evaluate_split(loaded: LoadedClassifier, store: TokenStore, split: str, device: str = "cpu") -> dict[str, Any]:
     """Measure a classifier on a split of the corpus it was trained on, or of one prepared in the same way.
 
@@ -129,4 +117,5 @@ def evaluate_split(loaded: LoadedClassifier, store: TokenStore, split: str, devi
     Raises:
         InputError: As `check_match`.
     """
-    return classification_metrics(*checked_predictions(loaded, store, split, device))
+    documents = check_match(loaded, store, split)
+    return classification_metrics(*predict_split(loaded.classifier, documents, f"evaluating on {split}", device))

@@ -22,7 +22,8 @@ def classification_metrics(probabilities: NDArray[np.float64], labels: NDArray[n
 
     Returns:
         Plain Python numbers: `error` (percent), `accuracy`, `macro_f1` and `expected_calibration_error` (0 to 1),
-        `confusion_matrix` (C lists of C counts, one list per true class) and `count`.
+        `calibration` (what `calibration_bins` yields), `confusion_matrix` (C lists of C counts, one list per true
+        class) and `count`.
 
     Raises:
         InputError: There are no rows.
@@ -39,6 +40,7 @@ def classification_metrics(probabilities: NDArray[np.float64], labels: NDArray[n
         "accuracy": int(correct.sum()) / count,
         "macro_f1": _macro_f1(confusion_matrix),
         "expected_calibration_error": _calibration_error(probabilities.max(axis=1), correct),
+        "calibration": calibration_bins(probabilities, labels),
         "confusion_matrix": confusion_matrix.tolist(),
         "count": count,
     }

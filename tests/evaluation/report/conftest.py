@@ -7,7 +7,7 @@ import pytest
 
 from textadv.checkpoints import LoadedClassifier
 from textadv.corpus.store import Split, TokenStore
-from textadv.evaluation.metrics import calibration_bins, classification_metrics
+from textadv.evaluation.metrics import classification_metrics
 from textadv.evaluation.report.measure import Sample
 from textadv.evaluation.report.subjects import Subject
 
@@ -90,8 +90,7 @@ def make_subject() -> Callable[[str], Subject]:
             card=card,
             run={"labels": 1234, "steps": 60, "pretrained": EVIL, "versions": {"torch": "2.13.0"}},
             training={"loss": ([20.0, 40.0], [0.75, 0.5]), "validation_error": ([30.0], [12.25])},
-            quality=classification_metrics(PROBABILITIES, LABELS)
-            | {"calibration": calibration_bins(PROBABILITIES, LABELS)},
+            quality=classification_metrics(PROBABILITIES, LABELS),
             robustness=_robustness(),
             directions={
                 "epsilons": [0.0, 5.0],

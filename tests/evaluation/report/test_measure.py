@@ -5,10 +5,8 @@ from torch import Tensor, nn
 
 from textadv.checkpoints import LoadedClassifier
 from textadv.corpus.batching import Documents
-from textadv.corpus.store import TokenStore
-from textadv.evaluation.evaluate import evaluate_split
 from textadv.evaluation.report import measure
-from textadv.evaluation.report.measure import Sample, along_directions, quality, smoothness
+from textadv.evaluation.report.measure import Sample, along_directions, smoothness
 
 
 class Linear(nn.Module):
@@ -41,13 +39,6 @@ def two_classes(sample: Sample) -> Sample:
 def clean_logits(linear: Linear, sample: Sample) -> Tensor:
     batch = Documents(sample.split).batch(sample.rows)
     return linear.classify(linear.embed(batch.tokens), batch.lengths)
-
-
-def test_quality_is_that_of_evaluate(loaded: LoadedClassifier, store: TokenStore) -> None:
-    numbers = quality(loaded, store, "validation")
-    bins = numbers.pop("calibration")
-    assert numbers == evaluate_split(loaded, store, "validation")
-    assert sum(bin["count"] for bin in bins) == numbers["count"] == 4
 
 
 def test_loss_along_the_gradient_of_a_linear_model(

@@ -1,4 +1,4 @@
-"""The numbers of a report that no attack yields: quality, the loss along directions, smoothness."""
+"""Numbers of a report that neither evaluation nor attacks yield: the loss along directions, smoothness."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -12,12 +12,9 @@ from textadv.adversarial.divergences import cross_entropy
 from textadv.adversarial.norms import perturbation_mask
 from textadv.adversarial.objectives import local_distributional_smoothness
 from textadv.adversarial.virtual import closed_form_direction, logit_gradients
-from textadv.checkpoints import LoadedClassifier
 from textadv.corpus.batching import Batch, Documents, Indices, sequential_batches
-from textadv.corpus.store import Split, TokenStore
+from textadv.corpus.store import Split
 from textadv.evaluation.attacks import Attack, Victim, perturb
-from textadv.evaluation.evaluate import checked_predictions
-from textadv.evaluation.metrics import calibration_bins, classification_metrics
 from textadv.evaluation.robustness import BATCH_TOKENS
 from textadv.models.classifier import Classifier
 from textadv.progress import progress
@@ -39,25 +36,6 @@ class Sample(NamedTuple):
         parts = sequential_batches(documents.lengths[self.rows], BATCH_TOKENS)
         for part in progress(parts, len(parts), description):
             yield part, documents.batch(self.rows[part]).to(device)
-
-
-def quality(loaded: LoadedClassifier, store: TokenStore, split: str, device: str = "cpu") -> dict[str, Any]:
-    """Measure a classifier on a whole split.
-
-    Args:
-        loaded: The classifier.
-        store: The prepared corpus.
-        split: Name of the split.
-        device: Where to compute, such as `cuda`.
-
-    Returns:
-        What `classification_metrics` yields, and `calibration`: what `calibration_bins` yields.
-
-    Raises:
-        InputError: As `check_match`.
-    """
-    probabilities, labels = checked_predictions(loaded, store, split, device)
-    return classification_metrics(probabilities, labels) | {"calibration": calibration_bins(probabilities, labels)}
 
 
 def along_directions(

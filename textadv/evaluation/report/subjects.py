@@ -25,7 +25,7 @@ class Subject:
         card: What it says about itself.
         run: The figures of its training run.
         training: Steps and values of each training curve.
-        quality: From `measure.quality`.
+        quality: From `evaluate_split`.
         robustness: From `robustness.robustness`.
         directions: From `measure.along_directions`.
         smoothness: From `measure.smoothness`, at one or more sizes.
