@@ -1,7 +1,6 @@
 """Which numbers the settings may take."""
 
 from dataclasses import asdict
-from math import inf
 
 from textadv.errors import InputError
 from textadv.settings import Experiment
@@ -21,6 +20,7 @@ AT_LEAST_ONE = {
     ),
     "trainer": ("devices", "num_nodes"),
 }
+LIMIT = 2**63  # torch takes no larger seed, and nothing else can be that large
 SHARES = {"pretraining": ("dropout",), "finetuning": ("dropout", "ema_decay")}  # 0 <= value < 1
 
 
@@ -39,8 +39,8 @@ def check(experiment: Experiment) -> None:
             if isinstance(value, bool) or not isinstance(value, int | float):
                 continue
             lowest = 1 if name in AT_LEAST_ONE.get(section, ()) else 0
-            if not lowest <= value < inf:
-                raise InputError(f"{names[name]} {value}: must be a number of at least {lowest}")
+            if not lowest <= value < LIMIT:
+                raise InputError(f"{names[name]} {value}: must be a number of at least {lowest}, below 2^63")
             if name in SHARES.get(section, ()) and value >= 1:
                 raise InputError(f"{names[name]} {value}: must be below 1")
     finetuning = experiment.finetuning

@@ -17,6 +17,7 @@ from textadv.corpus.rows import NamedRows, checked_text, class_name
 from textadv.errors import InputError
 
 FIELD_LIMIT = 2**31 - 1
+COLUMNS_SHOWN = 20
 
 
 def read_file(path: Path, text_column: str, label_column: str | None) -> NamedRows:
@@ -120,7 +121,7 @@ def _declared_name(value: object, declared: Sequence[str], place: str, column: s
         if declared:
             if not 0 <= value < len(declared):
                 raise InputError(f"{place}: column '{column}' holds {value}, but there are {len(declared)} classes")
-            return declared[value]
+            value = declared[value]
     return class_name(value, place, column)
 
 
@@ -194,7 +195,9 @@ def _lines(path: Path) -> Iterator[str]:
 def _require(columns: Sequence[str], present: Sequence[str], place: str) -> None:
     for column in columns:
         if column not in present:
-            raise InputError(f"{place}: no column '{column}'; it has {', '.join(map(repr, present)) or 'none'}")
+            shown = ", ".join(f"{name!r:.60}" for name in present[:COLUMNS_SHOWN]) or "none"
+            more = ", ..." if len(present) > COLUMNS_SHOWN else ""
+            raise InputError(f"{place}: no column '{column}'; it has {shown}{more}")
 
 
 def _one_line(error: Exception) -> str:
