@@ -68,7 +68,7 @@ def read_parquet(path: Path, text_column: str, label_column: str | None) -> Name
         with pq.ParquetFile(path) as file:
             _require(columns, file.schema_arrow.names, str(path))
             table = file.read(columns=columns)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last for names of columns
         raise InputError(f"{path}: cannot be read as parquet ({_one_line(error)})") from error
     return table_rows(table, str(path), text_column, label_column)
 
@@ -90,11 +90,8 @@ def table_rows(table: pa.Table, file: str, text_column: str, label_column: str |
     """
     _require([text_column] if label_column is None else [text_column, label_column], table.column_names, file)
     declared = _declared_classes(table.schema, label_column)
-    try:
-        values = table[text_column].to_pylist()
-    except UnicodeDecodeError as error:
-        raise InputError(f"{file}: column '{text_column}' is not valid UTF-8 ({_one_line(error)})") from error
-    labels = [None] * len(values) if label_column is None else table[label_column].to_pylist()
+    values = _values(table, file, text_column)
+    labels = [None] * len(values) if label_column is None else _values(table, file, label_column)
     numbers = range(1, len(values) + 1)
     texts = [checked_text(value, f"{file}, row {n}", text_column) for n, value in zip(numbers, values, strict=True)]
     names = [
@@ -102,6 +99,14 @@ def table_rows(table: pa.Table, file: str, text_column: str, label_column: str |
         for n, value in zip(numbers, labels, strict=True)
     ]
     return NamedRows(texts, names, file, "row", numbers, declared)
+
+
+def _values(table: pa.Table, file: str, column: str) -> list[Any]:
+    try:
+        values: list[Any] = table[column].to_pylist()
+    except (ValueError, OverflowError, pa.ArrowException) as error:  # bytes that are no text, times beyond all dates
+        raise InputError(f"{file}: column '{column}' cannot be read ({_one_line(error)})") from error
+    return values
 
 
 def _declared_classes(schema: pa.Schema, label_column: str | None) -> tuple[str, ...]:
