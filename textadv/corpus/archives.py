@@ -8,7 +8,6 @@ import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO
 
 from textadv.corpus.rows import NamedRows, checked_text
 from textadv.errors import InputError
@@ -103,7 +102,7 @@ def _archived_reviews(path: Path) -> Iterator[tuple[str, str, bytes]]:
     with gzip.open(path) as stream:  # it checks length and checksum
         for member in _headers(stream, path):
             match = MEMBER.fullmatch(member.name)
-            if match is None or not member.isreg():
+            if match is None or member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
                 continue
             place = f"{path}, {member.name}"
             if member.name in seen:
@@ -114,7 +113,7 @@ def _archived_reviews(path: Path) -> Iterator[tuple[str, str, bytes]]:
             yield match["part"], place, stream.read(member.size)
 
 
-def _headers(stream: BinaryIO, path: Path) -> Iterator[tarfile.TarInfo]:
+def _headers(stream: gzip.GzipFile, path: Path) -> Iterator[tarfile.TarInfo]:
     """Yield the header of each member; its content may be read from the stream before the next one is asked for.
 
     `tarfile` itself would read extended headers into memory, whatever size they claim.
@@ -133,7 +132,7 @@ def _headers(stream: BinaryIO, path: Path) -> Iterator[tarfile.TarInfo]:
         raise InputError(f"{path}: unpacks to more than {MAX_UNPACKED_BYTES} bytes")
 
 
-def _skip(stream: BinaryIO, end: int) -> None:
+def _skip(stream: gzip.GzipFile, end: int) -> None:
     while stream.tell() < end and stream.read(min(CHUNK, end - stream.tell())):
         pass
 
