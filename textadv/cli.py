@@ -113,7 +113,7 @@ def _check_config(file: str) -> None:
     """
     try:
         for event in yaml.parse(Path(file).read_text(encoding="utf-8"), Loader=yaml.SafeLoader):
-            place = f"{file}, line {event.start_mark.line + 1}"
+            place = file if event.start_mark is None else f"{file}, line {event.start_mark.line + 1}"
             if isinstance(event, yaml.AliasEvent):
                 raise InputError(f"{place}: aliases (*{event.anchor}) are not read: write the value itself")
             if isinstance(event, yaml.ScalarEvent) and "\0" in event.value:
