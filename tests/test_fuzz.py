@@ -1,6 +1,6 @@
 """Any bytes as a file, any text to classify: a result that makes sense or one line, never anything else.
 
-`coverage_fuzz.py` beside this file runs the same checks of the readers under a coverage-guided fuzzer.
+`.ci/fuzz.py` runs the same checks of the readers under a coverage-guided fuzzer.
 """
 
 import csv

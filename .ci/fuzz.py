@@ -1,4 +1,4 @@
-"""Coverage-guided fuzzing of all readers: pip install atheris; python tests/coverage_fuzz.py -max_total_time=600.
+"""Coverage-guided fuzzing of all readers: pip install atheris; python .ci/fuzz.py -max_total_time=600.
 
 The first byte of a case chooses the reader, the others are the file. Arguments are those of libFuzzer; the first
 folder among them keeps the cases that reach new code.
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import atheris
 
+sys.path += [str(Path(__file__).parents[1] / folder) for folder in (".", "tests")]
 with atheris.instrument_imports(include=["textadv", "json", "gzip", "tarfile"]):
     from test_fuzz import EXAMPLES, READERS, check_reader
 
