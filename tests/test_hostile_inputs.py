@@ -244,6 +244,8 @@ LAUGHS = "a: &a [x, x]\n" + "".join(
         (b"data: {class_path: os.mkdir, init_args: {path: sentinel}}\n", "is not accepted as class_path"),
         (b"class_path: os.mkdir\ninit_args: {path: sentinel}\n", "does not accept option"),
         (b"{a: [", "c.yaml: "),
+        (b"data: {seed: }\n", "--data.seed: must not be null"),
+        (b"seed: null\n", "--seed: must not be null"),
     ],
 )
 def test_hostile_configs(call: Call, tmp_path: Path, content: bytes, message: str) -> None:

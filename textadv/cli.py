@@ -16,7 +16,7 @@ import yaml
 from jsonargparse import ArgumentParser, Namespace
 
 from textadv.errors import InputError, is_out_of_memory, one_line
-from textadv.ranges import check
+from textadv.ranges import check, check_nulls
 from textadv.settings import Experiment, Options
 
 QUICKSTART_CONFIG = Path(__file__).parent.parent / "configs" / "quickstart.yaml"
@@ -150,6 +150,7 @@ def run(arguments: Sequence[str]) -> None:
     experiment = Experiment(**{name: objects[name] for name in Experiment.__dataclass_fields__})
     check(experiment)
     options = Options(**{name: objects[name] for name in TAKES[parsed.command]})
+    check_nulls(options)
     from textadv import machine
 
     machine.prepare_machine()

@@ -1,6 +1,7 @@
 """Which numbers the settings may take."""
 
-from dataclasses import asdict
+from dataclasses import asdict, is_dataclass
+from typing import Any
 
 from textadv.errors import InputError
 from textadv.settings import Experiment
@@ -24,12 +25,32 @@ LIMIT = 2**63  # torch takes no larger seed, and nothing else can be that large
 SHARES = {"pretraining": ("dropout",), "finetuning": ("dropout", "ema_decay")}  # 0 <= value < 1
 
 
-def check(experiment: Experiment) -> None:
-    """Refuse numbers that cannot be meant: negative or not finite ones, zeros where there must be something.
+def check_nulls(settings: Any, prefix: str = "--") -> None:
+    """Refuse a null, which the parser lets through in YAML, where the default is something.
+
+    Args:
+        settings: A dataclass of settings, or of dataclasses of settings.
+        prefix: What the names of its flags begin with.
 
     Raises:
         InputError: Names the flag.
     """
+    defaults = type(settings)()
+    for name, value in vars(settings).items():
+        default = getattr(defaults, name)
+        if is_dataclass(default):
+            check_nulls(value, f"{prefix}{name}.")
+        elif value is None and default is not None:
+            raise InputError(f"{prefix}{name}: must not be null")
+
+
+def check(experiment: Experiment) -> None:
+    """Refuse what cannot be meant: nulls, negative or not finite numbers, zeros where there must be something.
+
+    Raises:
+        InputError: Names the flag.
+    """
+    check_nulls(experiment)
     for section, settings in asdict(experiment).items():
         if not isinstance(settings, dict):
             settings, names = {section: settings}, {section: f"--{section}"}
