@@ -222,3 +222,11 @@ def test_links_between_files_lead_somewhere(document: str) -> None:
     file = ROOT / document
     targets = re.findall(r"\]\((?!https?://|#)([^)#\s]+)", file.read_text(encoding="utf-8"))
     assert [target for target in targets if not (file.parent / target).exists()] == []
+
+
+def test_lower_bounds_leave_out_versions_with_known_holes() -> None:
+    """Those that run code from a checkpoint (torch, Lightning), from arguments (tqdm) or from YAML."""
+    last_bad = {"torch": "2.9.1", "pytorch-lightning": "2.6.5", "tqdm": "4.66.2", "PyYAML": "5.3.1"}
+    specifiers = {requirement.name: requirement.specifier for requirement in DIRECT}
+    for name, version in last_bad.items():
+        assert not specifiers[name].contains(version)

@@ -4,8 +4,8 @@ from typing import Any
 import pytest
 
 from textadv.errors import InputError
-from textadv.ranges import check
-from textadv.settings import Experiment
+from textadv.ranges import check, check_nulls
+from textadv.settings import AttackSettings, Experiment, Options
 
 
 def test_the_defaults_are_fine() -> None:
@@ -37,3 +37,9 @@ def test_impossible_numbers_are_refused_by_name(section: str, name: str, value: 
 def test_negative_seed() -> None:
     with pytest.raises(InputError, match="--seed -1"):
         check(replace(Experiment(), seed=-1))
+
+
+def test_nulls_are_for_what_may_be_absent() -> None:
+    with pytest.raises(InputError, match=r"--attack\.documents: must not be null"):
+        check_nulls(Options(attack=AttackSettings(documents=None)))  # type: ignore[arg-type]
+    check_nulls(Options(output=None, attack=AttackSettings(source_checkpoint=None)))

@@ -12,10 +12,11 @@ from itertools import pairwise
 from os import PathLike
 from pathlib import Path
 
+import yaml
 from jsonargparse import ArgumentParser, Namespace
 
-from textadv.errors import InputError
-from textadv.ranges import check
+from textadv.errors import InputError, is_out_of_memory, one_line
+from textadv.ranges import check, check_nulls
 from textadv.settings import Experiment, Options
 
 QUICKSTART_CONFIG = Path(__file__).parent.parent / "configs" / "quickstart.yaml"
@@ -98,11 +99,34 @@ def complete(arguments: Sequence[str]) -> list[str]:
     return list(arguments)
 
 
+def _configs(arguments: Sequence[str]) -> list[str]:
+    """The YAML files that are given."""
+    files = [value for flag, value in pairwise(arguments) if flag == "--config"]
+    return files + [argument.removeprefix("--config=") for argument in arguments if argument.startswith("--config=")]
+
+
+def _check_config(file: str) -> None:
+    """Refuse what the parser does not, or only after it has filled the memory: aliases of aliases double each time.
+
+    Raises:
+        InputError: The file is not UTF-8, or has an alias or a NUL character.
+    """
+    try:
+        for event in yaml.parse(Path(file).read_text(encoding="utf-8"), Loader=yaml.SafeLoader):
+            place = file if event.start_mark is None else f"{file}, line {event.start_mark.line + 1}"
+            if isinstance(event, yaml.AliasEvent):
+                raise InputError(f"{place}: aliases (*{event.anchor}) are not read: write the value itself")
+            if isinstance(event, yaml.ScalarEvent) and "\0" in event.value:
+                raise InputError(f"{place}: holds a NUL character")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{file}: not valid UTF-8 ({error.reason} at byte {error.start})") from None
+    except (OSError, yaml.YAMLError):
+        return  # the parser has a message of its own
+
+
 def _message(error: argparse.ArgumentError, arguments: Sequence[str]) -> str:
     """The error in one line; where a YAML file cannot be read as one, with the file's name."""
-    message = " ".join(str(error).split())
-    files = [value for flag, value in pairwise(arguments) if flag == "--config"]
-    files += [argument.removeprefix("--config=") for argument in arguments if argument.startswith("--config=")]
+    message, files = " ".join(str(error).split()), _configs(arguments)
     return f"{', '.join(files)}: {message}" if files and "config:" in message else message
 
 
@@ -113,6 +137,8 @@ def run(arguments: Sequence[str]) -> None:
         InputError: The input is wrong.
     """
     parser = build_parser()
+    for file in _configs(arguments):
+        _check_config(file)
     try:
         parsed = parser.parse_args(complete(arguments))
     except argparse.ArgumentError as error:
@@ -124,6 +150,7 @@ def run(arguments: Sequence[str]) -> None:
     experiment = Experiment(**{name: objects[name] for name in Experiment.__dataclass_fields__})
     check(experiment)
     options = Options(**{name: objects[name] for name in TAKES[parsed.command]})
+    check_nulls(options)
     from textadv import machine
 
     machine.prepare_machine()
@@ -131,11 +158,24 @@ def run(arguments: Sequence[str]) -> None:
 
 
 def main() -> None:
-    """Entry point: wrong input is one line on stderr and exit code 2."""
+    """Entry point: wrong input, and what the system refuses, is one line on stderr and exit code 2."""
     try:
         run(sys.argv[1:])
     except InputError as error:
-        print(f"textadv: error: {error}", file=sys.stderr)
-        sys.exit(2)
+        _refuse(str(error))
     except BrokenPipeError:
         sys.exit(141)
+    except OSError as error:
+        _refuse(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    except KeyboardInterrupt:
+        print("textadv: interrupted", file=sys.stderr)
+        sys.exit(130)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        _refuse(f"out of memory ({' '.join(str(error).split())[:200]})")
+
+
+def _refuse(message: str) -> None:
+    print(f"textadv: error: {one_line(message)}", file=sys.stderr)
+    sys.exit(2)

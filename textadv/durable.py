@@ -52,6 +52,22 @@ def write_file(path: Path, content: bytes | memoryview, keep: Path | None = None
             raise
 
 
+def replace_text(path: Path, text: str) -> None:
+    """Replace a small file that needs no sum; where that fails, what was there is still there.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    new = _beside(path)
+    try:
+        new.write_text(text, encoding="utf-8", newline="")
+        new.replace(path)
+    except OSError:
+        with suppress(OSError):
+            new.unlink(missing_ok=True)
+        raise
+
+
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Report a failure to write as one line.

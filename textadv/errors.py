@@ -1,5 +1,6 @@
 """The exceptions that a user meets as a single line: "the input is wrong", and "stopped by a signal"."""
 
+import re
 import signal
 from pathlib import Path
 
@@ -9,6 +10,17 @@ class InputError(Exception):
 
     The message is one line that names the culprit. The command line prints it and exits with 2.
     """
+
+
+def one_line(message: str) -> str:
+    """Write what cannot be printed, line ends and a terminal's control sequences above all, as escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory has run out: Python and NumPy, torch on a GPU, and torch on a CPU, which says it in words only."""
+    on_cpu = isinstance(error, RuntimeError) and re.search("can't allocate memory|not enough memory", str(error))
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or bool(on_cpu)
 
 
 class Stopped(SystemExit):

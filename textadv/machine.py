@@ -6,7 +6,7 @@ import sys
 
 import torch
 
-PRIMITIVES = "32"
+PRIMITIVES = "8"  # with 32, memory still grew by 2 to 5 % after step 50 of 500, at the same speed
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc, malloc.h
 
 

@@ -1,6 +1,7 @@
 import gzip
 import io
 import tarfile
+import tracemalloc
 
 import pytest
 
@@ -122,3 +123,79 @@ def test_bad_files_of_the_folder_are_refused_by_name(tmp_path, content, reason):
     with pytest.raises(InputError, match=reason) as error:
         read_acl_folder(tmp_path)
     assert str(error.value).startswith(f"{bad}: ")
+
+
+def of_type(kind, size, content=b""):
+    member = tarfile.TarInfo("aclImdb/train/pos/1_9.txt")
+    member.type, member.size = kind, size
+    padding = b"\0" * (-len(content) % tarfile.BLOCKSIZE)
+    return member.tobuf(tarfile.GNU_FORMAT) + content + padding
+
+
+def archive_of(path, *parts):
+    """An archive of raw parts behind the reviews."""
+    whole = gzip.decompress(archive(path).read_bytes())
+    reviews = whole[: whole.rindex(b"poor film") + tarfile.BLOCKSIZE]
+    path.write_bytes(gzip.compress(reviews + b"".join(parts) + bytes(2 * tarfile.BLOCKSIZE), compresslevel=1))
+    return path
+
+
+EXTENDED = [
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.GNUTYPE_SPARSE,
+]
+
+
+@pytest.mark.parametrize("kind", [*EXTENDED, tarfile.REGTYPE])
+@pytest.mark.parametrize("size", [2**40, -1, -(2**40)])
+def test_members_of_impossible_size_are_refused(tmp_path, kind, size):
+    path = archive_of(tmp_path / "a.tar.gz", of_type(kind, size))
+    with pytest.raises(InputError, match=r"a\.tar\.gz: unpacks to more than 2147483648 bytes"):
+        read_acl_archive(path)
+
+
+@pytest.mark.parametrize("kind", EXTENDED)
+def test_large_extended_headers_are_not_kept_in_memory(tmp_path, kind):
+    size = 2**25
+    path = archive_of(tmp_path / "a.tar.gz", of_type(kind, size, bytes(size)))
+    tracemalloc.start()
+    found = texts(read_acl_archive(path))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found == texts(read_acl_archive(archive(tmp_path / "b.tar.gz")))
+    assert peak < size / 4
+
+
+@pytest.mark.parametrize("where", ["in a member", "in many members", "behind the end"])
+def test_an_archive_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch, where):
+    monkeypatch.setattr("textadv.corpus.archives.MAX_UNPACKED_BYTES", 2**20)
+    content = {
+        "in a member": [of_type(b"5", 2**20, bytes(2**20))],
+        "in many members": [of_type(b"5", 2**16, bytes(2**16))] * 16,
+        "behind the end": [bytes(2**20)],
+    }[where]
+    path = archive_of(tmp_path / "a.tar.gz", *content)
+    assert path.stat().st_size < 2**16
+    with pytest.raises(InputError, match=r"a\.tar\.gz: unpacks to more than 1048576 bytes"):
+        read_acl_archive(path)
+    read_acl_archive(archive_of(tmp_path / "b.tar.gz", of_type(b"5", 2**19, bytes(2**19))))
+
+
+def test_an_archive_cut_within_a_member_is_refused(tmp_path):
+    path = tmp_path / "a.tar.gz"
+    path.write_bytes(gzip.compress(gzip.decompress(archive(path).read_bytes())[: tarfile.BLOCKSIZE + 5]))
+    with pytest.raises(InputError, match=r"cannot be read as tar\.gz"):
+        read_acl_archive(path)
+
+
+def test_a_link_in_the_place_of_a_review_is_refused(tmp_path):
+    (tmp_path / "secret").write_text("secret")
+    link = tmp_path / "train" / "pos" / "7_9.txt"
+    link.parent.mkdir(parents=True)
+    link.symlink_to(tmp_path / "secret")
+    with pytest.raises(InputError, match="is a link") as error:
+        read_acl_folder(tmp_path)
+    assert str(error.value).startswith(f"{link}: ")

@@ -1,3 +1,5 @@
+import io
+
 import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -123,6 +125,22 @@ def test_a_class_number_beyond_the_declared_names_is_refused(tmp_path):
 
 def test_damaged_parquet_is_refused(tmp_path):
     assert_refused(tmp_path / "bad.parquet", b"PAR1 and then nothing", None, "cannot be read as parquet")
+
+
+@pytest.mark.parametrize("column", ["text", "label"])
+def test_parquet_strings_that_are_not_utf_8_are_refused(tmp_path, column):
+    path = tmp_path / "a.parquet"
+    columns = {"text": pa.array(["a", "b"]), "label": pa.array(["x", "y"])}
+    pq.write_table(pa.table(columns | {column: pa.array([b"a", b"\xff"]).view(pa.string())}), path)
+    with pytest.raises(InputError, match=rf"a\.parquet: column '{column}' cannot be read \(.*invalid start byte"):
+        read_file(path, "text", "label")
+
+
+def test_parquet_names_that_are_not_utf_8_are_refused(tmp_path):
+    file = io.BytesIO()
+    pq.write_table(pa.table({"text": ["a"], "label": ["b"], "zzzz": [1]}), file)
+    content = file.getvalue().replace(b"zzzz", b"zz\xff\xfe")
+    assert_refused(tmp_path / "a.parquet", content, None, "cannot be read as parquet")
 
 
 def test_missing_files_and_unknown_endings_are_refused(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from textadv.corpus.tokenization import EOS, SPECIAL_TOKENS, UNKNOWN, Documents, TextTokenizer, fit
+from textadv.corpus.tokenization import EOS, SPECIAL_TOKENS, UNKNOWN, EncodedDocuments, TextTokenizer, fit
 from textadv.errors import InputError
 from textadv.settings import TokenizerSettings
 
@@ -182,14 +182,14 @@ def test_vocabulary_against_a_plain_count(documents: list[list[str]], min_docume
 
 
 def test_without_unknown_of_nothing() -> None:
-    nothing = Documents(np.zeros(0, np.int32), np.zeros(0, np.int64)).without_unknown()
+    nothing = EncodedDocuments(np.zeros(0, np.int32), np.zeros(0, np.int64)).without_unknown()
     assert len(nothing.tokens) == len(nothing.lengths) == 0
     assert nothing.offsets.tolist() == [0]
 
 
 def test_without_unknown() -> None:
     tokens = np.array([5, UNKNOWN, EOS, EOS, UNKNOWN, EOS, 7, 8, EOS], np.int32)
-    documents = Documents(tokens, np.array([3, 1, 2, 3])).without_unknown()
+    documents = EncodedDocuments(tokens, np.array([3, 1, 2, 3])).without_unknown()
     assert [document.tolist() for document in documents] == [[5, EOS], [EOS], [EOS], [7, 8, EOS]]
 
 

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 from textadv.commands.shared import device, given
+from textadv.durable import writing
 from textadv.errors import InputError
 from textadv.evaluation.inputs import read_texts
 from textadv.evaluation.predictor import Predictor
@@ -11,7 +12,10 @@ from textadv.settings import Experiment, Options
 
 
 def run(experiment: Experiment, options: Options) -> None:
-    """Classify raw text; one JSON line per text, in the same order, to stdout or to --output."""
+    """Classify raw text; one JSON line per text, in the same order, to stdout or to --output.
+
+    A file of predictions is there as a whole or not at all; one from before stays until then.
+    """
     if (options.text is None) == (options.input is None):
         raise InputError("predict needs either --text or --input")
     predictor = Predictor.load(given(options.checkpoint, "--checkpoint"), device())
@@ -22,8 +26,14 @@ def run(experiment: Experiment, options: Options) -> None:
         for line in predictions:
             print(line)
         return
-    folder = Path(options.output)
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "predictions.jsonl").open("w", encoding="utf-8") as file:
-        file.writelines(line + "\n" for line in predictions)
-    print(f"predictions: {folder / 'predictions.jsonl'}", file=sys.stderr)
+    target = Path(options.output) / "predictions.jsonl"
+    new = target.with_name(f".{target.name}.new")
+    with writing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with new.open("w", encoding="utf-8") as file:
+                file.writelines(line + "\n" for line in predictions)
+            new.replace(target)
+        finally:
+            new.unlink(missing_ok=True)
+    print(f"predictions: {target}", file=sys.stderr)

@@ -18,7 +18,7 @@ import textadv
 from textadv.checkpoints import LoadedClassifier, newest_intact
 from textadv.corpus.preparation import prepare
 from textadv.corpus.store import TokenStore
-from textadv.durable import writing
+from textadv.durable import replace_text, writing
 from textadv.errors import InputError, Stopped
 from textadv.settings import DataSettings, Experiment, Options, TokenizerSettings
 
@@ -31,7 +31,7 @@ def run_folder(command: str, experiment: Experiment, options: Options) -> Iterat
     output = Path(options.output or f"runs/{command}-{time.strftime('%Y%m%d-%H%M%S')}")
     try:
         output.mkdir(parents=True, exist_ok=True)
-        (output / CONFIG).write_text(yaml.safe_dump(asdict(experiment), sort_keys=False), encoding="utf-8")
+        replace_text(output / CONFIG, yaml.safe_dump(asdict(experiment), sort_keys=False))
     except OSError as error:
         raise InputError(f"--output {output}: cannot be written ({error.strerror})") from None
     metrics: dict[str, Any] = {}
@@ -41,10 +41,8 @@ def run_folder(command: str, experiment: Experiment, options: Options) -> Iterat
         _say_how_to_go_on(stop, command, output)
         raise
     report = metrics | {"command": command, "versions": _versions()}
-    temporary = output / f".{METRICS}"
     with writing(output / METRICS):
-        temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-        temporary.replace(output / METRICS)
+        replace_text(output / METRICS, json.dumps(report, indent=2) + "\n")
     print(f"everything is in {output}", file=sys.stderr)
 
 

@@ -18,6 +18,7 @@ PARTS = ("train/neg", "train/pos", "train/unsup", "test/neg", "test/pos")
 REVIEW_NAME = re.compile(r"[^/.][^/]*\.txt")
 MEMBER = re.compile(rf"(?:\./)?aclImdb/(?P<part>{'|'.join(PARTS)})/{REVIEW_NAME.pattern}")
 MAX_REVIEW_BYTES = 2**20  # the longest review has about 14,000
+MAX_UNPACKED_BYTES = 2**31  # the archive as published has about a sixth of it
 CHUNK = 2**20
 
 
@@ -44,13 +45,18 @@ def review_files(root: Path) -> list[tuple[str, Path]]:
 
     Returns:
         Part (such as `train/pos`) and path of each review, sorted.
+
+    Raises:
+        InputError: If a review is a link, whatever it points to.
     """
     reviews = []
     for part in PARTS:
         if (root / part).is_dir():
             with os.scandir(root / part) as entries:  # unlike glob, asks the system nothing more about each file
-                names = [entry.name for entry in entries if REVIEW_NAME.fullmatch(entry.name) and entry.is_file()]
-            reviews += [(part, root / part / name) for name in sorted(names)]
+                files = [entry for entry in entries if REVIEW_NAME.fullmatch(entry.name) and entry.is_file()]
+            for link in (entry for entry in files if entry.is_symlink()):
+                raise InputError(f"{link.path}: is a link; only the review itself is read")
+            reviews += [(part, root / part / name) for name in sorted(entry.name for entry in files)]
     return reviews
 
 
@@ -73,7 +79,7 @@ def read_acl_archive(path: Path) -> dict[str, list[NamedRows]]:
     """Read the tar.gz as a stream; nothing is unpacked to disk.
 
     No path in the archive is trusted: only regular files whose whole name is that of a review count, whatever else
-    there is (links, absolute paths, `..`) is passed over.
+    there is (links, absolute paths, `..`, extended headers of any size) is passed over without being kept in memory.
 
     Args:
         path: The archive.
@@ -82,7 +88,8 @@ def read_acl_archive(path: Path) -> dict[str, list[NamedRows]]:
         The rows of `train`, `unlabeled` and `test`.
 
     Raises:
-        InputError: If the archive is damaged, a review stands in it twice, or one is empty, too large or not UTF-8.
+        InputError: If the archive is damaged or unpacks to more than `MAX_UNPACKED_BYTES`, a review stands in it twice,
+            or one is empty, too large or not UTF-8.
     """
     try:
         return _collect(_archived_reviews(path), str(path))
@@ -92,11 +99,10 @@ def read_acl_archive(path: Path) -> dict[str, list[NamedRows]]:
 
 def _archived_reviews(path: Path) -> Iterator[tuple[str, str, bytes]]:
     seen = set()
-    # gzip.open checks length and checksum, which tarfile's own "r|gz" does not.
-    with gzip.open(path) as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
-        for member in archive:
+    with gzip.open(path) as stream:  # it checks length and checksum
+        for member in _headers(stream, path):
             match = MEMBER.fullmatch(member.name)
-            if match is None or not member.isreg():
+            if match is None or member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
                 continue
             place = f"{path}, {member.name}"
             if member.name in seen:
@@ -104,11 +110,31 @@ def _archived_reviews(path: Path) -> Iterator[tuple[str, str, bytes]]:
             seen.add(member.name)
             if member.size > MAX_REVIEW_BYTES:
                 raise InputError(f"{place}: {member.size} bytes, a review has {MAX_REVIEW_BYTES} at most")
-            content = archive.extractfile(member)
-            assert content is not None  # it is a regular file
-            yield match["part"], place, content.read()
-        while stream.read(CHUNK):  # to the end, where the checksum stands
-            pass
+            yield match["part"], place, stream.read(member.size)
+
+
+def _headers(stream: gzip.GzipFile, path: Path) -> Iterator[tarfile.TarInfo]:
+    """Yield the header of each member; its content may be read from the stream before the next one is asked for.
+
+    `tarfile` itself would read extended headers into memory, whatever size they claim.
+    """
+    while any(block := stream.read(tarfile.BLOCKSIZE)):
+        member = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+        end = stream.tell() + -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+        if member.size < 0 or end > MAX_UNPACKED_BYTES:
+            raise InputError(f"{path}: unpacks to more than {MAX_UNPACKED_BYTES} bytes")
+        yield member
+        _skip(stream, end)
+        if stream.tell() < end:
+            raise EOFError("it ends within a member")
+    _skip(stream, MAX_UNPACKED_BYTES)  # to the end, where the checksum stands
+    if stream.read(1):
+        raise InputError(f"{path}: unpacks to more than {MAX_UNPACKED_BYTES} bytes")
+
+
+def _skip(stream: gzip.GzipFile, end: int) -> None:
+    while stream.tell() < end and stream.read(min(CHUNK, end - stream.tell())):
+        pass
 
 
 def _read_review(path: Path) -> bytes:

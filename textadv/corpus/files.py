@@ -17,6 +17,7 @@ from textadv.corpus.rows import NamedRows, checked_text, class_name
 from textadv.errors import InputError
 
 FIELD_LIMIT = 2**31 - 1
+COLUMNS_SHOWN = 20
 
 
 def read_file(path: Path, text_column: str, label_column: str | None) -> NamedRows:
@@ -67,7 +68,7 @@ def read_parquet(path: Path, text_column: str, label_column: str | None) -> Name
         with pq.ParquetFile(path) as file:
             _require(columns, file.schema_arrow.names, str(path))
             table = file.read(columns=columns)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last for names of columns
         raise InputError(f"{path}: cannot be read as parquet ({_one_line(error)})") from error
     return table_rows(table, str(path), text_column, label_column)
 
@@ -89,11 +90,8 @@ def table_rows(table: pa.Table, file: str, text_column: str, label_column: str |
     """
     _require([text_column] if label_column is None else [text_column, label_column], table.column_names, file)
     declared = _declared_classes(table.schema, label_column)
-    try:
-        values = table[text_column].to_pylist()
-    except UnicodeDecodeError as error:
-        raise InputError(f"{file}: column '{text_column}' is not valid UTF-8 ({_one_line(error)})") from error
-    labels = [None] * len(values) if label_column is None else table[label_column].to_pylist()
+    values = _values(table, file, text_column)
+    labels = [None] * len(values) if label_column is None else _values(table, file, label_column)
     numbers = range(1, len(values) + 1)
     texts = [checked_text(value, f"{file}, row {n}", text_column) for n, value in zip(numbers, values, strict=True)]
     names = [
@@ -101,6 +99,14 @@ def table_rows(table: pa.Table, file: str, text_column: str, label_column: str |
         for n, value in zip(numbers, labels, strict=True)
     ]
     return NamedRows(texts, names, file, "row", numbers, declared)
+
+
+def _values(table: pa.Table, file: str, column: str) -> list[Any]:
+    try:
+        values: list[Any] = table[column].to_pylist()
+    except (ValueError, OverflowError, pa.ArrowException) as error:  # bytes that are no text, times beyond all dates
+        raise InputError(f"{file}: column '{column}' cannot be read ({_one_line(error)})") from error
+    return values
 
 
 def _declared_classes(schema: pa.Schema, label_column: str | None) -> tuple[str, ...]:
@@ -120,7 +126,7 @@ def _declared_name(value: object, declared: Sequence[str], place: str, column: s
         if declared:
             if not 0 <= value < len(declared):
                 raise InputError(f"{place}: column '{column}' holds {value}, but there are {len(declared)} classes")
-            return declared[value]
+            value = declared[value]
     return class_name(value, place, column)
 
 
@@ -194,7 +200,9 @@ def _lines(path: Path) -> Iterator[str]:
 def _require(columns: Sequence[str], present: Sequence[str], place: str) -> None:
     for column in columns:
         if column not in present:
-            raise InputError(f"{place}: no column '{column}'; it has {', '.join(map(repr, present)) or 'none'}")
+            shown = ", ".join(f"{name!r:.60}" for name in present[:COLUMNS_SHOWN]) or "none"
+            more = ", ..." if len(present) > COLUMNS_SHOWN else ""
+            raise InputError(f"{place}: no column '{column}'; it has {shown}{more}")
 
 
 def _one_line(error: Exception) -> str:

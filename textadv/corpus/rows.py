@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from textadv.errors import InputError
 
 UNLABELED = -1
+MAX_CLASS_NAME = 200  # what is longer is a text in the wrong column
 # Names of splits on the Hub, and what they are here.
 HUB_SPLITS = {
     "train": "train",
@@ -109,14 +110,15 @@ def class_name(value: object, place: str, column: str = "label") -> str | None:
         The string itself, or the integer's digits; None where there is no label (null, or an empty string).
 
     Raises:
-        InputError: If it is neither a string nor an integer.
+        InputError: If it is neither a string nor an integer, or longer than `MAX_CLASS_NAME` characters.
     """
-    if value is None:
+    if value is None or (isinstance(value, str) and not value.strip()):
         return None
-    if isinstance(value, str):
-        return _storable(value, place, column) if value.strip() else None
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
+    if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
+        name = _storable(str(value), place, column)
+        if len(name) > MAX_CLASS_NAME:
+            raise InputError(f"{place}: column '{column}' holds a label of more than {MAX_CLASS_NAME} characters")
+        return name
     raise InputError(f"{place}: column '{column}' holds {value!r:.60}; a label is a string or an integer")
 
 

@@ -33,16 +33,16 @@ def build_corpus(
         InputError: If there are fewer than two classes, a label is unknown or missing, or a class has too few rows.
     """
     classes = _classes(parts.get("train", ()))
-    train = [row for part in parts["train"] for row in _pairs(part, classes, need_label=False)]
+    given = [row for part in parts["train"] for row in _pairs(part, classes, need_label=False)]
     hidden = [(text, UNLABELED) for part in parts.get("unlabeled", ()) for text in part.texts]
     splits = {
-        "train": sorted(row for row in train if row[1] != UNLABELED),
-        "unlabeled": sorted(hidden + [row for row in train if row[1] == UNLABELED]),
+        "train": sorted(row for row in given if row[1] != UNLABELED),
+        "unlabeled": sorted(hidden + [row for row in given if row[1] == UNLABELED]),
     }
     for name in ("validation", "test"):
         splits[name] = sorted(row for part in parts.get(name, ()) for row in _pairs(part, classes, need_label=True))
 
-    report = {"train_rows_without_label": sum(label == UNLABELED for _, label in train)}
+    report = {"train_rows_without_label": sum(label == UNLABELED for _, label in given)}
     report |= _shared_texts(splits, "test", ("train", "unlabeled", "validation"))
     report |= _shared_texts(splits, "train", ("unlabeled",))
     test_texts = set() if keep_test_duplicates else {text for text, _ in splits["test"]}
@@ -51,12 +51,14 @@ def build_corpus(
         report[f"{name}_rows_removed"] = len(splits[name]) - len(kept)
         splits[name] = kept
     if not splits["validation"]:
-        splits["train"], splits["validation"] = _cut(splits["train"], classes, seed, validation_fraction)
+        train, held_out = _cut(splits["train"], classes, seed, validation_fraction, parts["train"])
+        splits |= {"train": train, "validation": held_out}
     report |= _shared_texts(splits, "validation", ("train", "unlabeled"))
     present = {label for _, label in splits["train"]}
     for index, name in enumerate(classes):
         if index not in present:
-            raise InputError(f"class '{name}' has no training row left that does not stand in the test split")
+            place = _first_place(parts["train"], name)
+            raise InputError(f"{place}: class '{name}' has no training row left that does not stand in the test split")
     rows = {name: Rows([text for text, _ in split], [label for _, label in split]) for name, split in splits.items()}
     return Corpus(classes, rows, report)
 
@@ -109,6 +111,11 @@ def _classes(train: Iterable[NamedRows]) -> tuple[str, ...]:
     return tuple(sorted(names))
 
 
+def _first_place(train: Sequence[NamedRows], name: str) -> str:
+    """Where a class is met first."""
+    return next(part.place(part.names.index(name)) for part in train if name in part.names)
+
+
 def _pairs(part: NamedRows, classes: tuple[str, ...], need_label: bool) -> list[tuple[str, int]]:
     indices: dict[str | None, int] = {name: index for index, name in enumerate(classes)}
     if not need_label:
@@ -127,7 +134,7 @@ def _shared_texts(splits: Mapping[str, list[tuple[str, int]]], base: str, others
 
 
 def _cut(
-    train: list[tuple[str, int]], classes: tuple[str, ...], seed: int, fraction: float
+    train: list[tuple[str, int]], classes: tuple[str, ...], seed: int, fraction: float, parts: Sequence[NamedRows]
 ) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
     """Cut validation off train, stratified by class; all copies of a text go to the same side."""
     if not 0 < fraction < 1:
@@ -138,8 +145,8 @@ def _cut(
         texts = sorted(text for text in class_of if class_of[text] == label)
         if len(texts) < 2:
             raise InputError(
-                f"class '{name}' has {len(texts)} training texts that do not stand in the test split; "
-                "cutting validation off needs 2 (or give --data.validation)"
+                f"{_first_place(parts, name)}: class '{name}' has {len(texts)} training texts that do not stand in the "
+                "test split; cutting validation off needs 2 (or give --data.validation)"
             )
         size = min(max(round(fraction * len(texts)), 1), len(texts) - 1)
         held_out.update(texts[i] for i in _shuffled(np.arange(len(texts)), seed, CUT_STREAM, label)[:size])

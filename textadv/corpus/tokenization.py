@@ -36,7 +36,7 @@ LINE_BREAK = r"<(?i:br)\s*/?>"
 
 
 @dataclass(frozen=True)
-class Documents:
+class EncodedDocuments:
     """Encoded documents, one after another.
 
     Attributes:
@@ -56,12 +56,12 @@ class Documents:
         """Iterate over the documents, each `(length,)`."""
         return (self.tokens[start:stop] for start, stop in pairwise(self.offsets))
 
-    def without_unknown(self) -> Documents:
+    def without_unknown(self) -> EncodedDocuments:
         """Leave the unknown words out."""
         kept = self.tokens != UNKNOWN
         # No document is empty (it has its <eos>), which is what reduceat needs.
         lengths = np.add.reduceat(kept, self.offsets[:-1], dtype=np.int64)
-        return Documents(self.tokens[kept], lengths)
+        return EncodedDocuments(self.tokens[kept], lengths)
 
 
 class TextTokenizer:
@@ -127,7 +127,7 @@ class TextTokenizer:
         """
         return [document.astype(np.int64) for document in self.documents(texts)]
 
-    def documents(self, texts: Iterable[str]) -> Documents:
+    def documents(self, texts: Iterable[str]) -> EncodedDocuments:
         """Encode many texts on all cores.
 
         Args:
@@ -140,7 +140,7 @@ class TextTokenizer:
         for chunk in _chunks(texts, TEXTS_PER_CHUNK):
             encodings = self._tokenizer.encode_batch_fast([_valid(text) for text in chunk], add_special_tokens=False)
             pieces += [np.array([*encoding.ids, EOS], np.int32) for encoding in encodings]
-        documents = Documents(np.concatenate(pieces), np.array([len(piece) for piece in pieces[1:]], np.int64))
+        documents = EncodedDocuments(np.concatenate(pieces), np.array([len(piece) for piece in pieces[1:]], np.int64))
         return documents.without_unknown() if self._drop_unknown else documents
 
     def token(self, id: int) -> str:
@@ -174,7 +174,7 @@ class TextTokenizer:
 
 def fit(
     texts: Mapping[str, Sequence[str]], training: Sequence[str], settings: TokenizerSettings
-) -> tuple[TextTokenizer, dict[str, Documents]]:
+) -> tuple[TextTokenizer, dict[str, EncodedDocuments]]:
     """Train a tokenizer on some splits and encode all of them.
 
     Args:
@@ -202,7 +202,7 @@ def fit(
 
 def _fit_words(
     texts: Mapping[str, Sequence[str]], training: Sequence[str], settings: TokenizerSettings
-) -> tuple[TextTokenizer, dict[str, Documents]]:
+) -> tuple[TextTokenizer, dict[str, EncodedDocuments]]:
     """Encode with all the words that may count, choose among them, renumber: so each text is encoded only once."""
     candidates = _candidate_words(texts, training, settings)
     provisional = TextTokenizer(_word_tokenizer(candidates, settings.lowercase))
@@ -212,13 +212,13 @@ def _fit_words(
     tokenizer = _word_tokenizer([words[id] for id in chosen[len(SPECIAL_TOKENS) :]], settings.lowercase)
     new_ids = np.full(len(words), UNKNOWN, np.int32)
     new_ids[chosen] = np.arange(len(chosen), dtype=np.int32)
-    renumbered = {name: Documents(new_ids[split.tokens], split.lengths) for name, split in documents.items()}
+    renumbered = {name: EncodedDocuments(new_ids[split.tokens], split.lengths) for name, split in documents.items()}
     if settings.unknown == "drop":
         renumbered = {name: split.without_unknown() for name, split in renumbered.items()}
     return TextTokenizer(tokenizer, settings.unknown == "drop"), renumbered
 
 
-def _choose(training: list[Documents], words: list[str], settings: TokenizerSettings) -> list[int]:
+def _choose(training: list[EncodedDocuments], words: list[str], settings: TokenizerSettings) -> list[int]:
     """Give the ids of the final vocabulary in its order: special tokens, then words by falling count, then alphabet."""
     counts = np.zeros(len(words), np.int64)
     document_counts = np.zeros(len(words), np.int64)
@@ -257,7 +257,7 @@ def _word_tokenizer(words: Sequence[str], lowercase: bool) -> Tokenizer:
 
 def _fit_bpe(
     texts: Mapping[str, Sequence[str]], training: Sequence[str], settings: TokenizerSettings
-) -> tuple[TextTokenizer, dict[str, Documents]]:
+) -> tuple[TextTokenizer, dict[str, EncodedDocuments]]:
     """Train byte-level BPE without special tokens (the library would look for those in the text), then put them in."""
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
     from tokenizers.trainers import BpeTrainer
@@ -285,7 +285,7 @@ def _normalizer(lowercase: bool, *before: Any) -> Any:
     return normalizers.Sequence([*before, normalizers.NFC(), *([normalizers.Lowercase()] if lowercase else [])])
 
 
-def _encode(tokenizer: TextTokenizer, texts: Mapping[str, Sequence[str]]) -> dict[str, Documents]:
+def _encode(tokenizer: TextTokenizer, texts: Mapping[str, Sequence[str]]) -> dict[str, EncodedDocuments]:
     return {
         name: tokenizer.documents(progress(split, len(split), f"encoding {name}") if split else [])
         for name, split in texts.items()

@@ -1,13 +1,14 @@
 """The curves: `metrics.csv`, one row per logged step."""
 
 import csv
+import io
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
-from textadv.durable import writing
+from textadv.durable import replace_text, writing
 
 Row = dict[str, Any]
 
@@ -87,10 +88,9 @@ class MetricsFile(Logger):
         """Replace the file in one step."""
         filled = ({name for name, value in row.items() if name and value not in ("", None)} for row in rows)
         self._columns = sorted(set().union(*filled))
-        new = self.path.with_name(f".{self.path.name}.new")
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, self._columns, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with new.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, self._columns, extrasaction="ignore")
-            writer.writeheader()
-            writer.writerows(rows)
-        new.replace(self.path)
+        replace_text(self.path, text.getvalue())

@@ -18,6 +18,7 @@ from textadv.settings import Experiment, TrainerSettings
 from textadv.training.base import TrainingModule
 from textadv.training.callbacks import Patience, Progress, WeightEMA
 from textadv.training.finetuning import FinetuningModule
+from textadv.training.memory import out_of_memory_advice
 from textadv.training.metrics_file import MetricsFile
 from textadv.training.pretraining import PretrainingModule
 from textadv.training.saving import BestCheckpoint, CheckpointFiles, LastCheckpoint
@@ -114,7 +115,7 @@ def _fit(
         plugins=[CheckpointFiles()],
     )
     started = time.perf_counter()
-    with stop:
+    with stop, out_of_memory_advice(trainer, data, module.settings):
         fit(trainer, module, data, resume)
     if stop.received:  # too late for the training, which is complete, but not for what follows it
         raise stop.reason(stop.received[0], trainer.global_step)
