@@ -14,7 +14,8 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from textadv.errors import InputError
+from textadv import processes
+from textadv.errors import InputError, ProcessLostError
 from textadv.ranges import check
 from textadv.settings import Experiment, Options
 
@@ -54,6 +55,7 @@ TAKES = {
     "report": ("checkpoint", "compare", "split", "attack", "output"),
     "benchmark": ("output", "quick"),
 }
+TRAINING = ("quickstart", "pretrain", "finetune")  # run in as many processes as there are devices
 
 
 def build_parser() -> ArgumentParser:
@@ -123,6 +125,8 @@ def run(arguments: Sequence[str]) -> None:
     objects = parser.instantiate(parsed)[parsed.command]
     experiment = Experiment(**{name: objects[name] for name in Experiment.__dataclass_fields__})
     check(experiment)
+    if parsed.command in TRAINING and processes.are_to_be_started(experiment.trainer):
+        sys.exit(processes.run_all(run, arguments, experiment.trainer))
     options = Options(**{name: objects[name] for name in TAKES[parsed.command]})
     from textadv import machine
 
@@ -137,5 +141,8 @@ def main() -> None:
     except InputError as error:
         print(f"textadv: error: {error}", file=sys.stderr)
         sys.exit(2)
+    except ProcessLostError as error:
+        print(f"textadv: error: {error}", file=sys.stderr)
+        sys.exit(1)
     except BrokenPipeError:
         sys.exit(141)

@@ -9,6 +9,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.strategies import DDPStrategy
 
 from textadv.checkpoints import BEST, LAST, build_classifier, load_encoder, model_card, new_encoder
 from textadv.corpus.datamodules import FinetuningData, PretrainingData
@@ -18,6 +19,7 @@ from textadv.settings import Experiment, TrainerSettings
 from textadv.training.base import TrainingModule
 from textadv.training.callbacks import Patience, Progress, WeightEMA
 from textadv.training.finetuning import FinetuningModule
+from textadv.training.guards import no_rank_lost
 from textadv.training.metrics_file import MetricsFile
 from textadv.training.pretraining import PretrainingModule
 from textadv.training.saving import BestCheckpoint, CheckpointFiles, LastCheckpoint
@@ -114,7 +116,7 @@ def _fit(
         plugins=[CheckpointFiles()],
     )
     started = time.perf_counter()
-    with stop:
+    with stop, no_rank_lost(trainer):
         fit(trainer, module, data, resume)
     if stop.received:  # too late for the training, which is complete, but not for what follows it
         raise stop.reason(stop.received[0], trainer.global_step)
@@ -138,8 +140,12 @@ def build_trainer(machine: TrainerSettings, callbacks: list[Callback], **options
     Returns:
         The trainer.
     """
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    several = machine.devices * machine.num_nodes > 1
     return pl.Trainer(
+        # No buffer ever changes, and ranks may differ in their number of validation batches.
+        strategy=DDPStrategy(broadcast_buffers=False) if several else "auto",
         accelerator=machine.accelerator,
         devices=machine.devices,
         num_nodes=machine.num_nodes,
