@@ -115,6 +115,8 @@ def _fit(
         logger=metrics,
         plugins=[CheckpointFiles()],
     )
+    if experiment.trainer.precision == "64-true":
+        module.double()  # now: Lightning does so after the average of the weights has been set up in float32
     started = time.perf_counter()
     with stop, no_rank_lost(trainer):
         fit(trainer, module, data, resume)
@@ -175,4 +177,6 @@ def fit(trainer: pl.Trainer, module: TrainingModule, data: pl.LightningDataModul
         warnings.filterwarnings("ignore", ".*does not have many workers.*")
         warnings.filterwarnings("ignore", ".*exists and is not empty.*")
         warnings.filterwarnings("ignore", ".*LeafSpec.*")  # Lightning's own use of torch
+        warnings.filterwarnings("ignore", ".*broadcast_buffers.*")  # its new name is not in older releases of torch
+        warnings.filterwarnings("ignore", ".*sync_dist=True.*")  # figures are the same on all ranks when they are logged
         trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
