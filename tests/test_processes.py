@@ -91,8 +91,8 @@ def test_a_dead_process_ends_the_other(
     monkeypatch.setattr(processes, "GRACE_SECONDS", 0.5)
     assert start(f"os.kill(os.getpid(), signal.SIGKILL) if rank == '{rank}' else time.sleep(1000)") == 137
     assert capsys.readouterr().err == (
-        f"textadv: error: process {rank} was ended by SIGKILL, and the others with it; what has been saved is kept, and "
-        "--resume goes on from there\n"
+        f"textadv: error: process {rank} was ended by SIGKILL, and the others with it; what has been saved is kept, "
+        "and --resume goes on from there\n"
     )
     assert all(gone(int(file.read_text())) for file in tmp_path.glob("pid?"))
 

@@ -4,6 +4,7 @@ import multiprocessing
 import runpy
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -75,10 +76,8 @@ def train_together() -> TrainTogether:
         for process, receiver in processes:
             outcomes = []
             if receiver.poll(SECONDS):
-                try:
+                with suppress(EOFError):  # it was killed
                     outcomes = [Outcome(*outcome) for outcome in receiver.recv()]
-                except EOFError:  # it was killed
-                    pass
             process.join(SECONDS)
             assert process.exitcode is not None
             ended.append(Rank(process.exitcode, outcomes))

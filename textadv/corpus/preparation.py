@@ -77,8 +77,10 @@ def _lock(folder: Path) -> IO[bytes]:
     The kernel does that for a process that dies, so that no lock outlives its holder. Where a file cannot be locked
     nobody waits, and whoever comes second finds the store of the first.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    file = folder.with_name(f".{folder.name}.lock").open("ab")
+    locks = folder.parent.with_name("locks")
+    for needed in (folder.parent, locks):
+        needed.mkdir(parents=True, exist_ok=True)
+    file = (locks / folder.name).open("ab")
     if fcntl is not None:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -178,5 +178,7 @@ def fit(trainer: pl.Trainer, module: TrainingModule, data: pl.LightningDataModul
         warnings.filterwarnings("ignore", ".*exists and is not empty.*")
         warnings.filterwarnings("ignore", ".*LeafSpec.*")  # Lightning's own use of torch
         warnings.filterwarnings("ignore", ".*broadcast_buffers.*")  # its new name is not in older releases of torch
-        warnings.filterwarnings("ignore", ".*sync_dist=True.*")  # figures are the same on all ranks when they are logged
+        warnings.filterwarnings(
+            "ignore", ".*sync_dist=True.*"
+        )  # figures are the same on all ranks when they are logged
         trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
