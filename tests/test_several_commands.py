@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ from textadv.processes import RANKS
 
 pytestmark = pytest.mark.slow
 TRAIN = str(Path(__file__).parents[1] / "train.py")
+QUICKSTART = str(Path(TRAIN).parent / "configs" / "quickstart.yaml")
 SETTINGS = {
     "data": {"train": "train.csv", "test": "train.csv", "cache": "cache", "keep_test_duplicates": True},
     "tokenizer": {"min_documents": 1},
@@ -34,7 +35,7 @@ SETTINGS = {
     },
     "trainer": {"accelerator": "cpu"},
 }
-TORCHRUN = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 Start = Callable[..., "subprocess.Popen[str]"]
 
 
@@ -46,14 +47,16 @@ def start(tmp_path: Path) -> Start:
     with (tmp_path / "train.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("text", "label"), *rows])
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(SETTINGS))
-    environment = {name: value for name, value in os.environ.items() if name not in RANKS} | {"OMP_NUM_THREADS": "1"}
+    environment = {name: value for name, value in os.environ.items() if name not in RANKS}
 
-    def command(name: str, *flags: object, devices: int = 2, starter: tuple[str, ...] = ()) -> "subprocess.Popen[str]":
+    def command(
+        name: str, *flags: object, devices: int = 2, starter: Sequence[str] = (), threads: int = 1
+    ) -> "subprocess.Popen[str]":
         given = [name, "--config", "config.yaml", "--trainer.devices", devices, *flags]
         return subprocess.Popen(
             [sys.executable, *starter, TRAIN, *map(str, given)],
             cwd=tmp_path,
-            env=environment,
+            env=environment | {"OMP_NUM_THREADS": str(threads)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -188,6 +191,28 @@ def test_quickstart(start: Start, tmp_path: Path) -> None:
     assert output.count("adversarial+vat") == 1
     (folder,) = (tmp_path / "runs").iterdir()
     assert len(json.loads((folder / "metrics.json").read_text())["rows"]) == 3
+
+
+def test_throughput(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two processes of one thread against one of two threads, the same batches; says how many tokens a second."""
+    sizes = ["--config", QUICKSTART, "--data.source", "builtin", "--data.cache", "builtin", "--data.train", "null"]
+    sizes += ["--data.test", "null", "--tokenizer.min_documents", 2, "--finetuning.method", "adversarial+vat"]
+    sizes += ["--model.embedding_size", 128, "--model.hidden_size", 256]
+    sizes += ["--pretraining.batch_size", 64, "--pretraining.window", 100]
+    for stage in ("pretraining", "finetuning"):
+        sizes += [f"--{stage}.steps", 30, f"--{stage}.validate_every", 30]
+    for devices in (1, 2):
+        output = f"{devices} processes"
+        complete(start("pretrain", *sizes, "--output", f"{output}, lm", devices=devices, threads=2 // devices))
+        flags = ["--output", output, "--pretrained", "none"]
+        complete(start("finetune", *sizes, *flags, devices=devices, threads=2 // devices))
+    for name in (", lm", ""):
+        speed = {
+            devices: json.loads((tmp_path / f"{devices} processes{name}" / "metrics.json").read_text())
+            for devices in (1, 2)
+        }
+        one, two = (speed[devices]["tokens_per_second"] for devices in (1, 2))
+        print(f"{'pretraining' if name else 'fine-tuning'}: {one:,.0f} and {two:,.0f} tokens/s, ratio {two / one:.2f}")
 
 
 @pytest.mark.parametrize("starter", [(), tuple(TORCHRUN)])

@@ -4,6 +4,7 @@ They are started here, unless something else has done so already (torchrun, SLUR
 that starts them trains nothing itself: it passes signals on, and where a process dies it ends the others and says why.
 """
 
+import atexit
 import multiprocessing
 import os
 import signal
@@ -135,13 +136,20 @@ def _work(run: Run, arguments: Sequence[str], environment: dict[str, str], error
     with suppress(AttributeError, OSError):
         os.setpgid(0, 0)  # Ctrl-C reaches the starting process alone, which passes it on
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    code = 0
     try:
         run(arguments)
     except InputError as error:
         errors.send(str(error))
-        sys.exit(WRONG_INPUT)
+        code = WRONG_INPUT
     except ProcessLostError:
-        sys.exit(LOST)
+        code = LOST
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else LOST
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # with torch loaded it can take Python many seconds to tidy its memory up
 
 
 def _end_with_parent() -> None:
