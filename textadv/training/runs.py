@@ -10,10 +10,12 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.strategies import DDPStrategy
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from textadv.checkpoints import BEST, LAST, build_classifier, load_encoder, model_card, new_encoder
 from textadv.corpus.datamodules import FinetuningData, PretrainingData
 from textadv.corpus.store import TokenStore
+from textadv.errors import InputError
 from textadv.models.language_model import LanguageModel
 from textadv.settings import Experiment, TrainerSettings
 from textadv.training.base import TrainingModule
@@ -141,26 +143,33 @@ def build_trainer(machine: TrainerSettings, callbacks: list[Callback], **options
 
     Returns:
         The trainer.
+
+    Raises:
+        InputError: This machine has no such devices.
     """
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     several = machine.devices * machine.num_nodes > 1
-    return pl.Trainer(
-        # No buffer ever changes, and ranks may differ in their number of validation batches.
-        strategy=DDPStrategy(broadcast_buffers=False) if several else "auto",
-        accelerator=machine.accelerator,
-        devices=machine.devices,
-        num_nodes=machine.num_nodes,
-        precision=machine.precision,
-        max_epochs=-1,
-        check_val_every_n_epoch=None,
-        num_sanity_val_steps=0,
-        callbacks=callbacks,
-        use_distributed_sampler=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        **options,
-    )
+    try:
+        return pl.Trainer(
+            # No buffer ever changes, and ranks may differ in their number of validation batches.
+            strategy=DDPStrategy(broadcast_buffers=False) if several else "auto",
+            accelerator=machine.accelerator,
+            devices=machine.devices,
+            num_nodes=machine.num_nodes,
+            precision=machine.precision,
+            max_epochs=-1,
+            check_val_every_n_epoch=None,
+            num_sanity_val_steps=0,
+            callbacks=callbacks,
+            use_distributed_sampler=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            **options,
+        )
+    except MisconfigurationException as error:
+        flags = f"--trainer.accelerator {machine.accelerator} --trainer.devices {machine.devices}"
+        raise InputError(f"{flags}: {' '.join(str(error).split())}") from None
 
 
 def fit(trainer: pl.Trainer, module: TrainingModule, data: pl.LightningDataModule, resume: Path | None = None) -> None:
