@@ -187,7 +187,9 @@ def test_pretraining_and_finetuning_in_one_command(start: Start, tmp_path: Path)
 
 
 def test_quickstart(start: Start, tmp_path: Path) -> None:
-    output, _ = complete(start("quickstart", "--finetuning.steps", 10))
+    output, _ = complete(
+        start("quickstart", "--data.source", "null", "--data.labels_per_class", 10, "--finetuning.steps", 10)
+    )
     assert output.count("adversarial+vat") == 1
     (folder,) = (tmp_path / "runs").iterdir()
     assert len(json.loads((folder / "metrics.json").read_text())["rows"]) == 3

@@ -46,12 +46,12 @@ def odd_store() -> Callable[[TokenStore, Callable[..., Split]], TokenStore]:
 
 
 def jobs(experiment: Experiment, store: TokenStore, folder: Path) -> list[tuple[Any, ...]]:
-    """All that is to be the same; batches of 5 + 7 documents and 5 lanes, which two ranks cannot divide evenly."""
+    """All that is to be the same; batches of 3 + 3 or 2 documents and 5 lanes, which two ranks cannot divide evenly."""
     experiment = replace(experiment, trainer=replace(experiment.trainer, precision="64-true"))
     found = []
     cases = {method: {"method": method} for method in METHODS} | VARIANTS
     for name, changes in cases.items():
-        sizes = {"batch_size": 5, "unlabeled_batch_size": 7, "patience": 100}
+        sizes = {"batch_size": 3, "unlabeled_batch_size": 3, "patience": 100}
         settings = replace(experiment.finetuning, **(DETERMINISTIC | sizes | changes))
         found.append((name, "finetune", replace(experiment, finetuning=settings), store, folder / name, None))
     for name, changes in LANGUAGE_MODELS.items():
@@ -157,7 +157,7 @@ def assert_goes_on(train: Any, whole: Any, folder: Path) -> None:
 def test_a_signal_on_any_rank_stops_all(
     train: Any, whole: Any, tmp_path: Path, rank: int, signal: str, code: int, place: str
 ) -> None:
-    step = 3 if place == "training_step" else 4
+    step = 2 if place == "training_step" else 4  # after step 3 no validation is due
     ranks = train(tmp_path, rank=rank, place=place, step=step, act=signal)
     assert [one.code for one in ranks] == [code, code]
     step += place == "training_step"

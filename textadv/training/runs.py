@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.strategies import DDPStrategy
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.utilities.exceptions import MisconfigurationException  # type: ignore[attr-defined]
 
 from textadv.checkpoints import BEST, LAST, build_classifier, load_encoder, model_card, new_encoder
 from textadv.corpus.datamodules import FinetuningData, PretrainingData
