@@ -15,7 +15,8 @@ from pathlib import Path
 import yaml
 from jsonargparse import ArgumentParser, Namespace
 
-from textadv.errors import InputError, is_out_of_memory, one_line
+from textadv import processes
+from textadv.errors import InputError, ProcessLostError, is_out_of_memory, one_line
 from textadv.ranges import check, check_nulls
 from textadv.settings import Experiment, Options
 
@@ -55,6 +56,7 @@ TAKES = {
     "report": ("checkpoint", "compare", "split", "attack", "output"),
     "benchmark": ("output", "quick"),
 }
+TRAINING = ("quickstart", "pretrain", "finetune")  # run in as many processes as there are devices
 
 
 def build_parser() -> ArgumentParser:
@@ -149,6 +151,8 @@ def run(arguments: Sequence[str]) -> None:
     objects = parser.instantiate(parsed)[parsed.command]
     experiment = Experiment(**{name: objects[name] for name in Experiment.__dataclass_fields__})
     check(experiment)
+    if parsed.command in TRAINING and processes.are_to_be_started(experiment.trainer):
+        sys.exit(processes.run_all(run, arguments, experiment.trainer))
     options = Options(**{name: objects[name] for name in TAKES[parsed.command]})
     check_nulls(options)
     from textadv import machine
@@ -163,6 +167,9 @@ def main() -> None:
         run(sys.argv[1:])
     except InputError as error:
         _refuse(str(error))
+    except ProcessLostError as error:
+        print(f"textadv: error: {error}", file=sys.stderr)
+        sys.exit(1)
     except BrokenPipeError:
         sys.exit(141)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The exceptions that a user meets as a single line: "the input is wrong", and "stopped by a signal"."""
+"""The exceptions that a user meets as a single line: wrong input, a process that is gone, a stop by a signal."""
 
 import re
 import signal
@@ -10,6 +10,10 @@ class InputError(Exception):
 
     The message is one line that names the culprit. The command line prints it and exits with 2.
     """
+
+
+class ProcessLostError(Exception):
+    """Another process of the same run is gone, and with it the run. The command line prints it and exits with 1."""
 
 
 def one_line(message: str) -> str:

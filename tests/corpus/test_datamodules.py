@@ -120,6 +120,32 @@ def test_ranks_share_a_step(make_store: MakeStore) -> None:
         assert contents([part[name] for part in parts]) == contents([whole[name]])
 
 
+def test_the_size_of_a_step_is_known_to_all_ranks(make_store: MakeStore) -> None:
+    data = finetuning(make_store())
+    for step, pair in enumerate(islice(data.train_dataloader(), 5)):
+        for name, size in data.whole(step).items():
+            assert size[:2] == pair[name].tokens.shape
+            assert size.tokens == int(pair[name].lengths.sum())
+    assert set(data.whole(0)) == {"labeled", "unlabeled"}
+    assert set(finetuning(make_store(), method="none").whole(0)) == {"labeled"}
+
+
+def test_ranks_without_work_are_refused(make_store: MakeStore) -> None:
+    data = finetuning(make_store(), unlabeled_batch_size=100)  # 4 and 8 documents in a step, 4 in validation
+    place(data, 0, world_size=4)
+    data.train_dataloader()
+    data.val_dataloader()
+    place(data, 0, world_size=5)
+    with pytest.raises(InputError, match="5 processes cannot share 4 labeled documents per step"):
+        data.train_dataloader()
+    with pytest.raises(InputError, match="5 processes cannot share 4 validation documents"):
+        data.val_dataloader()
+    lanes = pretraining(make_store())
+    place(lanes, 0, world_size=5)
+    with pytest.raises(InputError, match=r"5 processes cannot share 4 lanes of --pretraining\.batch_size"):
+        lanes.train_dataloader()
+
+
 @pytest.mark.parametrize("world_size", [1, 2])
 def test_validation_sees_every_document_once(make_store: MakeStore, world_size: int) -> None:
     store = make_store()
@@ -140,7 +166,7 @@ def test_evaluation_batches_keep_labels_with_documents(
     monkeypatch.setattr("textadv.corpus.datamodules.EVALUATION_TOKENS", 12)
     split = make_split([3, 9, 1, 4, 30, 2, 6], [0, 1, 1, 0, 1, 0, 1])
     loaders = [evaluation_batches(split, rank, world_size) for rank in range(world_size)]
-    assert sum(len(loader) for loader in loaders) == 4
+    assert [len(loader) for loader in loaders] == ([4] if world_size == 1 else [2, 2, 1])
     assert contents([batch for loader in loaders for batch in loader]) == rows(split)
     assert len(evaluation_batches(make_split([]))) == 0
 
@@ -169,6 +195,24 @@ def test_pretraining_goes_on_from_the_trainers_step_on_its_own_lanes(make_store:
     for one, other in zip(whole[6:], islice(data.train_dataloader(), 2), strict=True):
         assert torch.equal(one.targets[:, 1::2], other.targets)
         assert one.starts == other.starts
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_the_size_of_a_window_is_known_to_all_ranks(make_store: MakeStore, bidirectional: bool) -> None:
+    data = pretraining(make_store(), bidirectional)
+    for step, batch in enumerate(islice(data.train_dataloader(), 2 * data.stream.batches_per_epoch)):
+        size = data.whole(step)["stream"]
+        assert size[:2] == batch.tokens.shape[1:]
+        assert size.tokens == int(batch.targets.count_nonzero())
+
+
+def test_ranks_share_the_validation_of_pretraining(make_store: MakeStore) -> None:
+    data = pretraining(make_store())
+    whole = list(data.val_dataloader())
+    for rank in (0, 1, 2):
+        place(data, 0, rank, world_size=3)
+        for one, part in zip(whole, data.val_dataloader(), strict=True):
+            assert torch.equal(one.targets[:, rank::3], part.targets)
 
 
 def test_pretraining_validates_on_the_start_of_the_validation_split(make_store: MakeStore) -> None:

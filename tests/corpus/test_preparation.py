@@ -3,6 +3,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -171,23 +172,85 @@ def at_once(work: Callable[[], TokenStore]) -> list[TokenStore]:
 
 
 @pytest.mark.parametrize("damaged", [False, True])
-def test_two_at_once_both_succeed(
-    source: Source, data: DataSettings, monkeypatch: pytest.MonkeyPatch, damaged: bool
+def test_of_two_at_once_one_prepares(
+    source: Source,
+    data: DataSettings,
+    monkeypatch: pytest.MonkeyPatch,
+    damaged: bool,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     if damaged:
         (prepare(data, WORDS).path / "manifest.json").write_text("{}")
+
+    def load_when_the_other_one_waits(settings: DataSettings) -> Corpus:
+        said = ""
+        while "waiting for another process" not in said:
+            said += capsys.readouterr().err
+        return source.load(settings)
+
+    monkeypatch.setattr(preparation, "load_corpus", load_when_the_other_one_waits)
+    first, second = at_once(lambda: prepare(data, WORDS))
+    assert source.reads == 1 + damaged
+    assert first.fingerprint == second.fingerprint
+    assert first.splits["train"].tokens.tolist() == second.splits["train"].tokens.tolist()
+    assert stores(data) == [first.path.name]
+
+
+def test_two_at_once_where_files_cannot_be_locked(
+    source: Source, data: DataSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     both_build = threading.Barrier(2, timeout=60)
 
     def wait_and_load(settings: DataSettings) -> Corpus:
         both_build.wait()
         return source.load(settings)
 
+    monkeypatch.setattr(preparation, "fcntl", None)
     monkeypatch.setattr(preparation, "load_corpus", wait_and_load)
     first, second = at_once(lambda: prepare(data, WORDS))
-    assert source.reads == 2 + damaged
-    assert first.fingerprint == second.fingerprint
+    assert source.reads == 2
     assert first.splits["train"].tokens.tolist() == second.splits["train"].tokens.tolist()
     assert stores(data) == [first.path.name]
+
+
+PREPARE = """
+import sys, time
+from pathlib import Path
+from textadv.corpus import preparation
+from textadv.settings import DataSettings, TokenizerSettings
+build, folder = preparation._build, Path(sys.argv[1])
+def slowly(*arguments):
+    (folder / "building").write_text(str(__import__("os").getpid()))
+    build(*arguments)
+    while not (folder / "go").exists():
+        time.sleep(0.01)
+preparation._build = slowly
+preparation.prepare(DataSettings(train=str(folder / "train.csv"), cache=str(folder / "cache")), TokenizerSettings())
+"""
+
+
+def test_four_processes_share_a_cold_cache_and_one_is_killed(tmp_path: Path) -> None:
+    """The one that prepares dies with a store that is all but finished; another one takes over, the others wait."""
+    (tmp_path / "train.csv").write_text("text,label\n" + "".join(f"a b c {i},{i % 2}\n" for i in range(40)))
+    command = [sys.executable, "-c", PREPARE, str(tmp_path)]
+    runs = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(4)]
+    building = tmp_path / "building"
+    unfinished: list[Path] = []
+    while not unfinished:  # until the manifest, which is written last
+        unfinished = list((tmp_path / "cache" / "stores").glob(".*/manifest.json"))
+        assert [run.poll() for run in runs] == [None] * 4
+        time.sleep(0.01)
+    victim = next(run for run in runs if run.pid == int(building.read_text()))
+    victim.kill()
+    (tmp_path / "go").touch()
+    errors = {run: run.communicate(timeout=120)[1] for run in runs}
+    assert sorted(run.returncode for run in runs) == [-9, 0, 0, 0], errors
+    assert sum("waiting for another process" in said for said in errors.values()) >= 1
+    (store,) = (tmp_path / "cache" / "stores").iterdir()
+    data = DataSettings(train=str(tmp_path / "train.csv"), cache=str(tmp_path / "cache"))
+    assert prepare(data, TokenizerSettings()).path == store
+    alone = prepare(replace(data, cache=str(tmp_path / "other")), TokenizerSettings()).path
+    assert {f.name: f.read_bytes() for f in store.iterdir()} == {f.name: f.read_bytes() for f in alone.iterdir()}
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])

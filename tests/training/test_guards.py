@@ -14,7 +14,7 @@ from textadv.corpus.datamodules import FinetuningData, PretrainingData
 from textadv.corpus.store import TokenStore
 from textadv.errors import InputError
 from textadv.settings import Experiment
-from textadv.training import runs
+from textadv.training import guards, runs
 from textadv.training.base import TrainingModule
 from textadv.training.finetuning import FinetuningModule
 from textadv.training.guards import any_rank, require_finite
@@ -120,8 +120,11 @@ def test_ranks_decide_together() -> None:
             assert any_rank(trainer(others), mine) == (mine or others)  # type: ignore[arg-type]
 
 
-def test_a_rank_stops_when_another_one_has_to() -> None:
+def test_a_rank_stops_when_another_one_has_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says what the one has read whose loss is not finite; where that is unknown, what all have."""
     module, one = SimpleNamespace(trainer=trainer(others=True)), torch.ones(())
-    with pytest.raises(InputError, match=r"step 8 .* another rank"):
-        require_finite(module, one, one)  # type: ignore[arg-type]
+    for finite, batches in ((False, "rank 1: theirs"), (True, "rank 0: unknown; rank 1: theirs")):
+        monkeypatch.setattr(guards, "all_ranks", lambda _, mine, finite=finite: [mine, (finite, "theirs")])
+        with pytest.raises(InputError, match=rf"step 8 .*{'gradient' if finite else 'loss'} .* Batch: {batches}$"):
+            require_finite(module, one, one)  # type: ignore[arg-type]
     require_finite(SimpleNamespace(trainer=trainer(others=False)), one, one)  # type: ignore[arg-type]

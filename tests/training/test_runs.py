@@ -121,6 +121,14 @@ def test_early_stopping(experiment: Experiment, store: TokenStore, tmp_path: Pat
     assert figures["steps"] == 8  # the first validation is the best, three more without improvement
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_devices_that_are_not_there(experiment: Experiment, store: TokenStore, tmp_path: Path) -> None:
+    gpu = replace(experiment, trainer=replace(experiment.trainer, accelerator="gpu", devices=2))
+    with pytest.raises(InputError, match=r"^--trainer\.accelerator gpu --trainer\.devices 2: .*") as error:
+        runs.pretrain(gpu, store, tmp_path)
+    assert "\n" not in str(error.value)
+
+
 METHODS = ["none", "random", "adversarial", "vat", "adversarial+vat"]
 # Golden losses: a change that should not alter results shows these. Made by this test on a CPU in float32.
 GOLDEN = {

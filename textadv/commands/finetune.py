@@ -6,6 +6,7 @@ from textadv.commands.pretrain import pretrained_encoder
 from textadv.commands.shared import resume_point, run_folder
 from textadv.corpus.preparation import prepare
 from textadv.errors import InputError
+from textadv.processes import is_main
 from textadv.settings import Experiment, Options
 from textadv.training import runs
 
@@ -25,4 +26,5 @@ def run(experiment: Experiment, options: Options) -> None:
             pretrained = pretrained_encoder(experiment, store)
         metrics["pretrained"] = None if pretrained is None else str(pretrained)
         metrics |= runs.finetune(experiment, store, output, pretrained, resume)
-        print(f"best validation error {metrics['validation_error']:.2f} % ({metrics['labels']} labels)")
+        if is_main():
+            print(f"best validation error {metrics['validation_error']:.2f} % ({metrics['labels']} labels)")

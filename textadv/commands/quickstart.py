@@ -8,6 +8,7 @@ from textadv.checkpoints import LAST, load_classifier
 from textadv.commands.shared import device, require_split, run_folder
 from textadv.corpus.preparation import prepare
 from textadv.evaluation.evaluate import evaluate_split
+from textadv.processes import is_main
 from textadv.settings import Experiment, Method, Options
 from textadv.training import runs
 
@@ -27,11 +28,14 @@ def run(experiment: Experiment, options: Options) -> None:
             encoder = output / "pretraining" / LAST if pretrained else None
             figures = runs.finetune(settings, store, folder, encoder)
             seconds = time.perf_counter() - started
+            if not is_main():
+                continue
             test = evaluate_split(load_classifier(folder), store, "test", device())
             row = {"method": method, "pretrained": pretrained, "labels": figures["labels"], "error": test["error"]}
             rows.append(row | {"validation_error": figures["validation_error"], "seconds": seconds})
         metrics["rows"] = rows
-    print(_table(rows))
+    if is_main():
+        print(_table(rows))
 
 
 def _table(rows: list[dict[str, Any]]) -> str:

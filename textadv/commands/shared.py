@@ -3,7 +3,6 @@
 import json
 import platform
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -20,6 +19,7 @@ from textadv.corpus.preparation import prepare
 from textadv.corpus.store import TokenStore
 from textadv.durable import replace_text, writing
 from textadv.errors import InputError, Stopped
+from textadv.processes import is_main, start_time
 from textadv.settings import DataSettings, Experiment, Options, TokenizerSettings
 
 METRICS, CONFIG = "metrics.json", "config.yaml"
@@ -27,14 +27,20 @@ METRICS, CONFIG = "metrics.json", "config.yaml"
 
 @contextmanager
 def run_folder(command: str, experiment: Experiment, options: Options) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """A run's folder and its figures: writes the resolved config first, `metrics.json` at the end, says where."""
-    output = Path(options.output or f"runs/{command}-{time.strftime('%Y%m%d-%H%M%S')}")
+    """A run's folder and its figures: writes the resolved config first, `metrics.json` at the end, says where.
+
+    Of several processes only the main one writes and speaks.
+    """
+    output = Path(options.output or f"runs/{command}-{start_time()}")
+    metrics: dict[str, Any] = {}
+    if not is_main():
+        yield output, metrics
+        return
     try:
         output.mkdir(parents=True, exist_ok=True)
         replace_text(output / CONFIG, yaml.safe_dump(asdict(experiment), sort_keys=False))
     except OSError as error:
         raise InputError(f"--output {output}: cannot be written ({error.strerror})") from None
-    metrics: dict[str, Any] = {}
     try:
         yield output, metrics
     except Stopped as stop:
@@ -104,7 +110,7 @@ def resume_point(output: Path, resume: bool) -> Path | None:
     if checkpoint is None:
         kind = f"intact checkpoint in {output} ({'; '.join(damaged)})" if damaged else f"checkpoint in {output}"
         raise InputError(f"--resume: no {kind}")
-    if damaged:
+    if damaged and is_main():
         print(f"textadv: {'; '.join(damaged)}; going on from {checkpoint}", file=sys.stderr)
     return checkpoint
 

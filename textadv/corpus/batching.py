@@ -1,4 +1,7 @@
-"""Endless batches as pure functions of (seed, step, rank): nothing to save, so every run resumes exactly."""
+"""Endless batches as pure functions of (seed, step, rank): nothing to save, so every run resumes exactly.
+
+The ranks divide each batch among them: the batch of all together is the same for any number of ranks.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,6 +43,14 @@ class StreamBatch(NamedTuple):
     def to(self, device: str | torch.device) -> "StreamBatch":
         """The batch on a device."""
         return StreamBatch(self.tokens.to(device), self.targets.to(device), self.starts)
+
+
+class Whole(NamedTuple):
+    """Size of the batch of a step over all ranks; of R ranks, rank r reads its rows r, r + R, r + 2 R, ..."""
+
+    rows: int
+    width: int  # padded
+    tokens: int  # no padding; those that a language model is to predict, in every direction
 
 
 class Documents:
@@ -116,6 +127,11 @@ class DocumentBatches:
     def batch(self, step: int, rank: int = 0, world_size: int = 1) -> Batch:
         """The batch of one step and rank."""
         return self.documents.batch(self.rows(step)[rank::world_size])
+
+    def whole(self, step: int) -> Whole:
+        """Size of the batch of one step."""
+        lengths = self.documents.lengths[self.rows(step)]
+        return Whole(len(lengths), int(lengths.max()), int(lengths.sum()))
 
     @lru_cache(maxsize=2)  # noqa: B019 (one object per run)
     def _epoch(self, epoch: int) -> list[Indices]:
@@ -205,11 +221,21 @@ class TokenStream:
             out[low - start : high - start] = document[low - begin : high - begin]
         return out
 
-    def batch(self, step: int, rank: int = 0, world_size: int = 1) -> StreamBatch:
-        """The window of one step and rank."""
+    def _place(self, step: int) -> tuple[int, int, int]:
+        """Epoch of a step, and where its window begins in each lane and how wide it is."""
         epoch, position = divmod(step, self.batches_per_epoch)
         offset = position * self.window
-        width = min(self.window, self.lane_tokens - offset)
+        return epoch, offset, min(self.window, self.lane_tokens - offset)
+
+    def whole(self, step: int) -> Whole:
+        """Size of the batch of one step."""
+        _, offset, width = self._place(step)
+        left = int(self.documents.lengths.sum()) - offset - self.lane_tokens * np.arange(self.lanes)
+        return Whole(self.lanes, width, int(left.clip(0, width).sum()) * (1 + self.reversed_too))
+
+    def batch(self, step: int, rank: int = 0, world_size: int = 1) -> StreamBatch:
+        """The window of one step and rank."""
+        epoch, offset, width = self._place(step)
         starts = [lane * self.lane_tokens + offset for lane in range(rank, self.lanes, world_size)]
         windows = np.stack(
             [
@@ -218,4 +244,4 @@ class TokenStream:
             ]
         )  # (directions, lanes, width + 1)
         stream = torch.from_numpy(windows)
-        return StreamBatch(stream[:, :, :-1], stream[:, :, 1:], position == 0)
+        return StreamBatch(stream[:, :, :-1], stream[:, :, 1:], offset == 0)

@@ -14,6 +14,7 @@ from textadv.corpus.batching import (
     Documents,
     Indices,
     TokenStream,
+    Whole,
     sequential_batches,
 )
 from textadv.corpus.splits import choose_labeled
@@ -63,19 +64,20 @@ class FixedBatches:
 
 
 def evaluation_batches(split: Split, rank: int = 0, world_size: int = 1) -> FixedBatches:
-    """Every document of a split once, this rank's share of the batches.
+    """Every document of a split once, this rank's share of them.
 
     Args:
         split: The documents.
         rank: Which share.
-        world_size: Number of shares.
+        world_size: Number of shares, alike in number and lengths of their documents.
 
     Returns:
         The loader.
     """
     documents = Documents(split)
-    rows = sequential_batches(documents.lengths, EVALUATION_TOKENS)[rank::world_size]
-    return FixedBatches(lambda i: documents.batch(rows[i]), len(rows))
+    mine = np.argsort(-documents.lengths, kind="stable")[rank::world_size]
+    batches = [mine[places] for places in sequential_batches(documents.lengths[mine], EVALUATION_TOKENS)]
+    return FixedBatches(lambda i: documents.batch(batches[i]), len(batches))
 
 
 def _listed(rows: Indices) -> str:
@@ -95,6 +97,16 @@ class StoreData(pl.LightningDataModule):
         if self.trainer is None:
             return 0, 0, 1
         return self.trainer.global_step, self.trainer.global_rank, self.trainer.world_size
+
+    def _require_one_each(self, count: int, what: str) -> None:
+        """Leave no rank without work.
+
+        Raises:
+            InputError: There are more ranks than pieces of work.
+        """
+        _, _, world_size = self._position()
+        if 0 < count < world_size:
+            raise InputError(f"--trainer.devices: {world_size} processes cannot share {count} {what}")
 
 
 class PretrainingData(StoreData):
@@ -116,9 +128,18 @@ class PretrainingData(StoreData):
         self.validation = TokenStream(Documents(store.splits["validation"]), min(lanes, 64), window, both, seed)
 
     def train_dataloader(self) -> StepBatches:
-        """Windows of the stream from the trainer's step on."""
+        """Windows of the stream from the trainer's step on.
+
+        Raises:
+            InputError: There are more ranks than lanes.
+        """
         step, rank, world_size = self._position()
+        self._require_one_each(self.validation.lanes, "lanes of --pretraining.batch_size (64 in validation)")
         return StepBatches(lambda s: self.stream.batch(s, rank, world_size), step)
+
+    def whole(self, step: int) -> dict[str, Whole]:
+        """Size of the window over all ranks, as `stream`."""
+        return {"stream": self.stream.whole(step)}
 
     def describe(self, step: int) -> str:
         """Epoch, place in the stream and lanes."""
@@ -131,8 +152,10 @@ class PretrainingData(StoreData):
         return f"epoch {epoch}, window {window}: tokens {first} to {last} of lanes {lanes} of {stream.lanes}"
 
     def val_dataloader(self) -> FixedBatches:
-        """The first windows of the validation stream, the same on every rank."""
-        return FixedBatches(self.validation.batch, min(VALIDATION_WINDOWS, self.validation.batches_per_epoch))
+        """The first windows of the validation stream, this rank's lanes."""
+        _, rank, world_size = self._position()
+        count = min(VALIDATION_WINDOWS, self.validation.batches_per_epoch)
+        return FixedBatches(lambda i: self.validation.batch(i, rank, world_size), count)
 
 
 class FinetuningData(StoreData):
@@ -165,8 +188,15 @@ class FinetuningData(StoreData):
             self.unlabeled = DocumentBatches(Documents(train, unlabeled), pool, settings.unlabeled_batch_size, seed, 1)
 
     def train_dataloader(self) -> StepBatches:
-        """Pairs of batches from the trainer's step on."""
+        """Pairs of batches from the trainer's step on.
+
+        Raises:
+            InputError: There are more ranks than documents in a batch.
+        """
         step, rank, world_size = self._position()
+        for batches, what in ((self.labeled, "labeled"), (self.unlabeled, "unlabeled")):
+            if batches is not None:
+                self._require_one_each(len(batches.indices) // batches.batches_per_epoch, f"{what} documents per step")
 
         def pair(s: int) -> dict[str, Batch]:
             batches = {"labeled": self.labeled.batch(s, rank, world_size)}
@@ -176,6 +206,11 @@ class FinetuningData(StoreData):
             return batches
 
         return StepBatches(pair, step)
+
+    def whole(self, step: int) -> dict[str, Whole]:
+        """Sizes of both batches over all ranks."""
+        sizes = {"labeled": self.labeled.whole(step)}
+        return sizes if self.unlabeled is None else sizes | {"unlabeled": self.unlabeled.whole(step)}
 
     def describe(self, step: int) -> str:
         """Row numbers in the splits of the prepared corpus."""
@@ -190,6 +225,12 @@ class FinetuningData(StoreData):
         return ", ".join(parts)
 
     def val_dataloader(self) -> FixedBatches:
-        """The validation split."""
+        """This rank's share of the validation split.
+
+        Raises:
+            InputError: There are more ranks than documents in it.
+        """
         _, rank, world_size = self._position()
-        return evaluation_batches(self.store.splits["validation"], rank, world_size)
+        validation = self.store.splits["validation"]
+        self._require_one_each(len(validation), "validation documents")
+        return evaluation_batches(validation, rank, world_size)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -19,6 +19,11 @@ from textadv.corpus.tokenization import fit
 from textadv.errors import InputError
 from textadv.settings import DataSettings, TokenizerSettings
 
+try:
+    import fcntl
+except ImportError:  # not a Unix
+    fcntl = None  # type: ignore[assignment]
+
 TRAINING = ("train", "unlabeled")  # the vocabulary knows nothing of validation and test
 NAME_LENGTH = 16
 
@@ -27,8 +32,8 @@ def prepare(data: DataSettings, tokenizer: TokenizerSettings) -> TokenStore:
     """Open the store of these settings under `data.cache`, and build it if it is missing or damaged.
 
     The store does not depend on `data.labels_per_class`: which labels are used is decided when training reads it.
-    A store is built beside its place and renamed into it, so that it is there as a whole or not at all, whoever else
-    prepares it at the same time.
+    A store is built beside its place and renamed into it, so that it is there as a whole or not at all. Of several
+    processes that want it at the same time one builds it and the others wait.
 
     Args:
         data: Where the text comes from and how it is split.
@@ -43,23 +48,48 @@ def prepare(data: DataSettings, tokenizer: TokenizerSettings) -> TokenStore:
     identity = _identity(data, tokenizer)
     fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode("utf-8")).hexdigest()
     folder = Path(data.cache) / "stores" / fingerprint[:NAME_LENGTH]
-    if folder.exists():
-        try:
-            return _open(folder, fingerprint)
-        except InputError as error:
-            print(f"{error}; preparing it again", file=sys.stderr)
-            with _writing(data.cache):
-                _discard(folder)
-    temporary = _sibling(folder)
+    with suppress(InputError):
+        return _open(folder, fingerprint)
     with _writing(data.cache):  # before the long work, so that a cache that cannot be written is found at once
-        temporary.mkdir(parents=True)
-    try:
-        _build(temporary, load_corpus(data), tokenizer, identity | {"fingerprint": fingerprint}, data.cache)
+        lock = _lock(folder)
+    with lock:
+        if folder.exists():
+            try:
+                return _open(folder, fingerprint)  # somebody else has prepared it meanwhile
+            except InputError as error:
+                print(f"{error}; preparing it again", file=sys.stderr)
+        temporary = _sibling(folder)
         with _writing(data.cache):
-            _publish(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+            _clear(folder)
+            temporary.mkdir()
+        try:
+            _build(temporary, load_corpus(data), tokenizer, identity | {"fingerprint": fingerprint}, data.cache)
+            with _writing(data.cache):
+                _publish(temporary, folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
     return _open(folder, fingerprint)
+
+
+def _lock(folder: Path) -> IO[bytes]:
+    """Wait until nobody else prepares a store; closing what is returned lets the next one in.
+
+    The kernel does that for a process that dies, so that no lock outlives its holder. Where a file cannot be locked
+    nobody waits, and whoever comes second finds the store of the first.
+    """
+    locks = folder.parent.with_name("locks")
+    for needed in (folder.parent, locks):
+        needed.mkdir(parents=True, exist_ok=True)
+    file = (locks / folder.name).open("ab")
+    if fcntl is not None:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("waiting for another process that prepares the same corpus", file=sys.stderr)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError:
+            pass
+    return file
 
 
 def _identity(data: DataSettings, tokenizer: TokenizerSettings) -> dict[str, Any]:
@@ -105,12 +135,13 @@ def _publish(temporary: Path, folder: Path) -> None:
             raise
 
 
-def _discard(folder: Path) -> None:
-    """Move a store out of the way in one step, then delete it; somebody else may have done so already."""
-    damaged = _sibling(folder)
+def _clear(folder: Path) -> None:
+    """Delete a damaged store, moved out of the way in one step, and what killed processes have left unfinished."""
     with suppress(FileNotFoundError):
-        folder.rename(damaged)
-    shutil.rmtree(damaged, ignore_errors=True)
+        folder.rename(_sibling(folder))
+    if fcntl is not None:  # else they may be at work
+        for path in folder.parent.glob(f".{folder.name}.*/"):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _sibling(folder: Path) -> Path:

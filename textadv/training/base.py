@@ -1,5 +1,6 @@
 """What pretraining and fine-tuning share: seeding by step, optimizer, clipping, and the card in the checkpoint."""
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,10 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from textadv.checkpoints import CARD, changed_settings
+from textadv.corpus.batching import Whole
 from textadv.errors import InputError
 from textadv.settings import FinetuningSettings, PretrainingSettings
+from textadv.training.draws import SharedDraws
 from textadv.training.guards import require_finite
 
 EMBEDDING = "encoder.embedding.weight"
@@ -19,8 +22,8 @@ EMBEDDING = "encoder.embedding.weight"
 class TrainingModule(pl.LightningModule):
     """A network, its settings, and reproducible steps.
 
-    Every step seeds the random numbers from (seed, step, rank), so a resumed run draws the same dropout masks
-    and perturbations as an undisturbed one.
+    Every step seeds the random numbers from (seed, step), so a resumed run draws the same dropout masks and
+    perturbations as an undisturbed one, and several processes those of a single one (`textadv.training.draws`).
 
     Args:
         model: The network.
@@ -38,11 +41,41 @@ class TrainingModule(pl.LightningModule):
         self.seed = seed
         self.card = card
         self.loss = torch.zeros(())
+        self.whole: dict[str, Whole] = {}  # sizes of the batches over all ranks; none on one process
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Seed the step."""
-        sequence = np.random.SeedSequence([self.seed, self.global_step, self.global_rank])
+        sequence = np.random.SeedSequence([self.seed, self.global_step])
         torch.manual_seed(int(sequence.generate_state(1, np.uint64)[0]))
+        if self.trainer.world_size > 1:
+            self.whole = self.trainer.datamodule.whole(self.global_step)  # type: ignore[attr-defined]
+
+    def draws(self, name: str, tokens: Tensor) -> AbstractContextManager[object]:
+        """Where the random numbers for a batch are drawn.
+
+        Args:
+            name: Of the batch.
+            tokens: This rank's part of it, (..., B, T).
+        """
+        if not self.whole:
+            return nullcontext()
+        rows = slice(self.global_rank, None, self.trainer.world_size)
+        return SharedDraws(self.whole[name], rows, tokens.shape[-1])
+
+    def share(self, count: int, total: int) -> float:
+        """Factor on this rank's mean over `count` of `total` values: the ranks' mean is then that over all values.
+
+        DDP averages gradients over the ranks, whose parts of a batch may differ in size.
+        """
+        return count * self.trainer.world_size / total if self.whole else 1.0
+
+    def log_means(self, means: dict[str, Tensor]) -> None:
+        """Log means over the batch of all ranks, of what each has to add to them as a scalar."""
+        values = torch.stack([mean.detach() for mean in means.values()])
+        if self.whole:
+            torch.distributed.all_reduce(values)
+            values /= self.trainer.world_size
+        self.log_dict(dict(zip(means, values.unbind(), strict=True)))
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Adam with linear warm-up and exponential decay per step."""

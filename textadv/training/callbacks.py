@@ -1,6 +1,7 @@
 """Callbacks: progress, the average of the weights, early stopping."""
 
 import sys
+import threading
 import time
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 LINE_SECONDS = 15.0
+tqdm.set_lock(threading.RLock())  # one process writes; a lock between processes would outlive one that is killed
 
 
 class Progress(Callback):

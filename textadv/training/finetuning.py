@@ -67,24 +67,40 @@ class FinetuningModule(TrainingModule):
     def training_step(self, batch: dict[str, Batch], batch_idx: int) -> Tensor:
         """The total loss of a labeled and an unlabeled batch."""
         s = self.settings
-        supervised, adversarial, lds = self._labeled_losses(batch["labeled"])
+        with self.draws("labeled", batch["labeled"].tokens):
+            supervised, adversarial, lds = self._labeled_losses(batch["labeled"])
         confusion = None
         if s.uses_unlabeled:
-            unlabeled = self._clean_pass(batch["unlabeled"])
-            if lds is not None:
-                logits = self._logits_at(unlabeled, s.epsilon * self._virtual_direction(unlabeled))
-                lds = torch.cat([lds, local_distributional_smoothness(unlabeled.logits, logits)])
-            if s.entropy_weight:
-                confusion = entropy(unlabeled.logits).mean()
+            with self.draws("unlabeled", batch["unlabeled"].tokens):
+                unlabeled = self._clean_pass(batch["unlabeled"])
+                if lds is not None:
+                    logits = self._logits_at(unlabeled, s.epsilon * self._virtual_direction(unlabeled))
+                    lds = torch.cat([lds, local_distributional_smoothness(unlabeled.logits, logits)])
+                if s.entropy_weight:
+                    confusion = entropy(unlabeled.logits).mean()
         rise = ramp(self.global_step, s.ramp_steps)
+        labeled = self._share(batch, "labeled")
+        supervised = supervised * labeled
+        adversarial = None if adversarial is None else adversarial * labeled
+        lds = None if lds is None else lds * self._share(batch, *batch)
         loss = total_loss(supervised, adversarial, lds, rise * s.adv_weight, rise * s.vat_weight, s.supervised_weight)
         if confusion is not None:
-            loss = loss + rise * s.entropy_weight * confusion
-        terms = {"cross_entropy": supervised, "adversarial_loss": adversarial, "lds": lds}
-        self.log("loss", loss)
-        self.log_dict({name: term.detach().mean() for name, term in terms.items() if term is not None})
-        self.log("tokens", torch.stack([b.lengths.sum() for b in batch.values()]).sum().float())
+            loss = loss + rise * s.entropy_weight * self._share(batch, "unlabeled") * confusion
+        terms = {"loss": loss, "cross_entropy": supervised, "adversarial_loss": adversarial, "lds": lds}
+        self.log_means({name: term.mean() for name, term in terms.items() if term is not None})
+        self.log("tokens", self._count_tokens(batch))
         return loss
+
+    def _share(self, batch: dict[str, Batch], *names: str) -> float:
+        """Factor on a mean over this rank's rows of some batches."""
+        total = sum(self.whole[name].rows for name in names) if self.whole else 0
+        return self.share(sum(len(batch[name].lengths) for name in names), total)
+
+    def _count_tokens(self, batch: dict[str, Batch]) -> Tensor:
+        """Tokens of a step, on all ranks."""
+        if self.whole:
+            return torch.tensor(float(sum(whole.tokens for whole in self.whole.values())))
+        return torch.stack([b.lengths.sum() for b in batch.values()]).sum().float()
 
     def _labeled_losses(self, batch: Batch) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Mean cross entropy; cross entropy at x + r and smoothness per example, where the method has them.

@@ -36,12 +36,17 @@ class PretrainingModule(TrainingModule):
     def training_step(self, batch: StreamBatch, batch_idx: int) -> Tensor:
         """Mean loss per token of one window."""
         states = None if batch.starts else self.states
-        losses, self.states = self.model(
-            batch.tokens, batch.targets, states, self.settings.dropout, self.settings.candidates
-        )
-        count = batch.targets.count_nonzero()
-        loss: Tensor = losses.sum() / count
-        self.log("loss", loss)
+        with self.draws("stream", batch.tokens):
+            losses, self.states = self.model(
+                batch.tokens, batch.targets, states, self.settings.dropout, self.settings.candidates
+            )
+        if self.whole:  # this rank may have read nothing but the padding behind the end of the stream
+            count = torch.tensor(self.whole["stream"].tokens)
+            loss: Tensor = losses.sum() * self.share(1, int(count))
+        else:
+            count = batch.targets.count_nonzero()
+            loss = losses.sum() / count
+        self.log_means({"loss": loss})
         self.log("tokens", count.float())
         return loss
 
@@ -56,17 +61,30 @@ class PretrainingModule(TrainingModule):
         self.validation_sums += torch.stack([losses.double().sum(), batch.targets.count_nonzero().double()])
 
     def on_validation_epoch_end(self) -> None:
-        """Report the perplexity over the full vocabulary."""
-        loss = self.validation_sums[0] / self.validation_sums[1]
-        self.log("validation_perplexity", loss.exp().float())
+        """Report the perplexity over the full vocabulary and all ranks."""
+        loss, count = self.trainer.strategy.reduce(self.validation_sums, reduce_op="sum")
+        self.log("validation_perplexity", (loss / count).exp().float())
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the carried state."""
+        """Keep the carried state of all lanes, whichever rank reads them."""
         super().on_save_checkpoint(checkpoint)
-        checkpoint[STATES] = self.states
+        checkpoint[STATES] = self.states and [(self._all_lanes(h), self._all_lanes(c)) for h, c in self.states]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take the carried state up again."""
         super().on_load_checkpoint(checkpoint)
         states = checkpoint[STATES]
-        self.states = None if states is None else [(h.to(self.device), c.to(self.device)) for h, c in states]
+        self.states = states and [(self._own_lanes(h), self._own_lanes(c)) for h, c in states]
+
+    def _all_lanes(self, values: Tensor) -> Tensor:
+        """The values of this rank's lanes (1, B, H) among those of all others."""
+        if self.trainer.world_size == 1:
+            return values
+        everything = values.new_zeros(values.shape[0], self.settings.batch_size, values.shape[2])
+        everything[:, self.global_rank :: self.trainer.world_size] = values
+        torch.distributed.all_reduce(everything)
+        return everything
+
+    def _own_lanes(self, values: Tensor) -> Tensor:
+        """This rank's part of the values of all lanes (1, lanes, H)."""
+        return values[:, self.global_rank :: self.trainer.world_size].contiguous().to(self.device)

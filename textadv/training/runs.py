@@ -9,15 +9,19 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.strategies import DDPStrategy
+from pytorch_lightning.utilities.exceptions import MisconfigurationException  # type: ignore[attr-defined]
 
 from textadv.checkpoints import BEST, LAST, build_classifier, load_encoder, model_card, new_encoder
 from textadv.corpus.datamodules import FinetuningData, PretrainingData
 from textadv.corpus.store import TokenStore
+from textadv.errors import InputError
 from textadv.models.language_model import LanguageModel
 from textadv.settings import Experiment, TrainerSettings
 from textadv.training.base import TrainingModule
 from textadv.training.callbacks import Patience, Progress, WeightEMA
 from textadv.training.finetuning import FinetuningModule
+from textadv.training.guards import no_rank_lost
 from textadv.training.memory import out_of_memory_advice
 from textadv.training.metrics_file import MetricsFile
 from textadv.training.pretraining import PretrainingModule
@@ -114,8 +118,10 @@ def _fit(
         logger=metrics,
         plugins=[CheckpointFiles()],
     )
+    if experiment.trainer.precision == "64-true":
+        module.double()  # now: Lightning does so after the average of the weights has been set up in float32
     started = time.perf_counter()
-    with stop, out_of_memory_advice(trainer, data, module.settings):
+    with stop, no_rank_lost(trainer), out_of_memory_advice(trainer, data, module.settings):
         fit(trainer, module, data, resume)
     if stop.received:  # too late for the training, which is complete, but not for what follows it
         raise stop.reason(stop.received[0], trainer.global_step)
@@ -138,22 +144,33 @@ def build_trainer(machine: TrainerSettings, callbacks: list[Callback], **options
 
     Returns:
         The trainer.
+
+    Raises:
+        InputError: This machine has no such devices.
     """
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    return pl.Trainer(
-        accelerator=machine.accelerator,
-        devices=machine.devices,
-        num_nodes=machine.num_nodes,
-        precision=machine.precision,
-        max_epochs=-1,
-        check_val_every_n_epoch=None,
-        num_sanity_val_steps=0,
-        callbacks=callbacks,
-        use_distributed_sampler=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        **options,
-    )
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    several = machine.devices * machine.num_nodes > 1
+    try:
+        return pl.Trainer(
+            # No buffer ever changes, and ranks may differ in their number of validation batches.
+            strategy=DDPStrategy(broadcast_buffers=False) if several else "auto",
+            accelerator=machine.accelerator,
+            devices=machine.devices,
+            num_nodes=machine.num_nodes,
+            precision=machine.precision,
+            max_epochs=-1,
+            check_val_every_n_epoch=None,
+            num_sanity_val_steps=0,
+            callbacks=callbacks,
+            use_distributed_sampler=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            **options,
+        )
+    except MisconfigurationException as error:
+        flags = f"--trainer.accelerator {machine.accelerator} --trainer.devices {machine.devices}"
+        raise InputError(f"{flags}: {' '.join(str(error).split())}") from None
 
 
 def fit(trainer: pl.Trainer, module: TrainingModule, data: pl.LightningDataModule, resume: Path | None = None) -> None:
@@ -170,4 +187,8 @@ def fit(trainer: pl.Trainer, module: TrainingModule, data: pl.LightningDataModul
         warnings.filterwarnings("ignore", ".*does not have many workers.*")
         warnings.filterwarnings("ignore", ".*exists and is not empty.*")
         warnings.filterwarnings("ignore", ".*LeafSpec.*")  # Lightning's own use of torch
+        warnings.filterwarnings("ignore", ".*broadcast_buffers.*")  # its new name is not in older releases of torch
+        warnings.filterwarnings(
+            "ignore", ".*sync_dist=True.*"
+        )  # figures are the same on all ranks when they are logged
         trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)

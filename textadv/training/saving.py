@@ -11,6 +11,7 @@ from pytorch_lightning.plugins import CheckpointIO
 from textadv.checkpoints import BEST, LAST, PREVIOUS, load_file, write_checkpoint
 from textadv.durable import is_intact, remove_file
 from textadv.errors import InputError
+from textadv.processes import is_main
 from textadv.training.metrics_file import MetricsFile
 
 RUN = "run"  # where a checkpoint says where its run stood
@@ -51,7 +52,8 @@ class BestCheckpoint(ModelCheckpoint):
         if not state_dict["best_model_path"]:
             return
         if not is_intact(path):
-            print(f"textadv: {path} is damaged or gone: the best from here on is kept", file=sys.stderr)
+            if is_main():
+                print(f"textadv: {path} is damaged or gone: the best from here on is kept", file=sys.stderr)
             return
         here = {"dirpath": self.dirpath, "best_model_path": str(path), "kth_best_model_path": str(path)}
         scores = {str(path): score for score in state_dict["best_k_models"].values()}

@@ -11,7 +11,7 @@ from pytorch_lightning.callbacks import Callback
 
 from textadv.errors import Stopped
 from textadv.training.callbacks import WeightEMA
-from textadv.training.guards import any_rank
+from textadv.training.guards import all_ranks, any_rank
 from textadv.training.saving import LastCheckpoint
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -30,6 +30,7 @@ class StopOnSignal(Callback):
         self.last = last
         self.received: list[signal.Signals] = []
         self._handlers: dict[signal.Signals, Any] = {}
+        self._common_batches = 0
 
     def __enter__(self) -> "StopOnSignal":
         """Listen."""
@@ -50,24 +51,27 @@ class StopOnSignal(Callback):
             os.kill(os.getpid(), signum)
         self.received.append(received)
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Push out Lightning's own handler of SIGTERM, which would end the run without a checkpoint and with 0."""
-        for signum in self._handlers:
-            signal.signal(signum, self._receive)
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Disarm Lightning's own handler of SIGTERM, which Lightning sets before the first step and which calls ours.
+
+        It would end the run without a checkpoint and with 0, and speak to other ranks that do not listen.
+        """
+        trainer._signal_connector._sigterm_notifier_fn = lambda *_: None  # type: ignore[method-assign]
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, idx: int) -> None:
         """Stop before the step, if any rank was told to."""
         if any_rank(trainer, bool(self.received)):
             self._stop(trainer, validation_pending=False)
 
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Agree on the number of batches that all ranks have."""
+        self._common_batches = min(all_ranks(trainer, sum(map(int, trainer.num_val_batches))))
+
     def on_validation_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, idx: int, dataloader_idx: int = 0
     ) -> None:
-        """Break a validation off, to be run anew.
-
-        Several ranks do not agree within a validation, as their numbers of batches may differ: they stop after it.
-        """
-        if self.received and trainer.world_size == 1:
+        """Break a validation off, to be run anew."""
+        if idx < self._common_batches and any_rank(trainer, bool(self.received)):
             for callback in trainer.callbacks:  # type: ignore[attr-defined]
                 if isinstance(callback, WeightEMA):
                     callback.on_validation_epoch_end(trainer, pl_module)  # the weights themselves are saved

@@ -1,0 +1,221 @@
+"""Two processes on CPUs (gloo) against one: the same losses, the same stops, the same resumed runs."""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from textadv.checkpoints import BEST, LAST, load_file
+from textadv.corpus.datamodules import FinetuningData
+from textadv.corpus.store import Split, TokenStore
+from textadv.settings import Experiment
+
+STEPS = 20
+DETERMINISTIC = {"dropout": 0.0, "steps": STEPS, "validate_every": 7}
+METHODS = ["none", "random", "adversarial", "vat", "adversarial+vat"]
+# Whatever draws random numbers for each row, besides the methods as they are.
+VARIANTS: dict[str, dict[str, Any]] = {
+    "dropout": {"dropout": 0.3},
+    "power iteration": {"method": "vat", "vat_direction": "power_iteration", "num_power_iterations": 1},
+    "rfgsm": {"method": "adversarial", "adversary": "rfgsm"},
+    "pgd": {"method": "adversarial", "adversary": "pgd", "norm": "linf", "num_steps": 2},
+    "pgd l2": {"method": "adversarial", "adversary": "pgd", "num_steps": 2},
+    "interpretable": {"adversary": "interpretable", "num_neighbours": 3, "dropout": 0.3},
+    "entropy": {"method": "none", "entropy_weight": 0.7},
+}
+LANGUAGE_MODELS: dict[str, dict[str, Any]] = {
+    "full softmax": {"candidates": 0},
+    "sampled softmax": {},
+    "dropout": {"dropout": 0.2},
+}
+
+Together = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def odd_store() -> Callable[[TokenStore, Callable[..., Split]], TokenStore]:
+    def make(store: TokenStore, make_split: Callable[..., Split]) -> TokenStore:
+        validation = make_split([5, 2, 7, 1, 4, 9, 3], [0, 1, 0, 1, 1, 0, 0], first_word=200)
+        return replace(store, splits=store.splits | {"validation": validation})
+
+    return make
+
+
+def jobs(experiment: Experiment, store: TokenStore, folder: Path) -> list[tuple[Any, ...]]:
+    """All that is to be the same; batches of 3 + 3 or 2 documents and 5 lanes, which two ranks cannot divide evenly."""
+    experiment = replace(experiment, trainer=replace(experiment.trainer, precision="64-true"))
+    found = []
+    cases = {method: {"method": method} for method in METHODS} | VARIANTS
+    for name, changes in cases.items():
+        sizes = {"batch_size": 3, "unlabeled_batch_size": 3, "patience": 100}
+        settings = replace(experiment.finetuning, **(DETERMINISTIC | sizes | changes))
+        found.append((name, "finetune", replace(experiment, finetuning=settings), store, folder / name, None))
+    for name, changes in LANGUAGE_MODELS.items():
+        lm = replace(experiment.pretraining, **(DETERMINISTIC | {"batch_size": 5} | changes))
+        model = replace(experiment.model, bidirectional=name == "dropout")
+        changed = replace(experiment, pretraining=lm, model=model)
+        found.append((f"lm, {name}", "pretrain", changed, store, folder / f"lm, {name}", None))
+    return found
+
+
+def test_two_processes_compute_what_one_does(
+    train_together: Together,
+    experiment: Experiment,
+    store: TokenStore,
+    make_split: Callable[..., Split],
+    odd_store: Any,
+    tmp_path: Path,
+) -> None:
+    """Twenty steps each, one after another in the same processes, as `quickstart` trains; validation on 7 documents."""
+    store = odd_store(store, make_split)
+    (one,) = train_together(1, *jobs(experiment, store, tmp_path / "one"))
+    two = train_together(2, *jobs(experiment, store, tmp_path / "two"))
+    assert [one.code, *(rank.code for rank in two)] == [0, 0, 0]
+    assert len(one.outcomes) == len(METHODS) + len(VARIANTS) + len(LANGUAGE_MODELS)
+    for expected, *found in zip(one.outcomes, *(rank.outcomes for rank in two), strict=True):
+        assert len(expected.losses()) == STEPS
+        assert len(expected.logged) > STEPS
+        assert len(set(expected.losses())) == STEPS
+        for outcome in found:  # what is logged is the same on every rank
+            assert [row.keys() for row in outcome.logged] == [row.keys() for row in expected.logged], outcome.name
+            for row, wanted in zip(outcome.logged, expected.logged, strict=True):
+                assert row == pytest.approx(wanted, rel=0, abs=1e-10), (outcome.name, row, wanted)
+    figures = [(tmp_path / name / "vat" / "metrics.csv").read_text().splitlines() for name in ("one", "two")]
+    assert len(figures[0]) == len(figures[1])
+
+
+def tensors(path: Path) -> dict[str, Any]:
+    """Weights, optimizer and carried state of a checkpoint."""
+    content = load_file(path)
+    names = ("state_dict", "current_model_state", "optimizer_states", "carried_states", "lr_schedulers", "global_step")
+    return {name: content[name] for name in names if name in content}
+
+
+def equal(a: Any, b: Any) -> bool:
+    """To the bit."""
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(equal(a[name], b[name]) for name in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(equal(x, y) for x, y in zip(a, b, strict=True))
+    return torch.equal(a, b) if isinstance(a, torch.Tensor) else bool(a == b)
+
+
+@pytest.fixture(params=["pretrain", "finetune"])
+def train(request: pytest.FixtureRequest, experiment: Experiment, store: TokenStore, train_together: Together) -> Any:
+    """Train on two ranks into a folder: 6 steps, validation after 2, 4 and 6."""
+    changes: dict[str, Any] = {"steps": 6, "validate_every": 2}
+    settings = replace(
+        experiment,
+        pretraining=replace(experiment.pretraining, **changes),
+        finetuning=replace(experiment.finetuning, **changes),
+    )
+
+    def run(folder: Path, resume: bool = False, ranks: int = 2, **fault: Any) -> Any:
+        checkpoint = folder / LAST if resume else None
+        return train_together(ranks, ("job", request.param, settings, store, folder, checkpoint), **fault)
+
+    return run
+
+
+WHOLE: dict[str, Any] = {}  # undisturbed runs
+
+
+@pytest.fixture
+def whole(request: pytest.FixtureRequest, train: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Losses, final checkpoint, best checkpoint and curves of an undisturbed run; it is trained once."""
+    kind = request.node.callspec.params["train"]
+    if kind not in WHOLE:
+        folder = tmp_path_factory.mktemp(f"whole-{kind}")
+        ranks = train(folder)
+        assert [rank.code for rank in ranks] == [0, 0]
+        WHOLE[kind] = {"losses": ranks[0].outcomes[0].losses()} | left_behind(folder)
+    return WHOLE[kind]
+
+
+def left_behind(folder: Path) -> dict[str, Any]:
+    best = tensors(folder / BEST) if (folder / BEST).exists() else None
+    return {"last": tensors(folder / LAST), "best": best, "curves": (folder / "metrics.csv").read_text()}
+
+
+def assert_goes_on(train: Any, whole: Any, folder: Path) -> None:
+    """From its checkpoint, exactly."""
+    step = load_file(folder / LAST)["global_step"]
+    ranks = train(folder, resume=True)
+    assert [rank.code for rank in ranks] == [0, 0], ranks
+    assert ranks[0].outcomes[0].losses() == whole["losses"][step:]
+    found = left_behind(folder)
+    assert all(equal(found[name], whole[name]) for name in found)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize(("signal", "code"), [("SIGTERM", 143), ("SIGINT", 130)])
+@pytest.mark.parametrize("place", ["training_step", "validation_step"])
+def test_a_signal_on_any_rank_stops_all(
+    train: Any, whole: Any, tmp_path: Path, rank: int, signal: str, code: int, place: str
+) -> None:
+    step = 2 if place == "training_step" else 4  # after step 3 no validation is due
+    ranks = train(tmp_path, rank=rank, place=place, step=step, act=signal)
+    assert [one.code for one in ranks] == [code, code]
+    step += place == "training_step"
+    assert {one.outcomes[0].end for one in ranks} == {
+        f"Stopped: stopped by {signal} after step {step}, saved in {tmp_path / LAST}"
+    }
+    assert load_file(tmp_path / LAST)["global_step"] == step
+    assert_goes_on(train, whole, tmp_path)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_killed_rank_ends_the_other_one(train: Any, whole: Any, tmp_path: Path, rank: int) -> None:
+    started = time.monotonic()
+    ranks = train(tmp_path, rank=rank, place="training_step", step=3, act="SIGKILL")
+    assert time.monotonic() - started < 60
+    assert ranks[rank].code == -9
+    assert ranks[1 - rank].code == 1
+    assert ranks[1 - rank].outcomes[0].end == (
+        f"ProcessLostError: rank {1 - rank}: another process of this run is gone; what has been saved is kept"
+    )
+    assert load_file(tmp_path / LAST)["global_step"] == 2
+    assert_goes_on(train, whole, tmp_path)
+
+
+@pytest.mark.parametrize("train", ["finetune"], indirect=True)
+def test_wrong_input_on_one_rank_does_not_hang_the_other(train: Any, tmp_path: Path) -> None:
+    ranks = train(tmp_path, rank=1, place="training_step", step=1, act="input")
+    ends = [rank.outcomes[0].end for rank in ranks]
+    assert ends[1] == "InputError: no such thing"
+    assert "another process of this run is gone" in ends[0]
+
+
+def test_what_is_not_finite_on_one_rank_stops_all(
+    train: Any, whole: Any, tmp_path: Path, experiment: Experiment, store: TokenStore
+) -> None:
+    ranks = train(tmp_path, rank=1, place="training_step", step=3, act="nan")
+    (end,) = {rank.outcomes[0].end for rank in ranks}
+    assert end.startswith("InputError: stopped before step 4 changed any weight: the loss is not finite.")
+    if "lanes" not in end:
+        data = FinetuningData(store, experiment.data, experiment.finetuning, experiment.seed)
+        rows = " ".join(map(str, data.labeled.rows(3)[1::2].tolist()))
+        assert f"Batch: rank 1: labeled rows {rows} of train, unlabeled rows" in end
+    assert "rank 0" not in end
+    assert load_file(tmp_path / LAST)["global_step"] == 2
+    assert_goes_on(train, whole, tmp_path)
+
+
+@pytest.mark.parametrize("train", ["pretrain"], indirect=True)
+def test_a_run_goes_on_with_another_number_of_processes(train: Any, whole: Any, tmp_path: Path) -> None:
+    train(tmp_path, rank=0, place="training_step", step=2, act="SIGTERM")
+    (one,) = train(tmp_path, resume=True, ranks=1)
+    assert one.code == 0
+    assert one.outcomes[0].losses() == pytest.approx(whole["losses"][3:], rel=1e-4)
+
+
+@pytest.mark.parametrize("train", ["finetune"], indirect=True)
+def test_more_processes_than_documents(train: Any, tmp_path: Path) -> None:
+    ranks = train(tmp_path, ranks=5)
+    assert {rank.outcomes[0].end for rank in ranks} == {
+        "InputError: --trainer.devices: 5 processes cannot share 4 labeled documents per step"
+    }

@@ -1,0 +1,214 @@
+"""The processes of one run, one per device: started together, told of signals together, ended together.
+
+They are started here, unless something else has done so already (torchrun, SLURM, Lightning's own launcher). The one
+that starts them trains nothing itself: it passes signals on, and where a process dies it ends the others and says why.
+"""
+
+import atexit
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from types import FrameType
+from typing import NamedTuple
+
+from textadv.errors import InputError, ProcessLostError
+from textadv.settings import TrainerSettings
+
+# What the starters of processes number them by: all that are set are 0 in the main process, and in no other one.
+RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
+STARTERS = ("LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")  # one of them is set by whatever starts each process
+STARTED = "TEXTADV_STARTED"  # the time of the start, for all processes of a run
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+GRACE_SECONDS = 8.0  # between the end of one process and the forced end of the others
+WRONG_INPUT, LOST = 2, 1  # exit codes
+
+Run = Callable[[Sequence[str]], None]
+
+
+class _Rank(NamedTuple):
+    process: SpawnProcess
+    errors: Connection  # what it has to say about wrong input
+
+
+def is_main() -> bool:
+    """Whether this process is the one that writes and prints: the only one, or rank 0."""
+    return all(os.environ.get(name, "0") == "0" for name in RANKS)
+
+
+def are_to_be_started(trainer: TrainerSettings) -> bool:
+    """Whether the run needs several processes and nobody has started them.
+
+    Raises:
+        InputError: Another number of processes has been started than the settings ask for.
+    """
+    wanted = trainer.devices * trainer.num_nodes
+    started = int(os.environ.get("WORLD_SIZE", wanted))
+    if started != wanted:
+        ask = f"--trainer.devices {trainer.devices} times --trainer.num_nodes {trainer.num_nodes}"
+        raise InputError(f"{ask}: there are {started} processes (WORLD_SIZE)")
+    return wanted > 1 and not any(name in os.environ for name in STARTERS)
+
+
+def start_time() -> str:
+    """When the run was started, the same in all of its processes.
+
+    Raises:
+        InputError: They were started by something that does not tell them.
+    """
+    if STARTED not in os.environ and int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", "1"))) > 1:
+        raise InputError("--output: is needed where something else (torchrun, SLURM) starts the processes")
+    return os.environ.get(STARTED) or time.strftime("%Y%m%d-%H%M%S")
+
+
+def run_all(run: Run, arguments: Sequence[str], trainer: TrainerSettings) -> int:
+    """Run in one process per device of this machine.
+
+    Args:
+        run: Does the work of one process; a function of a module, as the processes are fresh ones.
+        arguments: Its argument.
+        trainer: For the number of processes.
+
+    Returns:
+        The exit code: that of the process that failed first, 128 + the signal where a signal ended it.
+
+    Raises:
+        InputError: There are several machines, and the environment does not say which is which.
+    """
+    context = multiprocessing.get_context("spawn")
+    common = _meeting_point(trainer)
+    ranks: list[_Rank] = []
+    with _passed_on(ranks) as received:
+        for local_rank in range(trainer.devices):
+            receiver, sender = context.Pipe(duplex=False)
+            environment = common | {"LOCAL_RANK": str(local_rank)}
+            process = context.Process(target=_work, args=(run, list(arguments), environment, sender))
+            process.start()
+            sender.close()
+            ranks.append(_Rank(process, receiver))
+            if received:
+                break
+        failed = _wait_for(ranks)
+    for message in dict.fromkeys(message for rank in ranks for message in _messages(rank.errors)):
+        print(f"textadv: error: {message}", file=sys.stderr)
+    code = (ranks[failed[0]].process.exitcode or 0) if failed else 0
+    if code < 0 and received:
+        print(f"textadv: stopped by {signal.Signals(-code).name}", file=sys.stderr)
+    elif code < 0 or code == LOST:
+        end = f"was ended by {signal.Signals(-code).name}" if code < 0 else "failed"
+        line = f"textadv: error: process {failed[0]} {end}, and the others with it; what has been saved is kept, and "
+        print(line + "--resume goes on from there", file=sys.stderr)
+    return 128 - code if code < 0 else code
+
+
+def _meeting_point(trainer: TrainerSettings) -> dict[str, str]:
+    """What Lightning and the processes need to know of each other, in the environment."""
+    known = {name: os.environ[name] for name in ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK") if name in os.environ}
+    here = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "NODE_RANK": "0", STARTED: start_time()}
+    if trainer.num_nodes > 1:
+        missing = [name for name in here if name not in known and name != STARTED]
+        if missing:
+            flag = f"--trainer.num_nodes {trainer.num_nodes}"
+            raise InputError(f"{flag}: {', '.join(missing)} must be set in the environment of each machine")
+        here = {}
+    return here | known | {"WORLD_SIZE": str(trainer.devices * trainer.num_nodes)}
+
+
+def _messages(errors: Connection) -> list[str]:
+    """What a process that has ended said, if anything."""
+    try:
+        return [errors.recv()]
+    except EOFError:
+        return []
+
+
+def _work(run: Run, arguments: Sequence[str], environment: dict[str, str], errors: Connection) -> None:
+    """What a process does."""
+    os.environ.update(environment)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    with suppress(AttributeError, OSError):
+        os.setpgid(0, 0)  # Ctrl-C reaches the starting process alone, which passes it on
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    code = 0
+    try:
+        run(arguments)
+    except InputError as error:
+        errors.send(str(error))
+        code = WRONG_INPUT
+    except ProcessLostError:
+        code = LOST
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else LOST
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # with torch loaded it can take Python many seconds to tidy its memory up
+
+
+def _end_with_parent() -> None:
+    """Leave no orphan."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    with suppress(OSError):
+        print("textadv: error: the process that started this one is gone", file=sys.stderr, flush=True)
+    os._exit(LOST)
+
+
+@contextmanager
+def _passed_on(ranks: Sequence[_Rank]) -> Iterator[list[int]]:
+    """Pass signals on to all processes; yields those that have come."""
+    received: list[int] = []
+
+    def forward(signum: int, frame: FrameType | None) -> None:
+        received.append(signum)
+        for rank in ranks:
+            if rank.process.exitcode is None and rank.process.pid is not None:
+                with suppress(ProcessLookupError):
+                    os.kill(rank.process.pid, signum)
+
+    before = {signum: signal.signal(signum, forward) for signum in SIGNALS}
+    try:
+        yield received
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
+def _wait_for(ranks: Sequence[_Rank]) -> list[int]:
+    """Wait for all, and not for long once one has failed; numbers of those that failed on their own, the cause first.
+
+    A process that found itself without the others did not fail first, even if it was the first to end.
+    """
+    failed: list[int] = []
+    deadline: float | None = None
+    alive = dict(enumerate(ranks))
+    while alive:
+        wait(
+            [rank.process.sentinel for rank in alive.values()],
+            None if deadline is None else max(0.0, deadline - time.monotonic()),
+        )
+        ended = [number for number, rank in alive.items() if rank.process.exitcode is not None]
+        failed += [number for number in ended if alive.pop(number).process.exitcode]
+        if failed and deadline is None:
+            deadline = time.monotonic() + GRACE_SECONDS
+        if deadline is not None and time.monotonic() >= deadline:
+            for rank in alive.values():
+                rank.process.kill()
+                rank.process.join()
+            break
+    return sorted(failed, key=lambda number: ranks[number].process.exitcode == LOST)
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
