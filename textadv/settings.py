@@ -217,14 +217,14 @@ class AttackSettings:
     attacks: list[str] = field(
         default_factory=lambda: ["noise-l2", "fgsm-l2", "rfgsm-l2", "ifgsm-l2", "noise-linf", "fgsm-linf"]
     )
-    l2_epsilons: list[float] = field(default_factory=lambda: [0.5, 1.0, 2.0, 5.0, 10.0])
-    linf_epsilons: list[float] = field(default_factory=lambda: [0.002, 0.005, 0.01, 0.02, 0.05])
-    num_steps: int = 5
+    l2_epsilons: list[float] = field(default_factory=lambda: [1.0, 2.0, 5.0, 10.0])
+    linf_epsilons: list[float] = field(default_factory=lambda: [0.005, 0.01, 0.02, 0.05])
+    num_steps: int = 4
     num_restarts: int = 1
     word_budgets: list[float] = field(default_factory=lambda: [0.05, 0.1, 0.2])
     minimum_similarity: float = 0.3
     documents: int = 1000
-    check_documents: int = 50
+    check_documents: int = 25
     source_checkpoint: str | None = None
     seed: int = 0
 
