@@ -214,12 +214,10 @@ class AttackSettings:
         seed: Seed of the choice of documents and of random perturbations.
     """
 
-    attacks: list[str] = field(
-        default_factory=lambda: ["noise-l2", "fgsm-l2", "rfgsm-l2", "ifgsm-l2", "noise-linf", "fgsm-linf"]
-    )
-    l2_epsilons: list[float] = field(default_factory=lambda: [1.0, 2.0, 5.0, 10.0])
-    linf_epsilons: list[float] = field(default_factory=lambda: [0.005, 0.01, 0.02, 0.05])
-    num_steps: int = 4
+    attacks: list[str] = field(default_factory=lambda: ["noise-l2", "fgsm-l2", "rfgsm-l2", "ifgsm-l2", "fgsm-linf"])
+    l2_epsilons: list[float] = field(default_factory=lambda: [1.0, 3.0, 10.0])
+    linf_epsilons: list[float] = field(default_factory=lambda: [0.005, 0.02, 0.05])
+    num_steps: int = 3
     num_restarts: int = 1
     word_budgets: list[float] = field(default_factory=lambda: [0.05, 0.1, 0.2])
     minimum_similarity: float = 0.3
