@@ -126,7 +126,8 @@ class FinetuningSettings:
         adv_weight: Weight of the adversarial (or random) loss.
         vat_weight: Weight of the virtual adversarial loss.
         entropy_weight: Weight of the entropy of the unlabeled predictions.
-        vat_direction: Top eigenvector of the KL's Hessian in closed form, or by power iteration.
+        vat_direction: Top eigenvector of the KL's Hessian in closed form, or by power iteration; `auto`: in closed form
+            for up to three classes, beyond which that is slower.
         num_power_iterations: Power iterations; 0 leaves the random direction it starts from.
         xi: Step of the power iteration's finite difference.
         ramp_steps: Steps over which the weights of the perturbed losses rise linearly from 0.
@@ -157,7 +158,7 @@ class FinetuningSettings:
     adv_weight: float = 1.0
     vat_weight: float = 1.0
     entropy_weight: float = 0.0
-    vat_direction: Literal["closed_form", "power_iteration"] = "closed_form"
+    vat_direction: Literal["auto", "closed_form", "power_iteration"] = "auto"
     num_power_iterations: int = 1
     xi: float = 0.1
     ramp_steps: int = 0

@@ -16,6 +16,7 @@ from textadv.corpus.store import TokenStore
 from textadv.errors import InputError
 from textadv.models.classifier import Classifier
 from textadv.settings import Experiment
+from textadv.training import finetuning
 from textadv.training.finetuning import FinetuningModule
 
 Make = Callable[..., FinetuningModule]
@@ -209,6 +210,18 @@ def test_interpretable_perturbations_lie_between_words(
     coefficients = torch.linalg.lstsq(near[row, 0].T, r[row, 0][:, None]).solution
     torch.testing.assert_close((near[row, 0].T @ coefficients).squeeze(1).detach(), r[row, 0])
     assert torch.isfinite(loss)
+
+
+def test_the_direction_is_in_closed_form_for_few_classes(
+    make: Make, store: TokenStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses = {
+        name: step(make(method="vat", vat_direction=name), store).item() for name in ("closed_form", "power_iteration")
+    }
+    assert losses["closed_form"] != losses["power_iteration"]
+    assert step(make(method="vat"), store).item() == losses["closed_form"]
+    monkeypatch.setattr(finetuning, "CLOSED_FORM_CLASSES", 1)
+    assert step(make(method="vat"), store).item() == losses["power_iteration"]
 
 
 def test_more_neighbours_than_words_are_refused(make: Make) -> None:

@@ -20,6 +20,8 @@ from textadv.models.classifier import Classifier
 from textadv.settings import FinetuningSettings
 from textadv.training.base import TrainingModule
 
+CLOSED_FORM_CLASSES = 3  # measured: docs/PERFORMANCE.md
+
 
 class Clean(NamedTuple):
     """The clean pass of a batch; perturbations start from here."""
@@ -117,7 +119,7 @@ class FinetuningModule(TrainingModule):
             return supervised, cross_entropy(self._logits_at(clean, noise), batch.labels), None
         if not (s.perturbs_labeled or s.uses_vat):
             return supervised, None, None
-        on_line = s.vat_direction == "closed_form" and clean.logits.shape[1] == 2
+        on_line = self._in_closed_form(clean) and clean.logits.shape[1] == 2
         direction = self._virtual_direction(clean) if s.uses_vat and not on_line else None
         supervised, gradient = early_backward(supervised, clean.embeddings, self._classifying_parameters())
         adversarial = smoothness = None
@@ -180,9 +182,14 @@ class FinetuningModule(TrainingModule):
 
     def _virtual_direction(self, clean: Clean) -> Tensor:
         """The direction of r_vadv, of norm 1."""
-        if self.settings.vat_direction == "power_iteration":
-            return self._power_direction(clean)
-        return closed_form_direction(clean.logits, logit_gradients(clean.logits, clean.embeddings), clean.mask)
+        if self._in_closed_form(clean):
+            return closed_form_direction(clean.logits, logit_gradients(clean.logits, clean.embeddings), clean.mask)
+        return self._power_direction(clean)
+
+    def _in_closed_form(self, clean: Clean) -> bool:
+        """Whether r_vadv is had from C - 1 backward passes."""
+        chosen = self.settings.vat_direction
+        return chosen == "closed_form" or (chosen == "auto" and clean.logits.shape[1] <= CLOSED_FORM_CLASSES)
 
     def _power_direction(self, clean: Clean) -> Tensor:
         """The direction by power iteration, in full precision: bfloat16 would lose a step of size xi."""
