@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 
 from textadv.benchmark import suite
@@ -6,10 +7,10 @@ from textadv.benchmark.contenders import Timing
 
 def test_figures_are_medians() -> None:
     timings = [Timing(1.0, 10.0, 100.0, 5.0), Timing(2.0, 30.0, 600.0, 6.0), Timing(4.0, 40.0, 100.0, 7.0)]
-    assert suite._figures(timings, 7.0) == {
+    assert suite._figures(timings, np.array([200.0, 400.0, 100.0]), 7.0) == {
         "tokens_per_second": 10.0,
         "seconds_per_step": 2.0,
-        "operations_per_second": 100.0,
+        "share_of_peak": 0.5,  # of 0.5, 0.75 and 0.25
         "peak_memory": 7.0,
     }
 

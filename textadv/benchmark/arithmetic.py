@@ -62,6 +62,12 @@ def useful_pretraining_operations(tokens: float, model: ModelSettings, settings:
     return 3 * tokens * (lstm_operations(model) + softmax)
 
 
+def matrix_product_speed(device: str) -> float:
+    """Operations per second of one float32 matrix product, the machine's peak at this moment."""
+    a, b = torch.randn(2, MATRIX_SIZE, MATRIX_SIZE, device=device)
+    return 2 * MATRIX_SIZE**3 / _seconds(lambda: torch.mm(a, b), device)
+
+
 def machine_speed(model: ModelSettings, rows: int, width: int, device: str, rounds: int) -> dict[str, float]:
     """The machine's matrix product and the LSTM's part of it, measured in turns.
 
@@ -76,19 +82,18 @@ def machine_speed(model: ModelSettings, rows: int, width: int, device: str, roun
         Operations per second of a float32 matrix product (`matrix_product`), and what share of it an LSTM reaches
         forward and backward (`lstm_forward`, `lstm_backward`).
     """
-    a, b = torch.randn(2, MATRIX_SIZE, MATRIX_SIZE, device=device)
     lstm = nn.LSTM(model.embedding_size, model.hidden_size, batch_first=True).to(device)
     x = torch.randn(rows, width, model.embedding_size, device=device, requires_grad=True)
     forward = rows * width * 8 * model.hidden_size * (model.embedding_size + model.hidden_size)
     speeds: list[list[float]] = []
     for _ in range(rounds + 1):
-        product = _seconds(lambda: torch.mm(a, b), device)
+        product = matrix_product_speed(device)
         outputs: list[Tensor] = []
         forth = _seconds(lambda out=outputs: out.append(lstm(x)[0]), device)  # type: ignore[misc]
         back = _seconds(outputs[0].sum().backward, device)
-        speeds.append([2 * MATRIX_SIZE**3 / product, forward / forth, 2 * forward / back])
+        speeds.append([product, forward / forth / product, 2 * forward / back / product])
     peak, forth, back = np.median(np.array(speeds[1:]), axis=0)
-    return {"matrix_product": float(peak), "lstm_forward": float(forth / peak), "lstm_backward": float(back / peak)}
+    return {"matrix_product": float(peak), "lstm_forward": float(forth), "lstm_backward": float(back)}
 
 
 def _seconds(run: Callable[[], object], device: str) -> float:

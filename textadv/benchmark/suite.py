@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from textadv.benchmark.arithmetic import machine_speed
+from textadv.benchmark.arithmetic import machine_speed, matrix_product_speed
 from textadv.benchmark.contenders import LANGUAGE_MODEL, Contender, Timing, process
 from textadv.checkpoints import LoadedClassifier, build_classifier, new_encoder
 from textadv.corpus.preparation import prepare
@@ -50,9 +51,6 @@ def benchmark(experiment: Experiment, store: TokenStore, device: str, quick: boo
     for method in methods:
         settings = replace(experiment, finetuning=replace(experiment.finetuning, method=method))
         tasks[method] = _compare(method, settings, store, device, rounds)
-    for figures in tasks.values():
-        for row in figures.values():
-            row["share_of_peak"] = row.pop("operations_per_second") / machine["matrix_product"]
     result = {
         "device": torch.cuda.get_device_name() if device == "cuda" else f"{torch.get_num_threads()} CPU threads",
         "machine": machine,
@@ -67,8 +65,12 @@ def benchmark(experiment: Experiment, store: TokenStore, device: str, quick: boo
 
 
 def _compare(task: str, experiment: Experiment, store: TokenStore, device: str, rounds: int) -> dict[str, Any]:
-    """All contenders for a task, a step each in turns; the first round is not counted."""
+    """All contenders for a task, a step each in turns, and the machine's peak; the first round is not counted.
+
+    The clock of a machine changes from second to second, so every round has a peak of its own.
+    """
     timings: dict[str, list[Timing]] = {name: [] for name in CONTENDERS}
+    peaks: list[float] = []
     with ExitStack() as stack:
         steps = {
             name: stack.enter_context(process(replace(contender, task=task), experiment, store, device))
@@ -77,17 +79,18 @@ def _compare(task: str, experiment: Experiment, store: TokenStore, device: str, 
         for _ in progress(range(rounds + 1), rounds + 1, f"benchmark {task}"):
             for name, step in steps.items():
                 timings[name].append(step())
-    return {name: _figures(rows[1:], rows[-1].peak_memory) for name, rows in timings.items()}
+            peaks.append(max(matrix_product_speed(device) for _ in range(3)))
+    return {name: _figures(rows[1:], np.array(peaks[1:]), rows[-1].peak_memory) for name, rows in timings.items()}
 
 
-def _figures(timings: list[Timing], memory: float) -> dict[str, float]:
+def _figures(timings: list[Timing], peaks: NDArray[np.float64], memory: float) -> dict[str, float]:
     """Medians over the rounds."""
     table = np.array(timings)
     seconds, tokens, operations = table[:, 0], table[:, 1], table[:, 2]
     return {
         "tokens_per_second": float(np.median(tokens / seconds)),
         "seconds_per_step": float(np.median(seconds)),
-        "operations_per_second": float(np.median(operations / seconds)),
+        "share_of_peak": float(np.median(operations / seconds / peaks)),
         "peak_memory": memory,
     }
 
