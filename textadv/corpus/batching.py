@@ -17,7 +17,7 @@ from textadv.corpus.store import Split
 from textadv.corpus.tokenization import EOS, PAD
 
 POOL_BATCHES = 50
-EVALUATION_TOKENS = 32_768  # padded tokens per batch where no gradients are kept
+EVALUATION_TOKENS = 65_536  # padded tokens per batch where no gradients are kept
 Indices = NDArray[np.int64]
 
 

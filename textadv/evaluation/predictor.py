@@ -14,7 +14,7 @@ from textadv.corpus.tokenization import TextTokenizer
 from textadv.evaluation.evaluate import class_probabilities
 
 MAX_TOKENS = 100_000
-CHUNK_TEXTS = 512
+CHUNK_TEXTS = 2048
 CHUNK_CHARACTERS = 4_000_000
 
 
