@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from textadv.cli import main
+from textadv.settings import AttackSettings
 
 Run = Callable[..., None]
 GOOD = ["good", "fine", "great", "lovely"]
@@ -206,7 +207,8 @@ def test_attack(run: Run, corpus: list[str], config: str, tmp_path: Path, capsys
     assert result["documents"] == 7
     for rows in (result["attacks"], result["transfer"]):
         assert [row["attack"] for row in rows] == ["noise-l2", "fgsm-l2", "pgd-linf-least_likely"]  # type: ignore[attr-defined]
-        assert [len(row["accuracy"]) for row in rows] == [2, 2, 5]  # type: ignore[attr-defined]
+        sizes = [2, 2, len(AttackSettings().linf_epsilons)]
+        assert [len(row["accuracy"]) for row in rows] == sizes  # type: ignore[attr-defined]
         assert all(0 <= accuracy <= 1 for row in rows for accuracy in row["accuracy"])  # type: ignore[attr-defined]
     assert len(result["words"]["accuracy"]) == 3  # type: ignore[index]
     for example in result["words"]["examples"]:  # type: ignore[index]
