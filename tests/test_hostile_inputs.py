@@ -15,6 +15,7 @@ import pytest
 
 from textadv import cli
 from textadv.errors import InputError, is_out_of_memory, one_line
+from textadv.evaluation.predictor import CHUNK_TEXTS
 
 PARSER = cache(cli.build_parser)
 Call = Callable[..., tuple[int, str, str]]
@@ -290,12 +291,14 @@ def test_a_defect_keeps_its_traceback(call: Call, monkeypatch: pytest.MonkeyPatc
 
 def test_interrupting_a_command_that_does_not_train(checkpoint: Path) -> None:
     """SIGINT while `predict` waits for standard input, of which it has read one line."""
-    command = [sys.executable, "-c", "from textadv.cli import main; main()", "predict", "--checkpoint", str(checkpoint)]
+    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # not so in the background
+    main = f"{heard}; from textadv.cli import main; main()"
+    command = [sys.executable, "-c", main, "predict", "--checkpoint", str(checkpoint)]
     process = subprocess.Popen(
         [*command, "--input", "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     assert process.stdin is not None
-    process.stdin.write(b"good film\n" * 512)
+    process.stdin.write(b"good film\n" * CHUNK_TEXTS)
     process.stdin.flush()
     assert process.stdout is not None
     assert process.stdout.readline().startswith(b'{"label"')
