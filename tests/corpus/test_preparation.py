@@ -233,19 +233,26 @@ def test_four_processes_share_a_cold_cache_and_one_is_killed(tmp_path: Path) -> 
     """The one that prepares dies with a store that is all but finished; another one takes over, the others wait."""
     (tmp_path / "train.csv").write_text("text,label\n" + "".join(f"a b c {i},{i % 2}\n" for i in range(40)))
     command = [sys.executable, "-c", PREPARE, str(tmp_path)]
-    runs = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(4)]
+    said = [tmp_path / f"said{i}" for i in range(4)]
+    runs = []
+    for path in said:
+        with path.open("w") as stderr:
+            runs.append(subprocess.Popen(command, stderr=stderr))
     building = tmp_path / "building"
     unfinished: list[Path] = []
-    while not unfinished:  # until the manifest, which is written last
+    waiting = 0
+    deadline = time.monotonic() + 120
+    while not unfinished or waiting < 3:  # until the manifest, which is written last, and until all others wait
         unfinished = list((tmp_path / "cache" / "stores").glob(".*/manifest.json"))
-        assert [run.poll() for run in runs] == [None] * 4
+        waiting = sum("waiting for another process" in path.read_text() for path in said)
+        assert [run.poll() for run in runs] == [None] * 4, [path.read_text() for path in said]
+        assert time.monotonic() < deadline
         time.sleep(0.01)
     victim = next(run for run in runs if run.pid == int(building.read_text()))
     victim.kill()
     (tmp_path / "go").touch()
-    errors = {run: run.communicate(timeout=120)[1] for run in runs}
-    assert sorted(run.returncode for run in runs) == [-9, 0, 0, 0], errors
-    assert sum("waiting for another process" in said for said in errors.values()) >= 1
+    returncodes = sorted(run.wait(timeout=120) for run in runs)
+    assert returncodes == [-9, 0, 0, 0], [path.read_text() for path in said]
     (store,) = (tmp_path / "cache" / "stores").iterdir()
     data = DataSettings(train=str(tmp_path / "train.csv"), cache=str(tmp_path / "cache"))
     assert prepare(data, TokenizerSettings()).path == store
