@@ -62,14 +62,14 @@ def test_a_full_disk_in_training(experiment: Experiment, store: TokenStore, disk
             runs.pretrain(longer(experiment, steps), store, disk, resume)
 
     train(3, None)
-    files = {file.name: file.read_bytes() for file in disk.iterdir()}
+    files = {file.name: file.read_bytes() for file in disk.iterdir() if file.is_file()}
     filler = fill(disk, room)
     with pytest.raises(InputError, match=r"cannot be written \(No space left on device\)") as error:
         train(9, disk / LAST)
     assert "\n" not in str(error.value)
     assert newest_intact(disk) == (disk / LAST, [])
     assert (disk / LAST).read_bytes() == files[LAST]
-    assert {file.name for file in disk.iterdir()} == {*files, "filler"}
+    assert {file.name for file in disk.iterdir()} == {*files, "filler", "tensorboard"}
     filler.unlink()
     train(9, disk / LAST)
     assert load_file(disk / LAST)["global_step"] == 9
@@ -78,11 +78,11 @@ def test_a_full_disk_in_training(experiment: Experiment, store: TokenStore, disk
 
 def test_a_read_only_disk_in_training(experiment: Experiment, store: TokenStore, disk: Path) -> None:
     runs.finetune(longer(experiment, 3), store, disk, None)
-    files = {file.name: file.read_bytes() for file in disk.iterdir()}
+    files = {file.name: file.read_bytes() for file in disk.iterdir() if file.is_file()}
     assert mount("-o", "remount,ro", str(disk))
     with pytest.raises(InputError, match=r"cannot be written \(Read-only file system\)"):
         runs.finetune(longer(experiment, 9), store, disk, None, disk / LAST)
-    assert {file.name: file.read_bytes() for file in disk.iterdir()} == files
+    assert {file.name: file.read_bytes() for file in disk.iterdir() if file.is_file()} == files
     with (
         pytest.raises(InputError, match=r"--output .*: cannot be written \(Read-only file system\)"),
         run_folder("finetune", experiment, Options(output=str(disk / "run"))),

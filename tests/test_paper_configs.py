@@ -1,11 +1,11 @@
 """The paper-size configs: build, take real steps, resume. Minutes on a CPU, gigabytes of memory."""
 
-import csv
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from readers import curves
 
 from textadv.cli import main
 
@@ -13,8 +13,7 @@ CONFIGS = sorted((Path(__file__).parent.parent / "configs" / "imdb").glob("[!s]*
 
 
 def losses(folder: Path) -> list[float]:
-    with (folder / "metrics.csv").open() as file:
-        return [float(row["loss"]) for row in csv.DictReader(file) if row["loss"]]
+    return [float(row["loss"]) for row in curves(folder) if row["loss"]]
 
 
 def run(monkeypatch: pytest.MonkeyPatch, base: Path, config: Path, command: str, steps: int, *arguments: str) -> None:

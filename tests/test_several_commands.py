@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from readers import curves
 
 from textadv.checkpoints import BEST, LAST, load_file
 from textadv.processes import RANKS
@@ -165,8 +166,7 @@ def test_kills(start: Start, tmp_path: Path, target: str) -> None:
     complete(start("finetune", "--output", "parts", "--resume", *steps))
     complete(start("finetune", "--output", "whole", *steps))
     assert same(tmp_path / "parts" / LAST, tmp_path / "whole" / LAST)
-    curves = [(tmp_path / name / "metrics.csv").read_text() for name in ("parts", "whole")]
-    assert curves[0] == curves[1]
+    assert curves(tmp_path / "parts") == curves(tmp_path / "whole")
     print(f"SIGKILL to {target}: all ended after {seconds:.1f} s, went on from step {step} exactly")
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from readers import curves
 
 from textadv.checkpoints import BEST, LAST, load_file, newest_intact
 from textadv.corpus.store import TokenStore
@@ -48,7 +49,7 @@ def state(folder: Path) -> dict[str, Any]:
     kept = {name: last[name] for name in ("state_dict", "optimizer_states", "carried_states") if name in last}
     kept["stopping"] = [value.get("wait_count") for value in last["callbacks"].values()]
     best = load_file(folder / BEST)["state_dict"] if (folder / BEST).exists() else None
-    return kept | {"best": best, "metrics": (folder / "metrics.csv").read_text()}
+    return kept | {"best": best, "metrics": curves(folder)}
 
 
 def step_of(folder: Path) -> int:

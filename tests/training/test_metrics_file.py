@@ -1,9 +1,10 @@
 from pathlib import Path
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from textadv.errors import InputError
-from textadv.training.metrics_file import MetricsFile
+from textadv.training.metrics_file import MetricsFile, TensorBoardFile
 
 
 def test_rows_and_columns_as_they_come(tmp_path: Path) -> None:
@@ -60,3 +61,28 @@ def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "metrics.csv").mkdir()
     with pytest.raises(InputError, match=r"metrics\.csv: cannot be written"):
         MetricsFile(tmp_path / "metrics.csv").log_metrics({"loss": 1.0}, 0)
+
+
+def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """What TensorBoard reads there."""
+    events = EventAccumulator(str(folder)).Reload()
+    return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+
+
+def test_events(tmp_path: Path) -> None:
+    file = TensorBoardFile(tmp_path / "events", resumed=False)
+    file.log_metrics({"loss": 0.5, "epoch": 0}, 3)
+    assert scalars(tmp_path / "events") == {"loss": [(3, 0.5)], "epoch": [(3, 0)]}  # at once
+    file.log_metrics({"loss": 0.25}, 4)
+    TensorBoardFile(tmp_path / "events", resumed=True).log_metrics({"loss": 0.125}, 5)
+    assert scalars(tmp_path / "events")["loss"] == [(3, 0.5), (4, 0.25), (5, 0.125)]
+    (tmp_path / "events" / "mine.txt").touch()
+    TensorBoardFile(tmp_path / "events", resumed=False).log_metrics({"loss": 2.0}, 0)
+    assert scalars(tmp_path / "events") == {"loss": [(0, 2.0)]}
+    assert (tmp_path / "events" / "mine.txt").exists()
+
+
+def test_events_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "events").touch()
+    with pytest.raises(InputError, match=r"tfevents.*: cannot be written"):
+        TensorBoardFile(tmp_path / "events", resumed=True).log_metrics({"loss": 1.0}, 0)

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from readers import curves
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from textadv.checkpoints import BEST, LAST, load_classifier, network_weights, read_checkpoint
 from textadv.corpus.store import TokenStore
@@ -19,8 +21,7 @@ def every_step(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def losses(folder: Path) -> list[str]:
-    with (folder / "metrics.csv").open() as file:
-        return [row["loss"] for row in csv.DictReader(file) if row["loss"]]
+    return [row["loss"] for row in curves(folder) if row["loss"]]
 
 
 def weights(folder: Path, kind: str, name: str = LAST) -> dict[str, torch.Tensor]:
@@ -147,3 +148,26 @@ def test_golden_losses(
     runs.finetune(with_finetuning(method=method), store, tmp_path, None)
     measured = [float(loss) for loss in losses(tmp_path)]
     assert measured == pytest.approx(GOLDEN[method], rel=2e-5), measured
+
+
+def test_the_curves(experiment: Experiment, store: TokenStore, tmp_path: Path) -> None:
+    """Learning rate and speed with each logged step, and all of it for TensorBoard as well."""
+    settings = replace(experiment.finetuning, learning_rate=0.01, learning_rate_decay=0.9, method="adversarial+vat")
+    runs.finetune(replace(experiment, finetuning=settings), store, tmp_path, None)
+    with (tmp_path / "metrics.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["loss"]]
+    names = ("cross_entropy", "adversarial_loss", "lds", "gradient_norm", "tokens_per_second")
+    assert all(float(row[name]) > 0 for row in rows for name in names)
+    assert [float(row["learning_rate"]) for row in rows] == pytest.approx([0.01 * 0.9**i for i in range(6)])
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert {*names, "loss", "learning_rate", "validation_error"} <= set(events.Tags()["scalars"])
+    assert [event.value for event in events.Scalars("loss")] == pytest.approx([float(row["loss"]) for row in rows])
+
+
+def test_without_tensorboard(
+    experiment: Experiment, store: TokenStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "find_spec", lambda name: None)
+    runs.pretrain(experiment, store, tmp_path)
+    assert (tmp_path / "metrics.csv").is_file()
+    assert not (tmp_path / "tensorboard").exists()

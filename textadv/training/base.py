@@ -104,6 +104,7 @@ class TrainingModule(pl.LightningModule):
         others = [p for name, p in named if not name.endswith(EMBEDDING)]
         norm = nn.utils.clip_grad_norm_(others, self.settings.gradient_clip)
         self.log("gradient_norm", norm)
+        self.log("learning_rate", optimizer.param_groups[0]["lr"])
         embeddings = [p.grad for name, p in named if name.endswith(EMBEDDING) and p.grad is not None]
         require_finite(self, self.loss, norm + nn.utils.get_total_norm(embeddings))
 

@@ -12,11 +12,17 @@ from torch import Tensor
 from tqdm import tqdm
 
 LINE_SECONDS = 15.0
+SPEED = "tokens_per_second"
 tqdm.set_lock(threading.RLock())  # one process writes; a lock between processes would outlive one that is killed
 
 
+def figures(trainer: pl.Trainer) -> dict[str, float]:
+    """All figures logged last but the speed: they depend on seed and settings only, not on the clock."""
+    return {name: float(value) for name, value in trainer.callback_metrics.items() if name != SPEED}
+
+
 class Progress(Callback):
-    """A bar on a terminal, otherwise a plain line every few seconds; counts real tokens per second.
+    """A bar on a terminal, otherwise a plain line every few seconds; counts and logs real tokens per second.
 
     Args:
         description: What is running.
@@ -52,8 +58,10 @@ class Progress(Callback):
     ) -> None:
         """Count the step and show where the run stands."""
         now = time.perf_counter()
-        self.seconds += now - self._step_started
-        self.tokens += float(trainer.callback_metrics["tokens"])
+        tokens, seconds = float(trainer.callback_metrics["tokens"]), now - self._step_started
+        self.seconds += seconds
+        self.tokens += tokens
+        pl_module.log(SPEED, tokens / seconds)
         if self._bar is not None:
             self._bar.update(1)
             self._bar.set_postfix_str(self._figures(trainer))

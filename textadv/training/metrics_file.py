@@ -1,7 +1,10 @@
-"""The curves: `metrics.csv`, one row per logged step."""
+"""The curves: `metrics.csv`, one row per logged step, and the same for TensorBoard."""
 
 import csv
 import io
+import os
+import platform
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +15,19 @@ from textadv.durable import replace_text, writing
 
 Row = dict[str, Any]
 
+EVENTS = "events.out.tfevents."  # how TensorBoard knows its files
 
-class MetricsFile(Logger):
-    """Writes each row at once, and can go back to the rows that there were when a checkpoint was saved.
 
-    Lightning's own starts the file anew when a run is resumed.
+class _CurveFile(Logger):
+    """A file of a run.
 
     Args:
-        path: The file; what is there is replaced, unless `keep` is called first.
+        path: The file.
     """
 
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.path = path
-        self.rows = 0
-        self._columns: list[str] = []
 
     @property
     def name(self) -> str:
@@ -45,6 +46,61 @@ class MetricsFile(Logger):
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
         """Nothing: the settings are in `config.yaml`."""
+
+
+class TensorBoardFile(_CurveFile):
+    """Events for TensorBoard, a file for each start of the run, written at once.
+
+    TensorBoard's own writer works in a thread, where a full disk ends in a traceback.
+
+    Args:
+        folder: Where TensorBoard looks.
+        resumed: Keep the files of earlier starts; the rows after the checkpoint are in both, and equal.
+    """
+
+    def __init__(self, folder: Path, resumed: bool) -> None:
+        super().__init__(folder / f"{EVENTS}{time.time():.6f}.{platform.node()}.{os.getpid()}")
+        self._started = False
+        self._resumed = resumed
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """Add the values of a step.
+
+        Raises:
+            InputError: They cannot be written.
+        """
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.compat.proto.summary_pb2 import Summary
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
+        values = [Summary.Value(tag=name, simple_value=float(value)) for name, value in metrics.items()]
+        events = [Event(wall_time=time.time(), step=step, summary=Summary(value=values))]
+        with writing(self.path):
+            if not self._started:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                for old in [] if self._resumed else list(self.path.parent.glob(f"{EVENTS}*")):
+                    old.unlink()
+                events.insert(0, Event(wall_time=time.time(), file_version="brain.Event:2"))
+            with self.path.open("ab") as file:
+                for event in events:
+                    RecordWriter(file).write(event.SerializeToString())
+        self._started = True
+
+
+class MetricsFile(_CurveFile):
+    """Writes each row at once, and can go back to the rows that there were when a checkpoint was saved.
+
+    Lightning's own starts the file anew when a run is resumed.
+
+    Args:
+        path: The file; what is there is replaced, unless `keep` is called first.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.rows = 0
+        self._columns: list[str] = []
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:

@@ -3,12 +3,14 @@
 import logging
 import time
 import warnings
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.loggers import Logger
 from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities.exceptions import MisconfigurationException  # type: ignore[attr-defined]
 
@@ -19,11 +21,11 @@ from textadv.errors import InputError
 from textadv.models.language_model import LanguageModel
 from textadv.settings import Experiment, TrainerSettings
 from textadv.training.base import TrainingModule
-from textadv.training.callbacks import Patience, Progress, WeightEMA
+from textadv.training.callbacks import Patience, Progress, WeightEMA, figures
 from textadv.training.finetuning import FinetuningModule
 from textadv.training.guards import no_rank_lost
 from textadv.training.memory import out_of_memory_advice
-from textadv.training.metrics_file import MetricsFile
+from textadv.training.metrics_file import MetricsFile, TensorBoardFile
 from textadv.training.pretraining import PretrainingModule
 from textadv.training.saving import BestCheckpoint, CheckpointFiles, LastCheckpoint
 from textadv.training.signals import StopOnSignal
@@ -51,9 +53,9 @@ def pretrain(experiment: Experiment, store: TokenStore, output: Path, resume: Pa
     module = PretrainingModule(LanguageModel(encoder), settings, experiment.seed, card)
     data = PretrainingData(store, experiment.model, settings, experiment.seed)
     every = min(settings.validate_every, settings.steps)
-    figures = _fit(experiment, module, data, output, settings.steps, every, "pretraining", [], resume)
-    return figures | {
-        "validation_perplexity": figures["metrics"]["validation_perplexity"],
+    run = _fit(experiment, module, data, output, settings.steps, every, "pretraining", [], resume)
+    return run | {
+        "validation_perplexity": run["metrics"]["validation_perplexity"],
         "checkpoint": str(output / LAST),
     }
 
@@ -87,9 +89,9 @@ def finetune(
     callbacks: list[Callback] = [WeightEMA(settings.ema_decay)] if settings.ema_decay else []
     callbacks += [Patience(settings.patience), best]
     description = f"fine-tuning {settings.method}"
-    figures = _fit(experiment, module, data, output, settings.steps, every, description, callbacks, resume)
+    run = _fit(experiment, module, data, output, settings.steps, every, description, callbacks, resume)
     error = None if best.best_model_score is None else float(best.best_model_score)
-    return figures | {"labels": data.num_labeled, "validation_error": error, "checkpoint": str(output / BEST)}
+    return run | {"labels": data.num_labeled, "validation_error": error, "checkpoint": str(output / BEST)}
 
 
 def _fit(
@@ -106,6 +108,9 @@ def _fit(
     """Run the Trainer; returns steps, seconds, tokens per second and the last metrics."""
     progress = Progress(description)
     metrics = MetricsFile(output / METRICS)
+    loggers: list[Logger] = [metrics]
+    if find_spec("tensorboard"):
+        loggers.append(TensorBoardFile(output / "tensorboard", resumed=resume is not None))
     last = LastCheckpoint(output, metrics)
     stop = StopOnSignal(last)
     trainer = build_trainer(
@@ -115,7 +120,7 @@ def _fit(
         val_check_interval=validate_every,
         limit_val_batches=1.0,
         log_every_n_steps=LOG_EVERY,
-        logger=metrics,
+        logger=loggers,
         plugins=[CheckpointFiles()],
     )
     if experiment.trainer.precision == "64-true":
@@ -125,12 +130,11 @@ def _fit(
         fit(trainer, module, data, resume)
     if stop.received:  # too late for the training, which is complete, but not for what follows it
         raise stop.reason(stop.received[0], trainer.global_step)
-    last_figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
     return {
         "steps": trainer.global_step,
         "seconds": time.perf_counter() - started,
         "tokens_per_second": progress.tokens_per_second,
-        "metrics": last.figures | last_figures,
+        "metrics": last.figures | figures(trainer),
     }
 
 

@@ -12,6 +12,7 @@ from textadv.checkpoints import BEST, LAST, PREVIOUS, load_file, write_checkpoin
 from textadv.durable import is_intact, remove_file
 from textadv.errors import InputError
 from textadv.processes import is_main
+from textadv.training.callbacks import figures
 from textadv.training.metrics_file import MetricsFile
 
 RUN = "run"  # where a checkpoint says where its run stood
@@ -102,7 +103,7 @@ class LastCheckpoint(Checkpoint):
         checkpoint[RUN] = {
             "validation_pending": self._validation_pending,
             "rows": self.metrics.rows,
-            "figures": self.figures | {name: float(value) for name, value in trainer.callback_metrics.items()},
+            "figures": self.figures | figures(trainer),
         }
 
     def on_load_checkpoint(
