@@ -48,7 +48,11 @@ def test_growing_or_shifting_the_weights_changes_nothing(embedding: NormalizedEm
     torch.testing.assert_close(embedding(torch.arange(VOCABULARY)), before, atol=1e-5, rtol=1e-5)
 
 
-def test_values_and_gradients_equal_those_of_the_normalized_matrix(embedding: NormalizedEmbedding) -> None:
+@pytest.mark.parametrize("rows_at_a_time", [2048, 7])
+def test_values_and_gradients_equal_those_of_the_normalized_matrix(
+    embedding: NormalizedEmbedding, monkeypatch: pytest.MonkeyPatch, rows_at_a_time: int
+) -> None:
+    monkeypatch.setattr("textadv.models.embedding.CPU_ROWS", rows_at_a_time)
     tokens = torch.tensor([[3, 3, 7, 0], [29, 5, 2, 0]])
     coefficients = torch.randn(2, 4, SIZE, dtype=torch.float64)
     looked_up = embedding(tokens)
@@ -59,6 +63,15 @@ def test_values_and_gradients_equal_those_of_the_normalized_matrix(embedding: No
     torch.testing.assert_close(gradient, expected_gradient)
     # The statistics pass gradients on to words that are not in the batch.
     assert (gradient[10].abs() > 0).all()
+
+
+def test_gradients_against_finite_differences(embedding: NormalizedEmbedding) -> None:
+    tokens = torch.tensor([[3, 3, 7, 0], [29, 5, 2, 0]])
+
+    def look_up(weight: Tensor) -> Tensor:
+        return torch.func.functional_call(embedding, {"weight": weight}, (tokens,))
+
+    assert torch.autograd.gradcheck(look_up, embedding.weight)
 
 
 def test_counts_of_any_scale_are_frequencies() -> None:

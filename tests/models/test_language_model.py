@@ -48,6 +48,45 @@ def test_with_every_class_a_candidate_the_sampled_loss_is_the_full_loss(softmax:
         torch.testing.assert_close(one, other)
 
 
+def test_gradients_against_finite_differences(softmax: SampledSoftmax) -> None:
+    hidden, targets = examples(8)
+
+    def loss(hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        torch.manual_seed(3)
+        return torch.func.functional_call(
+            SampledLoss(softmax), {"softmax.weight": weight, "softmax.bias": bias}, (hidden, targets)
+        )
+
+    assert torch.autograd.gradcheck(loss, (hidden.requires_grad_(), softmax.weight, softmax.bias))
+
+
+class SampledLoss(torch.nn.Module):
+    def __init__(self, softmax: SampledSoftmax) -> None:
+        super().__init__()
+        self.softmax = softmax
+
+    def forward(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        return self.softmax.sampled_loss(hidden, targets, 12)
+
+
+def test_under_autocast() -> None:
+    """In bfloat16 but for what is added up: near the losses and gradients of float32."""
+    softmax = make_softmax(1.0 / torch.arange(1, VOCABULARY + 1)).float()
+    hidden, targets = (value.float() if value.is_floating_point() else value for value in examples(30))
+    hidden.requires_grad_()
+    results = []
+    for enabled in (False, True):
+        torch.manual_seed(3)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+            losses = softmax.sampled_loss(hidden, targets, 12)
+        assert losses.dtype == torch.float32
+        gradients = torch.autograd.grad(losses.sum(), [hidden, softmax.weight, softmax.bias])
+        assert all(gradient.dtype == torch.float32 for gradient in gradients)
+        results.append([losses, *gradients])
+    for exact, rounded in zip(*results, strict=True):
+        torch.testing.assert_close(rounded, exact, atol=0.1, rtol=0.05)
+
+
 @pytest.mark.parametrize("num_candidates", [1, 3, 15])
 def test_the_target_counts_once_and_a_repeated_candidate_once(softmax: SampledSoftmax, num_candidates: int) -> None:
     hidden, targets = examples(30)

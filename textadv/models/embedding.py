@@ -1,9 +1,14 @@
 """Word embeddings normalized by word frequency."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+CPU_ROWS = 2048  # of the table at a time, so that they stay in the cache
 VARIANCE_FLOOR = 1e-10  # below any variance of embeddings in use, so that theirs comes out as 1
 
 
@@ -37,11 +42,48 @@ class NormalizedEmbedding(nn.Module):
         Returns:
             Embeddings of shape (*tokens.shape, D).
         """
-        with torch.autocast(self.weight.device.type, enabled=False):  # it would round the statistics to bfloat16
-            mean = self.frequencies @ self.weight  # (D,)
-            variance = self.frequencies @ (self.weight - mean).square()  # (D,)
+        normalized: Tensor = _Normalized.apply(self.weight, self.frequencies, tokens)  # type: ignore[no-untyped-call]
+        return normalized
+
+
+class _Normalized(torch.autograd.Function):
+    """Look up normalized embeddings, in few passes over the table, which is far larger than what is looked up.
+
+    With g the gradient at the embeddings n = (v - E) s, s = Var^(-1/2), the gradient at v_j is the sum of g s over the
+    places of word j, and f_j (b (v_j - E) + a) from the statistics, a = -s sum(g), b = -s² sum(g n).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, frequencies: Tensor, tokens: Tensor) -> Tensor:
+        mean, variance = torch.zeros_like(weight[0]), torch.zeros_like(weight[0])
+        with torch.autocast(weight.device.type, enabled=False):  # it would round the statistics to bfloat16
+            for rows in _parts(weight):
+                mean += frequencies[rows] @ weight[rows]
+            for rows in _parts(weight):
+                variance += frequencies[rows] @ (weight[rows] - mean).square_()
+        scale = torch.rsqrt(variance + VARIANCE_FLOOR)
         # Normalizing after the lookup touches the tokens of the batch instead of the whole vocabulary.
-        return (F.embedding(tokens, self.weight) - mean) * torch.rsqrt(variance + VARIANCE_FLOOR)
+        embeddings = F.embedding(tokens, weight).sub_(mean).mul_(scale)
+        ctx.save_for_backward(weight, frequencies, tokens, mean, scale, embeddings)
+        return embeddings
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        weight, frequencies, tokens, mean, scale, embeddings = ctx.saved_tensors
+        others = tuple(range(gradient.dim() - 1))
+        a = -scale * gradient.sum(others)
+        b = -scale.square() * (gradient * embeddings).sum(others)
+        result = torch.ops.aten.embedding_dense_backward(gradient * scale, tokens, len(weight), -1, False)
+        for rows in _parts(weight):
+            result[rows] += (weight[rows] - mean).mul_(b).add_(a).mul_(frequencies[rows, None])
+        return result, None, None
+
+
+def _parts(table: Tensor) -> Iterator[slice]:
+    """The rows of a table, in parts that stay in a CPU's cache."""
+    rows = CPU_ROWS if table.device.type == "cpu" else len(table)
+    return (slice(start, start + rows) for start in range(0, len(table), rows))
 
 
 def time_shared_dropout(embeddings: Tensor, probability: float) -> Tensor:

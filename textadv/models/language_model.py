@@ -1,7 +1,10 @@
 """The LSTM language model that pretrains the encoder."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from textadv.models.encoders import Encoder, State
@@ -42,10 +45,13 @@ class SampledSoftmax(nn.Module):
         candidates = torch.unique(torch.multinomial(self.proposal, num_candidates, replacement=True))  # (K,)
         log_inclusion = torch.log(-torch.expm1(num_candidates * torch.log1p(-self.proposal)))  # (V,)
         offset = self.bias - log_inclusion  # (V,)
-        negative = F.linear(hidden, F.embedding(candidates, self.weight), offset[candidates])  # (N, K)
-        negative = negative.masked_fill(candidates == targets[:, None], -torch.inf)
-        positive = (hidden * F.embedding(targets, self.weight)).sum(1) + offset[targets]  # (N,)
-        return torch.logaddexp(positive, negative.logsumexp(1)) - positive
+        rows = F.embedding(torch.cat([candidates, targets]), self.weight)  # one lookup, one gradient of the table
+        weights, wanted = torch.split(rows, [len(candidates), len(targets)])
+        positive = (hidden * wanted).sum(1) + offset[targets]  # (N,)
+        loss: Tensor = _SampledCrossEntropy.apply(  # type: ignore[no-untyped-call]
+            hidden, weights, offset[candidates], positive, candidates == targets[:, None]
+        )
+        return loss
 
     def full_loss(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """Cross entropy over the whole vocabulary, a slice of positions at a time.
@@ -59,6 +65,32 @@ class SampledSoftmax(nn.Module):
         """
         slices = zip(torch.split(hidden, 1024), torch.split(targets, 1024), strict=True)
         return torch.cat([F.cross_entropy(F.linear(h, self.weight, self.bias), t, reduction="none") for h, t in slices])
+
+
+class _SampledCrossEntropy(torch.autograd.Function):
+    """-log softmax of each position's target among the candidates, in few passes over the logits.
+
+    Args, of `forward`: the input (N, H); weights (K, H) and biases (K,) of the candidates; the target's logit (N,);
+    and where a candidate is the target, (N, K).
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Tensor, weights: Tensor, biases: Tensor, positive: Tensor, are_targets: Tensor
+    ) -> Tensor:
+        logits = F.linear(hidden, weights, biases).masked_fill_(are_targets, -torch.inf)  # (N, K)
+        total = torch.logaddexp(positive, logits.to(positive.dtype).logsumexp(1))  # (N,)
+        kind = logits.dtype  # that of autocast, which does not reach the backward pass
+        ctx.save_for_backward(hidden.to(kind), weights.to(kind), logits, positive, total)
+        return total - positive
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, None]:
+        hidden, weights, logits, positive, total = ctx.saved_tensors
+        at_logits = (logits - total[:, None]).exp_().mul_(gradient[:, None]).to(logits.dtype)  # (N, K)
+        at_positive = torch.expm1(positive - total) * gradient
+        return at_logits @ weights, at_logits.T @ hidden, at_logits.sum(0), at_positive, None
 
 
 class LanguageModel(nn.Module):
