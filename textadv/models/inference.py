@@ -50,7 +50,7 @@ def _read(lstm: nn.LSTM, table: Tensor, places: Tensor, lengths: Tensor, pooling
     largest = inputs.new_full((len(lengths), size), -torch.inf)
     steps = torch.arange(places.shape[1], device=places.device)
     for t, rows in enumerate((lengths[:, None] > steps).sum(0).tolist()):
-        gates = torch.addmm(inputs.index_select(0, places[:rows, t]), h[:rows], recurrent)
+        gates = inputs.index_select(0, places[:rows, t]).addmm_(h[:rows], recurrent)
         keep_in, keep, new, out = gates.chunk(4, dim=1)
         gates[:, : 2 * size].sigmoid_()
         c[:rows].mul_(keep).addcmul_(keep_in, new.tanh_())
