@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from textadv import locks
 from textadv.corpus import preparation
 from textadv.corpus.preparation import prepare
 from textadv.corpus.rows import Corpus, Rows
@@ -205,7 +206,7 @@ def test_two_at_once_where_files_cannot_be_locked(
         both_build.wait()
         return source.load(settings)
 
-    monkeypatch.setattr(preparation, "fcntl", None)
+    monkeypatch.setattr(locks, "fcntl", None)
     monkeypatch.setattr(preparation, "load_corpus", wait_and_load)
     first, second = at_once(lambda: prepare(data, WORDS))
     assert source.reads == 2

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -9,7 +10,9 @@ from textadv.checkpoints import LAST, newest_intact
 from textadv.commands.shared import METRICS, resume_point, run_folder
 from textadv.corpus.preparation import prepare
 from textadv.corpus.store import TokenStore
-from textadv.durable import is_intact
+from textadv.durable import is_intact, writing
+from textadv.locks import lock
+from textadv.processes import is_main
 from textadv.settings import Experiment, Options
 from textadv.training import runs
 
@@ -17,20 +20,38 @@ from textadv.training import runs
 def run(experiment: Experiment, options: Options) -> None:
     """Train the language model, by default where `finetune` looks for it."""
     store = prepare(experiment.data, experiment.tokenizer)
+    guard: AbstractContextManager[object] = nullcontext()
     if options.output is None:
-        options = replace(options, output=str(_pretrained_folder(experiment, store)))
-    with run_folder("pretrain", experiment, options) as (output, metrics):
+        folder = _pretrained_folder(experiment, store)
+        options, guard = replace(options, output=str(folder)), _alone(experiment, folder)
+    with guard, run_folder("pretrain", experiment, options) as (output, metrics):
         metrics |= runs.pretrain(experiment, store, output, resume_point(output, options.resume))
 
 
 def pretrained_encoder(experiment: Experiment, store: TokenStore) -> Path:
     """The encoder of these settings; trained, or its training finished, where that is missing or damaged."""
     folder = _pretrained_folder(experiment, store)
-    if not ((folder / METRICS).is_file() and is_intact(folder / LAST)):
-        with run_folder("pretrain", experiment, Options(output=str(folder))) as (output, metrics):
-            resume = resume_point(output, newest_intact(output)[0] is not None)
-            metrics |= runs.pretrain(experiment, store, output, resume)
+    if not _is_complete(folder):
+        with _alone(experiment, folder):
+            if not _is_complete(folder):  # somebody else may have trained it meanwhile
+                with run_folder("pretrain", experiment, Options(output=str(folder))) as (output, metrics):
+                    resume = resume_point(output, newest_intact(output)[0] is not None)
+                    metrics |= runs.pretrain(experiment, store, output, resume)
     return folder / LAST
+
+
+def _is_complete(folder: Path) -> bool:
+    return (folder / METRICS).is_file() and is_intact(folder / LAST)
+
+
+def _alone(experiment: Experiment, folder: Path) -> AbstractContextManager[object]:
+    """While this run trains an encoder, no other one does; of several processes the main one sees to that."""
+    if not is_main():
+        return nullcontext()
+    several = experiment.trainer.devices * experiment.trainer.num_nodes > 1  # the others would not know of the wait
+    path = Path(experiment.data.cache) / "locks" / folder.name
+    with writing(path):
+        return lock(path, f"pretrains the same encoder in {folder}", wait=not several)
 
 
 def _pretrained_folder(experiment: Experiment, store: TokenStore) -> Path:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -17,12 +17,8 @@ from textadv.corpus.sources import Corpus, load_corpus, source_identity
 from textadv.corpus.store import FORMAT_VERSION, SPLITS, Split, TokenStore, write_store
 from textadv.corpus.tokenization import fit
 from textadv.errors import InputError
+from textadv.locks import can_lock, lock
 from textadv.settings import DataSettings, TokenizerSettings
-
-try:
-    import fcntl
-except ImportError:  # not a Unix
-    fcntl = None  # type: ignore[assignment]
 
 TRAINING = ("train", "unlabeled")  # the vocabulary knows nothing of validation and test
 NAME_LENGTH = 16
@@ -33,7 +29,8 @@ def prepare(data: DataSettings, tokenizer: TokenizerSettings) -> TokenStore:
 
     The store does not depend on `data.labels_per_class`: which labels are used is decided when training reads it.
     A store is built beside its place and renamed into it, so that it is there as a whole or not at all. Of several
-    processes that want it at the same time one builds it and the others wait.
+    processes that want it at the same time one builds it and the others wait; where files cannot be locked each builds
+    it, and whoever comes second leaves the store of the first.
 
     Args:
         data: Where the text comes from and how it is split.
@@ -51,8 +48,9 @@ def prepare(data: DataSettings, tokenizer: TokenizerSettings) -> TokenStore:
     with suppress(InputError):
         return _open(folder, fingerprint)
     with _writing(data.cache):  # before the long work, so that a cache that cannot be written is found at once
-        lock = _lock(folder)
-    with lock:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        held = lock(Path(data.cache) / "locks" / folder.name, "prepares the same corpus")
+    with held:
         if folder.exists():
             try:
                 return _open(folder, fingerprint)  # somebody else has prepared it meanwhile
@@ -63,33 +61,12 @@ def prepare(data: DataSettings, tokenizer: TokenizerSettings) -> TokenStore:
             _clear(folder)
             temporary.mkdir()
         try:
-            _build(temporary, load_corpus(data), tokenizer, identity | {"fingerprint": fingerprint}, data.cache)
+            _build(temporary, load_corpus(data), data, tokenizer, identity | {"fingerprint": fingerprint})
             with _writing(data.cache):
                 _publish(temporary, folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     return _open(folder, fingerprint)
-
-
-def _lock(folder: Path) -> IO[bytes]:
-    """Wait until nobody else prepares a store; closing what is returned lets the next one in.
-
-    The kernel does that for a process that dies, so that no lock outlives its holder. Where a file cannot be locked
-    nobody waits, and whoever comes second finds the store of the first.
-    """
-    locks = folder.parent.with_name("locks")
-    for needed in (folder.parent, locks):
-        needed.mkdir(parents=True, exist_ok=True)
-    file = (locks / folder.name).open("ab")
-    if fcntl is not None:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print("waiting for another process that prepares the same corpus", file=sys.stderr)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        except OSError:
-            pass
-    return file
 
 
 def _identity(data: DataSettings, tokenizer: TokenizerSettings) -> dict[str, Any]:
@@ -105,18 +82,20 @@ def _identity(data: DataSettings, tokenizer: TokenizerSettings) -> dict[str, Any
     return {"format_version": FORMAT_VERSION, "source": source_identity(data), "settings": settings}
 
 
-def _build(path: Path, corpus: Corpus, settings: TokenizerSettings, identity: dict[str, Any], cache: str) -> None:
+def _build(
+    path: Path, corpus: Corpus, data: DataSettings, settings: TokenizerSettings, identity: dict[str, Any]
+) -> None:
     """Encode the corpus and write the store into an empty folder."""
     text_tokenizer, documents = fit({name: corpus.splits[name].texts for name in SPLITS}, TRAINING, settings)
     if len(documents["train"].tokens) == len(documents["train"].lengths):  # nothing but <eos>
-        raise InputError("the training split has no document with a known word")
+        raise InputError(f"{data.train or data.source}: the training split has no document with a known word")
     size = text_tokenizer.vocabulary_size
     counts = [np.bincount(documents[name].tokens, minlength=size) for name in TRAINING]
     splits = {
         name: Split(documents[name].tokens, documents[name].offsets, np.array(corpus.splits[name].labels, np.int64))
         for name in SPLITS
     }
-    with _writing(cache):
+    with _writing(data.cache):
         write_store(
             path,
             splits,
@@ -139,7 +118,7 @@ def _clear(folder: Path) -> None:
     """Delete a damaged store, moved out of the way in one step, and what killed processes have left unfinished."""
     with suppress(FileNotFoundError):
         folder.rename(_sibling(folder))
-    if fcntl is not None:  # else they may be at work
+    if can_lock():  # else they may be at work
         for path in folder.parent.glob(f".{folder.name}.*/"):
             shutil.rmtree(path, ignore_errors=True)
 

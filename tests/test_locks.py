@@ -1,0 +1,99 @@
+"""Of several processes that want the same thing one makes it. Threads stand for them: locks belong to open files."""
+
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from textadv import locks
+from textadv.checkpoints import LAST
+from textadv.commands.pretrain import pretrained_encoder
+from textadv.corpus.store import TokenStore
+from textadv.durable import write_file
+from textadv.errors import InputError
+from textadv.locks import lock
+from textadv.settings import Experiment
+from textadv.training import runs
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Set when somebody has said that he waits."""
+    event = threading.Event()
+    monkeypatch.setattr(locks, "print", lambda message, file: event.set(), raising=False)
+    return event
+
+
+def test_the_second_one_waits(tmp_path: Path, waits: threading.Event) -> None:
+    got = threading.Event()
+
+    def second() -> None:
+        with lock(tmp_path / "locks" / "a", "works"):
+            got.set()
+
+    thread = threading.Thread(target=second)
+    with lock(tmp_path / "locks" / "a", "works"), lock(tmp_path / "locks" / "b", "does something else"):
+        thread.start()
+        assert waits.wait(60)
+        assert not got.is_set()
+    thread.join(60)
+    assert got.is_set()
+
+
+def test_or_is_refused(tmp_path: Path) -> None:
+    with lock(tmp_path / "a", "works"), pytest.raises(InputError, match="another process works"):
+        lock(tmp_path / "a", "works", wait=False)
+    lock(tmp_path / "a", "works", wait=False).close()
+
+
+def test_where_files_cannot_be_locked_nobody_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locks, "fcntl", None)
+    with lock(tmp_path / "a", "works"), lock(tmp_path / "a", "works", wait=False):
+        assert not locks.can_lock()
+
+
+@pytest.fixture
+def cached(experiment: Experiment, tmp_path: Path) -> Experiment:
+    return replace(experiment, data=replace(experiment.data, cache=str(tmp_path / "cache")))
+
+
+def test_two_runs_that_need_the_same_encoder_train_one(
+    cached: Experiment, store: TokenStore, monkeypatch: pytest.MonkeyPatch, waits: threading.Event
+) -> None:
+    trained: list[Path] = []
+    found: list[Path] = []
+    second = threading.Thread(target=lambda: found.append(pretrained_encoder(cached, store)))
+
+    def pretrain(experiment: Experiment, store: TokenStore, output: Path, resume: Path | None) -> dict[str, Any]:
+        trained.append(output)
+        second.start()
+        assert waits.wait(60)
+        write_file(output / LAST, b"weights")
+        return {}
+
+    monkeypatch.setattr(runs, "pretrain", pretrain)
+    first = pretrained_encoder(cached, store)
+    second.join(60)
+    assert found == [first]
+    assert trained == [first.parent]
+
+
+def test_a_run_of_several_processes_does_not_wait(cached: Experiment, store: TokenStore) -> None:
+    """Only its main process would, and the others would begin."""
+    several = replace(cached, trainer=replace(cached.trainer, devices=2))
+    folder = Path(cached.data.cache) / "pretrained"
+    (name,) = {pretrained_name(cached, store), pretrained_name(several, store)}
+    with (
+        lock(Path(cached.data.cache) / "locks" / name, "pretrains"),
+        pytest.raises(InputError, match=f"another process pretrains the same encoder in {folder / name}"),
+    ):
+        pretrained_encoder(several, store)
+
+
+def pretrained_name(experiment: Experiment, store: TokenStore) -> str:
+    """Name of the encoder's folder, seen from outside."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runs, "pretrain", lambda *arguments: {})
+        return pretrained_encoder(experiment, store).parent.name
