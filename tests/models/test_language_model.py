@@ -29,6 +29,13 @@ def examples(count: int, vocabulary: int = VOCABULARY, hidden_size: int = HIDDEN
     return hidden, torch.randint(vocabulary, (count,), generator=generator)
 
 
+def test_words_start_as_likely_as_they_are_frequent() -> None:
+    frequencies = torch.tensor([0.0, 0.5, 0.3, 0.2])
+    softmax = SampledSoftmax(HIDDEN, frequencies)
+    losses = softmax.full_loss(torch.zeros(3, HIDDEN), torch.tensor([1, 2, 3]))
+    torch.testing.assert_close(losses, -frequencies[1:].log())
+
+
 @pytest.mark.parametrize("count", [1, 1024, 2500])
 def test_full_loss_is_the_cross_entropy(count: int) -> None:
     softmax = make_softmax(torch.ones(7))

@@ -24,10 +24,12 @@ class SampledSoftmax(nn.Module):
         super().__init__()
         bound = hidden_size**-0.5
         self.weight = nn.Parameter(torch.empty(len(frequencies), hidden_size).uniform_(-bound, bound))
-        self.bias = nn.Parameter(torch.zeros(len(frequencies)))
         # Entries never seen in training (padding) keep a floor: a candidate needs a finite log-probability.
         floored = frequencies.clamp(min=1e-9)
         self.register_buffer("proposal", floored / floored.sum(), persistent=False)
+        # Each word starts as likely as it is frequent. From 0, steps of Adam's size would take thousands to get there,
+        # above all at words that are seldom among the candidates (docs/PERFORMANCE.md).
+        self.bias = nn.Parameter(self.proposal.log())
 
     def sampled_loss(self, hidden: Tensor, targets: Tensor, num_candidates: int) -> Tensor:
         """Cross entropy against the target and one set of sampled candidates shared by all positions.
