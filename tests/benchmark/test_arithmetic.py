@@ -1,13 +1,15 @@
+import numpy as np
 import pytest
 import torch
 
 from textadv.benchmark.arithmetic import (
+    distinct_candidates,
     lstm_operations,
     machine_speed,
     useful_finetuning_operations,
     useful_pretraining_operations,
 )
-from textadv.settings import FinetuningSettings, ModelSettings, PretrainingSettings
+from textadv.settings import FinetuningSettings, ModelSettings
 
 MODEL = ModelSettings(embedding_size=3, hidden_size=5)
 
@@ -29,8 +31,15 @@ def test_finetuning_counts_real_tokens_and_the_prefix_once(method: str, labeled_
 
 
 def test_pretraining_counts_lstm_and_softmax() -> None:
-    settings = PretrainingSettings(candidates=9)
-    assert useful_pretraining_operations(10, MODEL, settings) == 3 * 10 * (320 + 2 * 5 * 10)
+    assert useful_pretraining_operations(10, MODEL, 9.0) == 3 * 10 * (320 + 2 * 5 * 10)
+
+
+def test_candidates_that_are_drawn_twice_count_once() -> None:
+    frequencies = np.array([0.0, 6.0, 3.0, 1.0])
+    drawn = np.random.default_rng(0).choice(4, (20_000, 5), p=frequencies / 10)
+    mean = np.mean([len(set(row)) for row in drawn.tolist()])
+    assert distinct_candidates(frequencies, 5) == pytest.approx(mean, rel=0.01)
+    assert distinct_candidates(frequencies, 0) == 4
 
 
 def test_machine_speed_is_plausible() -> None:

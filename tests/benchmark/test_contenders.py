@@ -30,9 +30,9 @@ def test_each_contender_trains_as_many_steps_as_asked_for(
 ) -> None:
     experiment = with_finetuning(**({} if task == LANGUAGE_MODEL else {"method": task}))
     ours, textbook = Line(3), Line(2)
-    contenders._run_ours(Gate(ours, experiment, "cpu"), task, experiment, store)  # type: ignore[arg-type]
+    contenders._run_ours(Gate(ours, experiment, 5.0, "cpu"), task, experiment, store)  # type: ignore[arg-type]
     plain: tuple[Any, ...] = contenders._textbook(task, experiment, store, "cpu")
-    contenders._run_textbook(Gate(textbook, experiment, "cpu"), *plain)  # type: ignore[arg-type]
+    contenders._run_textbook(Gate(textbook, experiment, 5.0, "cpu"), *plain)  # type: ignore[arg-type]
     assert (len(ours.answers), len(textbook.answers)) == (3, 2)
     for timing in ours.answers + textbook.answers:
         assert timing.seconds > 0
@@ -54,5 +54,5 @@ def test_textbook_trains(experiment: Experiment, store: TokenStore) -> None:
         return value
 
     line = Line(60)
-    contenders._run_textbook(Gate(line, faster, "cpu"), network, noted, batches, rate)  # type: ignore[arg-type]
+    contenders._run_textbook(Gate(line, faster, 5.0, "cpu"), network, noted, batches, rate)  # type: ignore[arg-type]
     assert sum(seen[-10:]) < 0.8 * sum(seen[:10])

@@ -5,9 +5,10 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from textadv.settings import FinetuningSettings, ModelSettings, PretrainingSettings
+from textadv.settings import FinetuningSettings, ModelSettings
 
 MATRIX_SIZE = 2048
 
@@ -47,19 +48,31 @@ def _units(lengths: Tensor, window: int, passes: int) -> float:
     return float((inside * passes + (lengths - inside)).sum())
 
 
-def useful_pretraining_operations(tokens: float, model: ModelSettings, settings: PretrainingSettings) -> float:
-    """Operations of a language model's step: the LSTM and the sampled softmax, forward and backward.
+def useful_pretraining_operations(tokens: float, model: ModelSettings, candidates: float) -> float:
+    """Operations of a language model's step: the LSTM and the softmax, forward and backward.
 
     Args:
         tokens: Real tokens of the step, those of one direction.
         model: Sizes of the LSTM.
-        settings: Number of candidates.
+        candidates: Distinct words that a target is compared with.
 
     Returns:
         Number of additions and multiplications.
     """
-    softmax = (1 + model.bidirectional) * 2 * model.hidden_size * (settings.candidates + 1)
+    softmax = (1 + model.bidirectional) * 2 * model.hidden_size * (candidates + 1)
     return 3 * tokens * (lstm_operations(model) + softmax)
+
+
+def distinct_candidates(frequencies: NDArray[np.floating], draws: int) -> float:
+    """How many distinct words the sampled softmax draws on average; the vocabulary for the full softmax (0 draws).
+
+    Args:
+        frequencies: Counts of the vocabulary, shape (V,).
+        draws: Number of draws, with replacement.
+    """
+    if not draws:
+        return len(frequencies)
+    return float(-np.expm1(draws * np.log1p(-frequencies / frequencies.sum())).sum())
 
 
 def matrix_product_speed(device: str) -> float:

@@ -14,7 +14,12 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from textadv.benchmark.arithmetic import synchronize, useful_finetuning_operations, useful_pretraining_operations
+from textadv.benchmark.arithmetic import (
+    distinct_candidates,
+    synchronize,
+    useful_finetuning_operations,
+    useful_pretraining_operations,
+)
 from textadv.benchmark.memory import peak_memory
 from textadv.benchmark.textbook import TextbookLanguageModel, TextbookStep, random_batch
 from textadv.checkpoints import build_classifier, new_encoder
@@ -62,12 +67,14 @@ class Gate:
     Args:
         connection: To the process that asks.
         experiment: For the number of useful operations.
+        candidates: As in `useful_pretraining_operations`.
         device: Where the step computes.
     """
 
-    def __init__(self, connection: Connection, experiment: Experiment, device: str) -> None:
+    def __init__(self, connection: Connection, experiment: Experiment, candidates: float, device: str) -> None:
         self.connection = connection
         self.experiment = experiment
+        self.candidates = candidates
         self.device = device
         self.started = 0.0
 
@@ -85,7 +92,7 @@ class Gate:
         model = self.experiment.model
         if isinstance(batch, StreamBatch):
             tokens = float(batch.targets[0].count_nonzero())
-            operations = useful_pretraining_operations(tokens, model, self.experiment.pretraining)
+            operations = useful_pretraining_operations(tokens, model, self.candidates)
         else:
             lengths = [b.lengths for b in batch.values()]
             tokens = float(torch.cat(lengths).sum())
@@ -121,7 +128,8 @@ def _serve(connection: Connection, contender: Contender, experiment: Experiment,
     if contender.tuned:
         prepare_machine()
     store = TokenStore.open(Path(path))
-    gate = Gate(connection, experiment, device)
+    candidates = distinct_candidates(store.frequencies, experiment.pretraining.candidates)
+    gate = Gate(connection, experiment, candidates, device)
     torch.manual_seed(experiment.seed)
     if contender.textbook:
         _run_textbook(gate, *_textbook(contender.task, experiment, store, device))
