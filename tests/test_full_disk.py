@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from textadv.checkpoints import LAST, PREVIOUS, load_file, newest_intact
-from textadv.commands.shared import run_folder
+from textadv.commands.folder import run_folder
 from textadv.corpus.preparation import prepare
 from textadv.corpus.store import TokenStore
 from textadv.errors import InputError

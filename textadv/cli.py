@@ -155,9 +155,10 @@ def run(arguments: Sequence[str]) -> None:
         sys.exit(processes.run_all(run, arguments, experiment.trainer))
     options = Options(**{name: objects[name] for name in TAKES[parsed.command]})
     check_nulls(options)
-    from textadv import machine
+    if parsed.command != "prepare":  # which computes nothing
+        from textadv import machine
 
-    machine.prepare_machine()
+        machine.prepare_machine()
     import_module(f"textadv.commands.{parsed.command}").run(experiment, options)
 
 

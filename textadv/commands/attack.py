@@ -4,7 +4,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from textadv.checkpoints import load_classifier
-from textadv.commands.shared import device, given, own_corpus, run_folder
+from textadv.commands.folder import run_folder
+from textadv.commands.shared import device, given, own_corpus
 from textadv.evaluation.report.subjects import Subject
 from textadv.evaluation.report.write import write_report
 from textadv.evaluation.robustness import robustness, table

@@ -1,7 +1,8 @@
 """`benchmark`: the speed of everything."""
 
 from textadv.benchmark import suite
-from textadv.commands.shared import device, run_folder
+from textadv.commands.folder import run_folder
+from textadv.commands.shared import device
 from textadv.corpus.preparation import prepare
 from textadv.settings import Experiment, Options
 

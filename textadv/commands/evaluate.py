@@ -3,7 +3,8 @@
 import json
 
 from textadv.checkpoints import load_classifier
-from textadv.commands.shared import device, given, own_corpus, run_folder
+from textadv.commands.folder import run_folder
+from textadv.commands.shared import device, given, own_corpus
 from textadv.evaluation.evaluate import evaluate_split
 from textadv.evaluation.report.subjects import Subject
 from textadv.evaluation.report.write import write_report

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+from textadv.commands.folder import run_folder
 from textadv.commands.pretrain import pretrained_encoder
-from textadv.commands.shared import resume_point, run_folder
+from textadv.commands.shared import resume_point
 from textadv.corpus.preparation import prepare
 from textadv.errors import InputError
 from textadv.processes import is_main

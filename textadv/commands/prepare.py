@@ -4,7 +4,7 @@ import json
 import time
 from typing import Any
 
-from textadv.commands.shared import run_folder
+from textadv.commands.folder import run_folder
 from textadv.corpus.preparation import prepare
 from textadv.corpus.store import TokenStore
 from textadv.settings import Experiment, Options

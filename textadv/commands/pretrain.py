@@ -7,7 +7,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from textadv.checkpoints import LAST, newest_intact
-from textadv.commands.shared import METRICS, resume_point, run_folder
+from textadv.commands.folder import METRICS, run_folder
+from textadv.commands.shared import resume_point
 from textadv.corpus.preparation import prepare
 from textadv.corpus.store import TokenStore
 from textadv.durable import is_intact, writing

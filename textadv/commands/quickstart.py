@@ -5,7 +5,8 @@ from dataclasses import replace
 from typing import Any
 
 from textadv.checkpoints import LAST, load_classifier
-from textadv.commands.shared import device, require_split, run_folder
+from textadv.commands.folder import run_folder
+from textadv.commands.shared import device, require_split
 from textadv.corpus.preparation import prepare
 from textadv.evaluation.evaluate import evaluate_split
 from textadv.processes import is_main

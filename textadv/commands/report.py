@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from textadv.checkpoints import LoadedClassifier, load_classifier
-from textadv.commands.shared import device, given, own_corpus, run_folder
+from textadv.commands.folder import run_folder
+from textadv.commands.shared import device, given, own_corpus
 from textadv.corpus.store import TokenStore
 from textadv.evaluation.evaluate import check_match, evaluate_split
 from textadv.evaluation.report import measure

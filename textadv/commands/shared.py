@@ -1,66 +1,16 @@
-"""What several commands need: the run's folder, the device, checks of what was given."""
+"""What several commands need: the device, the corpus, checks of what was given."""
 
-import json
-import platform
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import torch
-import yaml
 
-import textadv
 from textadv.checkpoints import LoadedClassifier, newest_intact
 from textadv.corpus.preparation import prepare
 from textadv.corpus.store import TokenStore
-from textadv.durable import replace_text, writing
-from textadv.errors import InputError, Stopped
-from textadv.processes import is_main, start_time
-from textadv.settings import DataSettings, Experiment, Options, TokenizerSettings
-
-METRICS, CONFIG = "metrics.json", "config.yaml"
-
-
-@contextmanager
-def run_folder(command: str, experiment: Experiment, options: Options) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """A run's folder and its figures: writes the resolved config first, `metrics.json` at the end, says where.
-
-    Of several processes only the main one writes and speaks.
-    """
-    output = Path(options.output or f"runs/{command}-{start_time()}")
-    metrics: dict[str, Any] = {}
-    if not is_main():
-        yield output, metrics
-        return
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        replace_text(output / CONFIG, yaml.safe_dump(asdict(experiment), sort_keys=False))
-    except OSError as error:
-        raise InputError(f"--output {output}: cannot be written ({error.strerror})") from None
-    try:
-        yield output, metrics
-    except Stopped as stop:
-        _say_how_to_go_on(stop, command, output)
-        raise
-    report = metrics | {"command": command, "versions": _versions()}
-    with writing(output / METRICS):
-        replace_text(output / METRICS, json.dumps(report, indent=2) + "\n")
-    print(f"everything is in {output}", file=sys.stderr)
-
-
-def _say_how_to_go_on(stop: Stopped, command: str, output: Path) -> None:
-    """One line for a run that a signal has stopped, even if it was part of another one."""
-    if stop.told:
-        return
-    way = ""
-    if stop.checkpoint is not None and stop.checkpoint.parent == output:
-        way = f"; `textadv {command} --resume --output {output}` with the same settings goes on from there"
-    print(f"textadv: {stop}{way}", file=sys.stderr)
-    stop.told = True
+from textadv.errors import InputError
+from textadv.processes import is_main
+from textadv.settings import DataSettings, Experiment, TokenizerSettings
 
 
 def device() -> str:
@@ -113,12 +63,3 @@ def resume_point(output: Path, resume: bool) -> Path | None:
     if damaged and is_main():
         print(f"textadv: {'; '.join(damaged)}; going on from {checkpoint}", file=sys.stderr)
     return checkpoint
-
-
-def _versions() -> dict[str, str]:
-    return {
-        "textadv": textadv.__version__,
-        "torch": torch.__version__,
-        "pytorch-lightning": version("pytorch-lightning"),
-        "python": platform.python_version(),
-    }

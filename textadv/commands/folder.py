@@ -1,0 +1,68 @@
+"""The folder of a run. Without torch, which takes seconds to import: `prepare` does not need it."""
+
+import json
+import platform
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+import textadv
+from textadv.durable import replace_text, writing
+from textadv.errors import InputError, Stopped
+from textadv.processes import is_main, start_time
+from textadv.settings import Experiment, Options
+
+METRICS, CONFIG = "metrics.json", "config.yaml"
+
+
+@contextmanager
+def run_folder(command: str, experiment: Experiment, options: Options) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """A run's folder and its figures: writes the resolved config first, `metrics.json` at the end, says where.
+
+    Of several processes only the main one writes and speaks.
+    """
+    output = Path(options.output or f"runs/{command}-{start_time()}")
+    metrics: dict[str, Any] = {}
+    if not is_main():
+        yield output, metrics
+        return
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        replace_text(output / CONFIG, yaml.safe_dump(asdict(experiment), sort_keys=False))
+    except OSError as error:
+        raise InputError(f"--output {output}: cannot be written ({error.strerror})") from None
+    try:
+        yield output, metrics
+    except Stopped as stop:
+        _say_how_to_go_on(stop, command, output)
+        raise
+    report = metrics | {"command": command, "versions": _versions()}
+    with writing(output / METRICS):
+        replace_text(output / METRICS, json.dumps(report, indent=2) + "\n")
+    print(f"everything is in {output}", file=sys.stderr)
+
+
+def _say_how_to_go_on(stop: Stopped, command: str, output: Path) -> None:
+    """One line for a run that a signal has stopped, even if it was part of another one."""
+    if stop.told:
+        return
+    way = ""
+    if stop.checkpoint is not None and stop.checkpoint.parent == output:
+        way = f"; `textadv {command} --resume --output {output}` with the same settings goes on from there"
+    print(f"textadv: {stop}{way}", file=sys.stderr)
+    stop.told = True
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "textadv": textadv.__version__,
+        "torch": version("torch"),
+        "pytorch-lightning": version("pytorch-lightning"),
+        "python": platform.python_version(),
+    }
