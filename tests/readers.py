@@ -2,6 +2,9 @@
 
 import csv
 from pathlib import Path
+from typing import Any
+
+import torch
 
 
 def curves(folder: Path) -> list[dict[str, str]]:
@@ -10,3 +13,12 @@ def curves(folder: Path) -> list[dict[str, str]]:
         rows = list(csv.DictReader(file))
     assert rows
     return [{name: value for name, value in row.items() if name != "tokens_per_second"} for row in rows]
+
+
+def equal(a: Any, b: Any) -> bool:
+    """Whether two nested values are equal to the bit."""
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(equal(a[name], b[name]) for name in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(equal(x, y) for x, y in zip(a, b, strict=True))
+    return torch.equal(a, b) if isinstance(a, torch.Tensor) else bool(a == b)

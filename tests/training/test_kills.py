@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from readers import curves
+from readers import curves, equal
 
 from textadv.checkpoints import BEST, LAST, load_file, newest_intact
 from textadv.corpus.store import TokenStore
@@ -58,14 +57,6 @@ def step_of(folder: Path) -> int:
     assert not damaged
     step: int = 0 if last is None else load_file(last)["global_step"]
     return step
-
-
-def equal(a: Any, b: Any) -> bool:
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(equal(a[name], b[name]) for name in a)
-    if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(equal(x, y) for x, y in zip(a, b, strict=True))
-    return torch.equal(a, b) if isinstance(a, torch.Tensor) else bool(a == b)
 
 
 @pytest.mark.parametrize("kind", ["pretrain", "finetune"])

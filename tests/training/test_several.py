@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from readers import curves
+from readers import curves, equal
 
 from textadv.checkpoints import BEST, LAST, load_file
 from textadv.corpus.datamodules import FinetuningData
@@ -93,15 +92,6 @@ def tensors(path: Path) -> dict[str, Any]:
     content = load_file(path)
     names = ("state_dict", "current_model_state", "optimizer_states", "carried_states", "lr_schedulers", "global_step")
     return {name: content[name] for name in names if name in content}
-
-
-def equal(a: Any, b: Any) -> bool:
-    """To the bit."""
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(equal(a[name], b[name]) for name in a)
-    if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(equal(x, y) for x, y in zip(a, b, strict=True))
-    return torch.equal(a, b) if isinstance(a, torch.Tensor) else bool(a == b)
 
 
 @pytest.fixture(params=["pretrain", "finetune"])

@@ -80,7 +80,7 @@ def make_subject() -> Callable[[str], Subject]:
     """A subject with a number for everything, and with texts that must not become markup."""
 
     def make(name: str) -> Subject:
-        tuning = {"method": "vat", "epsilon": 0.5, "steps": 90, "adversary": EVIL}
+        tuning = {"method": "adversarial+vat", "epsilon": 0.5, "steps": 90, "adversary": EVIL}
         model = {"hidden_size": 7, "embedding_size": 5, "bidirectional": False, "pooling": "last"}
         settings = {"data": {"source": "a&b"}, "model": model, "finetuning": tuning, "seed": 3}
         card = {"settings": settings, "classes": CLASSES, "vocabulary_size": 9, "tokenizer_fingerprint": "f00d"}

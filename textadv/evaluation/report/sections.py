@@ -37,13 +37,10 @@ def _card_rows(subject: Subject) -> dict[str, str]:
     data, model, tuning = settings.get("data", {}), settings["model"], settings["finetuning"]
     versions = ", ".join(f"{name} {number}" for name, number in run.get("versions", {}).items())
     direction = "both directions" if model["bidirectional"] else "one direction"
-    adversary = "-".join(
-        [tuning.get("adversary", "fgsm"), tuning.get("norm", "l2"), *(["targeted"] if tuning.get("targeted") else [])]
-    )
     return {
         "checkpoint": subject.checkpoint,
         "method": tuning["method"],
-        "epsilon": f"{tuning['epsilon']:g} (adversary {adversary})",
+        "epsilon": _perturbation(tuning),
         "started from": str(run.get("pretrained") or "no pretraining") if "pretrained" in run else "not recorded",
         "labels": f"{run['labels']:,}" if "labels" in run else _budget(data.get("labels_per_class")),
         "classes": ", ".join(card["classes"]),
@@ -56,6 +53,17 @@ def _card_rows(subject: Subject) -> dict[str, str]:
         "fingerprint of the tokenizer": str(card["tokenizer_fingerprint"]),
         "versions": versions or "not recorded",
     }
+
+
+def _perturbation(tuning: dict[str, Any]) -> str:
+    """Size of the perturbations that it was trained with, and what made those of labeled text."""
+    method, epsilon = tuning["method"], f"{tuning['epsilon']:g}"
+    if method == "none":
+        return "not perturbed"
+    if "adversarial" not in method:
+        return epsilon
+    targeted = ["targeted"] if tuning.get("targeted") else []
+    return f"{epsilon} (adversary {'-'.join([tuning.get('adversary', 'fgsm'), tuning.get('norm', 'l2'), *targeted])})"
 
 
 def _budget(labels_per_class: int | None) -> str:

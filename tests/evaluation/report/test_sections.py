@@ -1,0 +1,20 @@
+from typing import Any
+
+import pytest
+
+from textadv.evaluation.report.sections import _perturbation
+
+
+@pytest.mark.parametrize(
+    ("tuning", "said"),
+    [
+        ({"method": "none"}, "not perturbed"),
+        ({"method": "random"}, "0.5"),
+        ({"method": "vat", "adversary": "pgd"}, "0.5"),
+        ({"method": "adversarial"}, "0.5 (adversary fgsm-l2)"),
+        ({"method": "adversarial+vat", "adversary": "pgd", "norm": "linf"}, "0.5 (adversary pgd-linf)"),
+        ({"method": "adversarial", "targeted": True}, "0.5 (adversary fgsm-l2-targeted)"),
+    ],
+)
+def test_a_model_card_says_what_was_trained_against(tuning: dict[str, Any], said: str) -> None:
+    assert _perturbation({"epsilon": 0.5} | tuning) == said
