@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from textadv.corpus.store import Split, TokenStore
 from textadv.settings import (
@@ -17,6 +18,12 @@ from textadv.settings import (
 )
 
 EOS = 2
+
+
+@pytest.fixture(autouse=True, scope="module")
+def subnormal_numbers() -> None:
+    """A command that ran in this process leaves them flushed to zero, and hypothesis generates them."""
+    torch.set_flush_denormal(False)
 
 
 @pytest.fixture

@@ -14,9 +14,13 @@ from readers import curves, equal
 from textadv.checkpoints import BEST, LAST, load_file, newest_intact
 from textadv.corpus.store import TokenStore
 from textadv.settings import Experiment
-from textadv.training import runs
 
 TRIALS = 20
+TRAIN = """
+from textadv.training import runs
+runs.LOG_EVERY = 1
+getattr(runs, kind)(*arguments)
+"""
 pytestmark = pytest.mark.slow
 
 
@@ -32,7 +36,7 @@ class Sessions:
         """Train, or go on, until the end or a kill; returns whether it came to its end."""
         last, _ = newest_intact(folder)
         arguments: list[Any] = [self.experiment, self.store, folder, *([None] if self.kind == "finetune" else []), last]
-        process = self.context.Process(target=getattr(runs, self.kind), args=arguments)
+        process = self.context.Process(target=exec, args=(TRAIN, {"kind": self.kind, "arguments": arguments}))
         process.start()
         process.join(seconds)
         killed = process.is_alive()
@@ -86,5 +90,6 @@ def test_killed_at_random_moments(kind: str, experiment: Experiment, store: Toke
             steps.append(step_of(folder))
         assert sessions.run(folder)
         assert equal(state(folder), expected), (trial, steps)
+        assert sum(bool(row["loss"]) for row in curves(folder)) == 60
     print(f"{kind}: {TRIALS} runs, {len(steps)} kills, going on from steps {steps}")
     assert len(set(steps)) > 3
