@@ -2,6 +2,7 @@
 
 import csv
 import json
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -172,6 +173,24 @@ def test_bad_input_is_one_line(
     assert "--text or --input" in line("predict", "--checkpoint", "missing.ckpt")
     assert "sourze" in line("finetune", "--data.sourze", "x")
     assert "finetuning.steps" in line("finetune", "--finetuning.steps", "many")
+    assert "trainer.accelerator" in line("finetune", *small, "--trainer.accelerator", "banana")
+
+
+def test_prepare_does_not_wait_for_torch(tmp_path: Path) -> None:
+    """A store that is there is found at once: importing torch would take longer than all else."""
+    rows = [(sentence(i, words), label) for i in range(9) for words, label in ((GOOD, "happy"), (BAD, "sad"))]
+    data = write_rows(tmp_path / "train.csv", rows)
+    flags = ["--data.train", str(data), "--data.text_column", "review", "--data.label_column", "mood"]
+    flags += ["--data.cache", str(tmp_path / "cache"), "--output", str(tmp_path / "p")]
+    code = f"import sys; sys.argv = ['textadv', 'prepare', *{flags!r}]; from textadv.cli import main; main(); "
+    result = subprocess.run(
+        [sys.executable, "-c", code + "print(sorted({'torch', 'pytorch_lightning'} & sys.modules.keys()))"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert result.stdout.splitlines()[-1] == "[]"
+    assert json.loads((tmp_path / "p" / "metrics.json").read_text())["versions"]["torch"]
 
 
 def test_damaged_and_foreign_checkpoints_are_one_line(

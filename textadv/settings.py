@@ -237,13 +237,13 @@ class TrainerSettings:
     """The machine: passed on to Lightning's Trainer.
 
     Attributes:
-        accelerator: `auto`, `cpu`, `gpu` ...
+        accelerator: Kind of device, by Lightning's name.
         devices: Number of devices.
         num_nodes: Number of machines.
         precision: Lightning's name of the number format.
     """
 
-    accelerator: str = "auto"
+    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "auto"
     devices: int = 1
     num_nodes: int = 1
     precision: Literal["32-true", "bf16-mixed", "64-true"] = "32-true"
