@@ -9,12 +9,13 @@ import pytest
 
 from textadv import locks
 from textadv.checkpoints import LAST
+from textadv.commands import pretrain as commands
 from textadv.commands.pretrain import pretrained_encoder
 from textadv.corpus.store import TokenStore
 from textadv.durable import write_file
 from textadv.errors import InputError
 from textadv.locks import lock
-from textadv.settings import Experiment
+from textadv.settings import Experiment, Options
 from textadv.training import runs
 
 
@@ -78,6 +79,50 @@ def test_two_runs_that_need_the_same_encoder_train_one(
     second.join(60)
     assert found == [first]
     assert trained == [first.parent]
+
+
+def test_pretraining_that_has_waited_is_not_done_twice(
+    cached: Experiment, store: TokenStore, monkeypatch: pytest.MonkeyPatch, waits: threading.Event
+) -> None:
+    monkeypatch.setattr(commands, "prepare", lambda data, tokenizer: store)
+    trained: list[Path] = []
+    folder = Path(cached.data.cache) / "pretrained" / pretrained_name(cached, store)
+    # What a stopped run says how to go on with names the folder: it is the same one.
+    second = threading.Thread(target=lambda: commands.run(cached, Options(output=str(folder))))
+
+    def pretrain(experiment: Experiment, store: TokenStore, output: Path, resume: Path | None) -> dict[str, Any]:
+        trained.append(output)
+        second.start()
+        assert waits.wait(60)
+        write_file(output / LAST, b"weights")
+        return {}
+
+    monkeypatch.setattr(runs, "pretrain", pretrain)
+    commands.run(cached, Options())
+    second.join(60)
+    assert trained == [folder]
+
+
+def test_an_encoder_that_is_trained_anew_is_not_complete_meanwhile(
+    cached: Experiment, store: TokenStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commands, "prepare", lambda data, tokenizer: store)
+
+    def pretrain(experiment: Experiment, store: TokenStore, output: Path, resume: Path | None) -> dict[str, Any]:
+        write_file(output / LAST, f"weights {len(trained)}".encode())
+        trained.append(resume)
+        if len(trained) == 2:
+            raise KeyboardInterrupt
+        return {}
+
+    trained: list[Path | None] = []
+    monkeypatch.setattr(runs, "pretrain", pretrain)
+    commands.run(cached, Options())
+    with pytest.raises(KeyboardInterrupt):
+        commands.run(cached, Options())
+    encoder = pretrained_encoder(cached, store)
+    assert trained == [None, None, encoder]
+    assert encoder.read_bytes() == b"weights 2"
 
 
 def test_a_run_of_several_processes_does_not_wait(cached: Experiment, store: TokenStore) -> None:

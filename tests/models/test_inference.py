@@ -18,3 +18,13 @@ def test_features_are_those_of_the_encoder(pooling: Pooling, bidirectional: bool
     features = read_tokens(encoder, tokens, sizes, pooling)
     torch.testing.assert_close(features, expected, rtol=1e-12, atol=1e-12)
     assert not features.requires_grad
+
+
+def test_under_autocast() -> None:
+    torch.manual_seed(0)
+    encoder = Encoder(torch.rand(20) + 0.1, 4, 6, False).eval()
+    tokens, lengths = torch.randint(3, 20, (3, 7)), torch.tensor([7, 2, 5])
+    exact = read_tokens(encoder, tokens, lengths, "last_mean_max")
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rounded = read_tokens(encoder, tokens, lengths, "last_mean_max")
+    torch.testing.assert_close(rounded.float(), exact, atol=0.05, rtol=0.05)

@@ -30,10 +30,11 @@ def examples(count: int, vocabulary: int = VOCABULARY, hidden_size: int = HIDDEN
 
 
 def test_words_start_as_likely_as_they_are_frequent() -> None:
-    frequencies = torch.tensor([0.0, 0.5, 0.3, 0.2])
+    frequencies = torch.tensor([0.5, 0.3, 0.2, 0.0])
     softmax = SampledSoftmax(HIDDEN, frequencies)
-    losses = softmax.full_loss(torch.zeros(3, HIDDEN), torch.tensor([1, 2, 3]))
-    torch.testing.assert_close(losses, -frequencies[1:].log())
+    losses = softmax.full_loss(torch.zeros(4, HIDDEN), torch.arange(4))
+    expected = torch.tensor([0.5, 0.3, 0.2, 0.2])  # never seen, like the rarest that was
+    torch.testing.assert_close(losses, -(expected / expected.sum()).log())
 
 
 @pytest.mark.parametrize("count", [1, 1024, 2500])

@@ -1,10 +1,11 @@
+import sys
 from pathlib import Path
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from textadv.errors import InputError
-from textadv.training.metrics_file import MetricsFile, TensorBoardFile
+from textadv.training.metrics_file import MetricsFile, TensorBoardFile, tensorboard
 
 
 def test_rows_and_columns_as_they_come(tmp_path: Path) -> None:
@@ -86,3 +87,12 @@ def test_events_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "events").touch()
     with pytest.raises(InputError, match=r"tfevents.*: cannot be written"):
         TensorBoardFile(tmp_path / "events", resumed=True).log_metrics({"loss": 1.0}, 0)
+
+
+def test_a_tensorboard_that_does_not_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorboard.compat.proto.event_pb2", None)  # importing it raises
+    assert tensorboard(tmp_path, resumed=False) == []
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("textadv: no curves for TensorBoard: ")

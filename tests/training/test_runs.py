@@ -1,4 +1,5 @@
 import csv
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -130,6 +131,16 @@ def test_devices_that_are_not_there(experiment: Experiment, store: TokenStore, t
     assert "\n" not in str(error.value)
 
 
+def test_bfloat16(with_finetuning: Callable[..., Experiment], store: TokenStore, tmp_path: Path) -> None:
+    """Every pass of both trainings, and reading without gradients, under autocast."""
+    experiment = with_finetuning(method="adversarial+vat", vat_direction="power_iteration")
+    experiment = replace(experiment, trainer=replace(experiment.trainer, precision="bf16-mixed"))
+    runs.pretrain(experiment, store, tmp_path / "lm")
+    figures = runs.finetune(experiment, store, tmp_path / "ft", tmp_path / "lm" / LAST)
+    assert figures["steps"] == 6
+    assert all(math.isfinite(float(loss)) for folder in ("lm", "ft") for loss in losses(tmp_path / folder))
+
+
 METHODS = ["none", "random", "adversarial", "vat", "adversarial+vat"]
 # Golden losses: a change that should not alter results shows these. Made by this test on a CPU in float32.
 GOLDEN = {
@@ -167,7 +178,7 @@ def test_the_curves(experiment: Experiment, store: TokenStore, tmp_path: Path) -
 def test_without_tensorboard(
     experiment: Experiment, store: TokenStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runs, "find_spec", lambda name: None)
+    monkeypatch.setattr("textadv.training.metrics_file.find_spec", lambda name: None)
     runs.pretrain(experiment, store, tmp_path)
     assert (tmp_path / "metrics.csv").is_file()
     assert not (tmp_path / "tensorboard").exists()

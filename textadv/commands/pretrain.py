@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -21,12 +22,18 @@ from textadv.training import runs
 def run(experiment: Experiment, options: Options) -> None:
     """Train the language model, by default where `finetune` looks for it."""
     store = prepare(experiment.data, experiment.tokenizer)
-    guard: AbstractContextManager[object] = nullcontext()
+    shared = _pretrained_folder(experiment, store)
     if options.output is None:
-        folder = _pretrained_folder(experiment, store)
-        options, guard = replace(options, output=str(folder)), _alone(experiment, folder)
-    with guard, run_folder("pretrain", experiment, options) as (output, metrics):
-        metrics |= runs.pretrain(experiment, store, output, resume_point(output, options.resume))
+        options = replace(options, output=str(shared))
+    if Path(str(options.output)).resolve() != shared.resolve():
+        _pretrain(experiment, store, options)
+        return
+    was_complete = _is_complete(shared)
+    with _alone(experiment, shared):
+        if was_complete or not _is_complete(shared):
+            _pretrain(experiment, store, options)
+        else:
+            print(f"another process has trained it meanwhile: {shared}", file=sys.stderr)
 
 
 def pretrained_encoder(experiment: Experiment, store: TokenStore) -> Path:
@@ -35,10 +42,17 @@ def pretrained_encoder(experiment: Experiment, store: TokenStore) -> Path:
     if not _is_complete(folder):
         with _alone(experiment, folder):
             if not _is_complete(folder):  # somebody else may have trained it meanwhile
-                with run_folder("pretrain", experiment, Options(output=str(folder))) as (output, metrics):
-                    resume = resume_point(output, newest_intact(output)[0] is not None)
-                    metrics |= runs.pretrain(experiment, store, output, resume)
+                resume = newest_intact(folder)[0] is not None
+                _pretrain(experiment, store, Options(output=str(folder), resume=resume))
     return folder / LAST
+
+
+def _pretrain(experiment: Experiment, store: TokenStore, options: Options) -> None:
+    with run_folder("pretrain", experiment, options) as (output, metrics):
+        resume = resume_point(output, options.resume)
+        if is_main():  # until this run has ended, its checkpoints are not those that were measured
+            (output / METRICS).unlink(missing_ok=True)
+        metrics |= runs.pretrain(experiment, store, output, resume)
 
 
 def _is_complete(folder: Path) -> bool:

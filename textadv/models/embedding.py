@@ -37,7 +37,7 @@ class NormalizedEmbedding(nn.Module):
         """Look up normalized embeddings.
 
         Args:
-            tokens: Token ids, any shape.
+            tokens: Token ids, of one dimension or more.
 
         Returns:
             Embeddings of shape (*tokens.shape, D).

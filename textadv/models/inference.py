@@ -45,7 +45,7 @@ def _read(lstm: nn.LSTM, table: Tensor, places: Tensor, lengths: Tensor, pooling
     size = lstm.hidden_size
     weight_ih, weight_hh, bias_ih, bias_hh = lstm.all_weights[0]
     inputs = F.linear(table, weight_ih, bias_ih + bias_hh)  # (U, 4 H)
-    recurrent = weight_hh.T.contiguous()  # (H, 4 H)
+    recurrent = weight_hh.T.to(inputs.dtype).contiguous()  # (H, 4 H); autocast does not reach the product in place
     h, c, total = inputs.new_zeros(3, len(lengths), size)
     largest = inputs.new_full((len(lengths), size), -torch.inf)
     steps = torch.arange(places.shape[1], device=places.device)

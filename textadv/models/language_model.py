@@ -29,7 +29,9 @@ class SampledSoftmax(nn.Module):
         self.register_buffer("proposal", floored / floored.sum(), persistent=False)
         # Each word starts as likely as it is frequent. From 0, steps of Adam's size would take thousands to get there,
         # above all at words that are seldom among the candidates (docs/PERFORMANCE.md).
-        self.bias = nn.Parameter(self.proposal.log())
+        # Those never seen start like the rarest that were.
+        seen = frequencies[frequencies > 0].min()
+        self.bias = nn.Parameter(frequencies.clamp(min=float(seen)).log())
 
     def sampled_loss(self, hidden: Tensor, targets: Tensor, num_candidates: int) -> Tensor:
         """Cross entropy against the target and one set of sampled candidates shared by all positions.

@@ -4,7 +4,9 @@ import csv
 import io
 import os
 import platform
+import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
 from textadv.durable import replace_text, writing
+from textadv.errors import one_line
+from textadv.processes import is_main
 
 Row = dict[str, Any]
 
@@ -48,6 +52,18 @@ class _CurveFile(Logger):
         """Nothing: the settings are in `config.yaml`."""
 
 
+def tensorboard(folder: Path, resumed: bool) -> "list[TensorBoardFile]":
+    """A file for TensorBoard, where that is installed and works; see `TensorBoardFile`."""
+    if find_spec("tensorboard") is None:
+        return []
+    try:
+        return [TensorBoardFile(folder, resumed)]
+    except Exception as error:  # whatever a broken installation raises is no reason not to train
+        if is_main():
+            print(f"textadv: no curves for TensorBoard: {one_line(str(error))}", file=sys.stderr)
+        return []
+
+
 class TensorBoardFile(_CurveFile):
     """Events for TensorBoard, a file for each start of the run, written at once.
 
@@ -55,10 +71,15 @@ class TensorBoardFile(_CurveFile):
 
     Args:
         folder: Where TensorBoard looks.
-        resumed: Keep the files of earlier starts; the rows after the checkpoint are in both, and equal.
+        resumed: Keep the files of earlier starts; the steps after the checkpoint are in both.
     """
 
     def __init__(self, folder: Path, resumed: bool) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.compat.proto.summary_pb2 import Summary
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
+        self._event, self._summary, self._writer = Event, Summary, RecordWriter
         super().__init__(folder / f"{EVENTS}{time.time():.6f}.{platform.node()}.{os.getpid()}")
         self._started = False
         self._resumed = resumed
@@ -70,21 +91,17 @@ class TensorBoardFile(_CurveFile):
         Raises:
             InputError: They cannot be written.
         """
-        from tensorboard.compat.proto.event_pb2 import Event
-        from tensorboard.compat.proto.summary_pb2 import Summary
-        from tensorboard.summary.writer.record_writer import RecordWriter
-
-        values = [Summary.Value(tag=name, simple_value=float(value)) for name, value in metrics.items()]
-        events = [Event(wall_time=time.time(), step=step, summary=Summary(value=values))]
+        values = [self._summary.Value(tag=name, simple_value=float(value)) for name, value in metrics.items()]
+        events = [self._event(wall_time=time.time(), step=step, summary=self._summary(value=values))]
         with writing(self.path):
             if not self._started:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 for old in [] if self._resumed else list(self.path.parent.glob(f"{EVENTS}*")):
                     old.unlink()
-                events.insert(0, Event(wall_time=time.time(), file_version="brain.Event:2"))
+                events.insert(0, self._event(wall_time=time.time(), file_version="brain.Event:2"))
             with self.path.open("ab") as file:
                 for event in events:
-                    RecordWriter(file).write(event.SerializeToString())
+                    self._writer(file).write(event.SerializeToString())
         self._started = True
 
 

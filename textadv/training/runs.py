@@ -3,14 +3,12 @@
 import logging
 import time
 import warnings
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
-from pytorch_lightning.loggers import Logger
 from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities.exceptions import MisconfigurationException  # type: ignore[attr-defined]
 
@@ -25,7 +23,7 @@ from textadv.training.callbacks import Patience, Progress, WeightEMA, figures
 from textadv.training.finetuning import FinetuningModule
 from textadv.training.guards import no_rank_lost
 from textadv.training.memory import out_of_memory_advice
-from textadv.training.metrics_file import MetricsFile, TensorBoardFile
+from textadv.training.metrics_file import MetricsFile, tensorboard
 from textadv.training.pretraining import PretrainingModule
 from textadv.training.saving import BestCheckpoint, CheckpointFiles, LastCheckpoint
 from textadv.training.signals import StopOnSignal
@@ -108,9 +106,6 @@ def _fit(
     """Run the Trainer; returns steps, seconds, tokens per second and the last metrics."""
     progress = Progress(description)
     metrics = MetricsFile(output / METRICS)
-    loggers: list[Logger] = [metrics]
-    if find_spec("tensorboard"):
-        loggers.append(TensorBoardFile(output / "tensorboard", resumed=resume is not None))
     last = LastCheckpoint(output, metrics)
     stop = StopOnSignal(last)
     trainer = build_trainer(
@@ -120,7 +115,7 @@ def _fit(
         val_check_interval=validate_every,
         limit_val_batches=1.0,
         log_every_n_steps=LOG_EVERY,
-        logger=loggers,
+        logger=[metrics, *tensorboard(output / "tensorboard", resumed=resume is not None)],
         plugins=[CheckpointFiles()],
     )
     if experiment.trainer.precision == "64-true":
