@@ -42,7 +42,7 @@ def frequencies(store: TokenStore) -> torch.Tensor:
 def save(path: Path, kind: str, network: torch.nn.Module, settings: Experiment, store: TokenStore) -> Path:
     """Write a checkpoint as the Lightning modules do, the network under `model`."""
     weights = {f"model.{name}": value for name, value in network.state_dict().items()}
-    write_checkpoint(path, {"state_dict": weights, "epoch": 0, CARD: model_card(kind, settings, store)})
+    write_checkpoint(path, {"state_dict": weights, "epoch": 0, "global_step": 7, CARD: model_card(kind, settings, store)})
     return path
 
 

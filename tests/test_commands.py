@@ -220,13 +220,23 @@ def test_attack(run: Run, corpus: list[str], config: str, tmp_path: Path, capsys
         )
     capsys.readouterr()
     flags = ["--checkpoint", tmp_path / "f", "--output", tmp_path / "a", "--attack.l2_epsilons", "[0.5, 50]"]
-    flags += ["--attack.attacks", "[noise-l2, fgsm-l2, pgd-linf-least_likely]", "--attack.documents", "7"]
-    run("attack", *flags, "--attack.source_checkpoint", tmp_path / "g")
+    flags += [
+        "--attack.attacks",
+        "[noise-l2, fgsm-l2, pgd-linf-least_likely, interpretable-l2-sad]",
+        "--attack.documents",
+        "7",
+    ]
+    run("attack", *flags, "--source-checkpoint", tmp_path / "g")
     result = metrics(tmp_path / "a")
     assert result["documents"] == 7
     for rows in (result["attacks"], result["transfer"]):
-        assert [row["attack"] for row in rows] == ["noise-l2", "fgsm-l2", "pgd-linf-least_likely"]  # type: ignore[attr-defined]
-        sizes = [2, 2, len(AttackSettings().linf_epsilons)]
+        assert [row["attack"] for row in rows] == [
+            "noise-l2",
+            "fgsm-l2",
+            "pgd-linf-least_likely",
+            "interpretable-l2-sad",
+        ]  # type: ignore[attr-defined]
+        sizes = [2, 2, len(AttackSettings().linf_epsilons), 2]
         assert [len(row["accuracy"]) for row in rows] == sizes  # type: ignore[attr-defined]
         assert all(0 <= accuracy <= 1 for row in rows for accuracy in row["accuracy"])  # type: ignore[attr-defined]
     assert len(result["words"]["accuracy"]) == 3  # type: ignore[index]
@@ -317,6 +327,12 @@ def test_report_refuses_before_it_measures(
         ("word_budgets", "[]"),
         ("documents", "0"),
         ("num_steps", "-1"),
+        ("l2_epsilons", "[-1, 2]"),
+        ("l2_epsilons", "[1, .inf]"),
+        ("linf_epsilons", "[.nan]"),
+        ("minimum_similarity", ".nan"),
+        ("seed", "-1"),
+        ("attacks", "[fgsm-l2-angry]"),
     ],
 )
 def test_attack_refuses(

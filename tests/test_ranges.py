@@ -34,6 +34,17 @@ def test_impossible_numbers_are_refused_by_name(section: str, name: str, value: 
         check(experiment)
 
 
+def test_vat_needs_a_size_of_its_own_beside_an_adversary_in_linf() -> None:
+    experiment = Experiment()
+    experiment.finetuning.norm = "linf"
+    with pytest.raises(InputError, match=r"--finetuning\.vat_epsilon"):
+        check(experiment)
+    experiment.finetuning.vat_epsilon = 5.0
+    check(experiment)
+    experiment.finetuning = replace(experiment.finetuning, vat_epsilon=None, method="adversarial")
+    check(experiment)
+
+
 def test_negative_seed() -> None:
     with pytest.raises(InputError, match="--seed -1"):
         check(replace(Experiment(), seed=-1))
@@ -42,4 +53,4 @@ def test_negative_seed() -> None:
 def test_nulls_are_for_what_may_be_absent() -> None:
     with pytest.raises(InputError, match=r"--attack\.documents: must not be null"):
         check_nulls(Options(attack=AttackSettings(documents=None)))  # type: ignore[arg-type]
-    check_nulls(Options(output=None, attack=AttackSettings(source_checkpoint=None)))
+    check_nulls(Options(output=None, source_checkpoint=None))

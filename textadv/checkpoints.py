@@ -18,6 +18,7 @@ from textadv.errors import InputError
 from textadv.models.classifier import Classifier
 from textadv.models.encoders import Encoder
 from textadv.settings import Experiment, FinetuningSettings, ModelSettings
+from textadv.versions import versions
 
 CARD = "textadv"
 FORMAT = 1
@@ -39,18 +40,19 @@ class LoadedClassifier(NamedTuple):
     card: dict[str, Any]
 
 
-def model_card(kind: str, experiment: Experiment, store: TokenStore) -> dict[str, Any]:
+def model_card(kind: str, experiment: Experiment, store: TokenStore, **training: str | int | None) -> dict[str, Any]:
     """What a checkpoint says about itself, primitives only (`weights_only` loading refuses all else).
 
     Args:
         kind: `language_model` or `classifier`.
         experiment: The settings of the run.
         store: The prepared corpus it was trained on.
+        training: What else there is to say about the run.
 
     Returns:
         The card.
     """
-    return {
+    return training | {
         "format": FORMAT,
         "kind": kind,
         "settings": asdict(experiment),
@@ -59,6 +61,7 @@ def model_card(kind: str, experiment: Experiment, store: TokenStore) -> dict[str
         "tokenizer_fingerprint": store.tokenizer_fingerprint,
         "store_fingerprint": store.fingerprint,
         "vocabulary_size": store.vocabulary_size,
+        "versions": versions(),
     }
 
 
@@ -173,14 +176,15 @@ def changed_settings(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     if before["kind"] != now["kind"]:
         return ["kind"]
     names = [name for name in ("store_fingerprint", "tokenizer_fingerprint") if before[name] != now[name]]
-    old, new = before["settings"], now["settings"]
+    old, new, default = before["settings"], now["settings"], asdict(Experiment())
     if now["kind"] == "classifier":
         relevant = {"finetuning": set(new["finetuning"]) - FREE, "data": {"labels_per_class", "seed"}}
         relevant["model"] = set(new["model"])
     else:
         relevant = {"pretraining": set(new["pretraining"]) - FREE, "model": set(new["model"]) - CLASSIFIER_ONLY}
     for section, keys in relevant.items():
-        names += [f"{section}.{key}" for key in sorted(keys) if old[section].get(key) != new[section][key]]
+        earlier = default[section] | old[section]  # a setting that there was not yet had its default
+        names += [f"{section}.{key}" for key in sorted(keys) if earlier[key] != new[section][key]]
     return names + (["seed"] if old["seed"] != new["seed"] else [])
 
 
@@ -252,10 +256,12 @@ def load_classifier(path: Path) -> LoadedClassifier:
     card = checkpoint[CARD]
     try:
         model = ModelSettings(**card["settings"]["model"])
-        finetuning = FinetuningSettings(**card["settings"]["finetuning"])
+        trained = card["settings"]["finetuning"]
+        finetuning = FinetuningSettings(window=trained["window"], dropout=trained["dropout"])
         encoder = build_encoder(model, torch.ones(card["vocabulary_size"]))
         classifier = build_classifier(encoder, model, finetuning, len(card["classes"]))
         classifier.load_state_dict(network_weights(checkpoint), strict=True)
+        card = card | {"step": checkpoint["global_step"]}
         return LoadedClassifier(classifier.eval(), tuple(card["classes"]), card["tokenizer"], card)
     except (RuntimeError, KeyError, TypeError, AttributeError) as error:
         reason = str(error).splitlines()[0]

@@ -40,6 +40,7 @@ FLAGS = {
     "resume": "go on from the last checkpoint in --output",
     "checkpoint": "checkpoint of a classifier, or the folder of its run",
     "compare": "further checkpoints, or folders, to set beside it",
+    "source_checkpoint": "another classifier, to find perturbations on that are applied to this one as well",
     "split": "train, validation or test",
     "text": "one text to classify",
     "input": "file of texts (txt, CSV, JSONL), `-` for stdin",
@@ -52,8 +53,8 @@ TAKES = {
     "finetune": ("output", "pretrained", "resume"),
     "evaluate": ("output", "checkpoint", "split"),
     "predict": ("checkpoint", "text", "input", "output"),
-    "attack": ("checkpoint", "split", "attack", "output"),
-    "report": ("checkpoint", "compare", "split", "attack", "output"),
+    "attack": ("checkpoint", "source_checkpoint", "split", "attack", "output"),
+    "report": ("checkpoint", "compare", "source_checkpoint", "split", "attack", "output"),
     "benchmark": ("output", "quick"),
 }
 TRAINING = ("quickstart", "pretrain", "finetune")  # run in as many processes as there are devices
@@ -77,16 +78,16 @@ def build_parser() -> ArgumentParser:
         command.add_argument("--config", action="config", help="YAML file with any of the settings below")
         for flag in TAKES[name]:
             default = getattr(Options(), flag)
+            names = sorted({f"--{flag}", f"--{flag.replace('_', '-')}"}, reverse=True)
             if is_dataclass(default):
                 command.add_class_arguments(type(default), flag)
             elif isinstance(default, list):
-                command.add_argument(f"--{flag}", nargs="+", type=str, default=default, help=FLAGS[flag])
+                command.add_argument(*names, nargs="+", type=str, default=default, help=FLAGS[flag])
             elif isinstance(default, bool):
-                command.add_argument(f"--{flag}", action="store_true", help=FLAGS[flag])
+                command.add_argument(*names, action="store_true", help=FLAGS[flag])
             else:
-                command.add_argument(
-                    f"--{flag}", type=str if default else str | None, default=default, help=FLAGS[flag]
-                )
+                kind = str if default else str | None
+                command.add_argument(*names, type=kind, default=default, help=FLAGS[flag])
         command.add_class_arguments(Experiment)
         subcommands.add_subcommand(name, command, help=description)
     return parser

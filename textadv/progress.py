@@ -10,7 +10,7 @@ T = TypeVar("T")
 SECONDS_BETWEEN_LINES = 10.0
 
 
-def progress(iterable: Iterable[T], total: int, description: str) -> Iterator[T]:
+def progress(iterable: Iterable[T], total: int | None, description: str) -> Iterator[T]:
     """Yield the items of `iterable` and show on stderr how far it got.
 
     On a terminal this is a tqdm bar; otherwise (logs, batch jobs) one plain line about every ten seconds and one at the
@@ -18,7 +18,7 @@ def progress(iterable: Iterable[T], total: int, description: str) -> Iterator[T]
 
     Args:
         iterable: What is iterated over.
-        total: Number of items, for the percentage.
+        total: Number of items, for the percentage; None if it is not known.
         description: What is being done, in a few words.
 
     Yields:
@@ -32,7 +32,7 @@ def progress(iterable: Iterable[T], total: int, description: str) -> Iterator[T]
         yield from _plain(iterable, total, description)
 
 
-def _plain(iterable: Iterable[T], total: int, description: str) -> Iterator[T]:
+def _plain(iterable: Iterable[T], total: int | None, description: str) -> Iterator[T]:
     start = last = time.monotonic()
     count = 0
     for item in iterable:
@@ -45,6 +45,7 @@ def _plain(iterable: Iterable[T], total: int, description: str) -> Iterator[T]:
     _line(description, count, total, time.monotonic() - start)
 
 
-def _line(description: str, count: int, total: int, seconds: float) -> None:
+def _line(description: str, count: int, total: int | None, seconds: float) -> None:
+    whole = "" if total is None else f" of {total}"
     share = f" ({100 * count / total:.0f} %)" if total else ""
-    print(f"{description}: {count} of {total}{share}, {seconds:.0f} s", file=sys.stderr, flush=True)
+    print(f"{description}: {count}{whole}{share}, {seconds:.0f} s", file=sys.stderr, flush=True)

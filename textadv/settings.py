@@ -11,7 +11,8 @@ class DataSettings:
     """Where the text comes from and how it is split.
 
     Attributes:
-        source: `builtin`, a Hugging Face Hub name, a folder (parquet in the Hub's layout, or aclImdb), or a tar.gz.
+        source: `builtin`, a Hugging Face Hub name, a folder (parquet in the Hub's layout, aclImdb, or a prepared store,
+            of which nothing is prepared anew), or a tar.gz.
         train: File of labeled training rows (CSV, JSONL or parquet); instead of `source`.
         unlabeled: File of rows without labels.
         validation: File of validation rows; without one, validation is cut from train.
@@ -113,12 +114,15 @@ class FinetuningSettings:
     Attributes:
         method: Which perturbations train the classifier.
         epsilon: Size of a perturbation: L2 norm over the whole sequence, in normalized-embedding units.
+        vat_epsilon: That of the virtual adversarial perturbation, always in L2; null for epsilon.
         adversary: How the adversarial perturbation is found: in one step (the paper's), after a random step, in several
             steps, from a random start, or along directions to other words.
         norm: What measures the adversarial perturbation, of each number of an embedding if `linf`.
-        targeted: Towards the least likely class rather than away from the label.
+        target: A class, or `least_likely`, to move towards rather than away from the label; examples of that class are
+            not perturbed.
         num_steps: Steps of `ifgsm` and `pgd`.
         step_size: Length of such a step; null for 2.5 epsilon / num_steps.
+        num_restarts: Random starts of `pgd`, of which the worst end counts.
         alpha: Length of the random step of `rfgsm`; null for epsilon / 2.
         num_neighbours: Words in whose directions an `interpretable` perturbation moves each word.
         supervised_weight: Weight of the loss of unperturbed labeled examples; 0.5, with adv_weight 0.5, mixes the two
@@ -147,11 +151,13 @@ class FinetuningSettings:
 
     method: Method = "adversarial+vat"
     epsilon: float = 5.0
+    vat_epsilon: float | None = None
     adversary: Literal["fgsm", "rfgsm", "ifgsm", "pgd", "interpretable"] = "fgsm"
     norm: Literal["l2", "linf"] = "l2"
-    targeted: bool = False
+    target: str | None = None
     num_steps: int = 3
     step_size: float | None = None
+    num_restarts: int = 1
     alpha: float | None = None
     num_neighbours: int = 10
     supervised_weight: float = 1.0
@@ -183,7 +189,12 @@ class FinetuningSettings:
     @property
     def adversary_is_fgsm_in_l2(self) -> bool:
         """Whether the adversarial perturbation is the paper's."""
-        return self.adversary == "fgsm" and self.norm == "l2" and not self.targeted
+        return self.adversary == "fgsm" and self.norm == "l2" and self.target is None
+
+    @property
+    def virtual_epsilon(self) -> float:
+        """L2 norm of the virtual adversarial perturbation."""
+        return self.epsilon if self.vat_epsilon is None else self.vat_epsilon
 
     @property
     def uses_vat(self) -> bool:
@@ -201,8 +212,8 @@ class AttackSettings:
     """What `attack` tries on a classifier.
 
     Attributes:
-        attacks: Names such as `fgsm-l2` or `pgd-linf-least_likely`: noise, fgsm, rfgsm, ifgsm or pgd, in the norm l2 or
-            linf, away from the label or towards the least likely class.
+        attacks: Names such as `fgsm-l2` or `pgd-linf-least_likely`: noise, fgsm, rfgsm, ifgsm, pgd or interpretable, in
+            the norm l2 or linf, away from the label or towards the least likely class, or a class that is named.
         l2_epsilons: Sizes of attacks in L2, over the whole sequence, in normalized-embedding units, rising.
         linf_epsilons: Sizes of attacks in L-infinity, of each number of an embedding, rising.
         num_steps: Steps of ifgsm and pgd.
@@ -211,7 +222,6 @@ class AttackSettings:
         minimum_similarity: Least cosine similarity of a word and what replaces it.
         documents: Documents attacked.
         check_documents: Documents on which the costly checks for masked gradients are made.
-        source_checkpoint: Another classifier, to find perturbations on that are applied to this one as well.
         seed: Seed of the choice of documents and of random perturbations.
     """
 
@@ -224,7 +234,6 @@ class AttackSettings:
     minimum_similarity: float = 0.3
     documents: int = 1000
     check_documents: int = 25
-    source_checkpoint: str | None = None
     seed: int = 0
 
     def sizes(self, norm: str) -> list[float]:
@@ -281,6 +290,7 @@ class Options:
     resume: bool = False
     checkpoint: str | None = None
     compare: list[str] = field(default_factory=list)
+    source_checkpoint: str | None = None
     split: str = "test"
     text: str | None = None
     input: str | None = None

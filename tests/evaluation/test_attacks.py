@@ -9,8 +9,16 @@ from textadv.adversarial.norms import norm_of, perturbation_mask
 from textadv.checkpoints import LoadedClassifier
 from textadv.corpus.batching import Batch
 from textadv.errors import InputError
-from textadv.evaluation.attacks import Attack, Victim, parse_attack, perturb, right_under_attack
+from textadv.evaluation.attacks import (
+    Attack,
+    Victim,
+    directions_to_neighbours,
+    parse_attack,
+    perturb,
+    right_under_attack,
+)
 
+CLASSES = ("bad", "so-so", "good")
 NAMES = ["noise-l2", "fgsm-l2", "rfgsm-l2", "ifgsm-l2", "pgd-l2", "noise-linf", "fgsm-linf", "rfgsm-linf", "pgd-linf"]
 
 
@@ -35,43 +43,95 @@ def loss(victim: Victim, labels: Tensor, r: Tensor) -> Tensor:
     return victim.loss(labels)(victim.embeddings + r).detach()
 
 
-@pytest.mark.parametrize("name", [*NAMES, "fgsm-l2-least_likely", "pgd-linf-least_likely"])
-def test_names_are_read_back(name: str) -> None:
-    attack = parse_attack(name, 7, 2)
+def parse(name: str, num_steps: int = 3, num_restarts: int = 1) -> Attack:
+    return parse_attack(name, CLASSES, num_steps, num_restarts)
+
+
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [
+        *((name, None) for name in NAMES),
+        ("interpretable-l2", None),
+        ("fgsm-l2-least_likely", "least_likely"),
+        ("pgd-linf-bad", 0),
+        ("interpretable-l2-so-so", 1),
+    ],
+)
+def test_names_say_what_an_attack_does(name: str, target: int | str | None) -> None:
+    attack = parse(name, 7, 2)
     assert attack.name == name
+    assert name.startswith(f"{attack.kind}-{attack.norm}")
+    assert attack.target == target
     assert (attack.num_steps, attack.num_restarts) == (7, 2)
 
 
-@pytest.mark.parametrize("name", ["", "fgsm", "fgsm-l1", "cw-l2", "fgsm-l2-most_likely", "noise-l2-least_likely"])
+@pytest.mark.parametrize(
+    "name",
+    ["", "fgsm", "fgsm-l1", "cw-l2", "fgsm-l2-great", "noise-l2-least_likely", "noise-l2-bad", "interpretable-linf"],
+)
 def test_other_names_are_refused(name: str) -> None:
     with pytest.raises(InputError, match=r"--attack\.attacks"):
-        parse_attack(name, 5, 1)
+        parse(name)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_attack_stays_in_its_ball_and_off_eos(victim: Victim, batch: Batch, name: str) -> None:
-    attack = parse_attack(name, 3, 2)
+    attack = parse(name, 3, 2)
     r = perturb(attack, victim, batch.labels, 0.3, generator())
     assert (norm_of(r, attack.norm) <= 0.3 * (1 + 1e-6)).all()
     assert norm_of(r, attack.norm)[:3].gt(0).all()
     assert not r[~perturbation_mask(batch.lengths, 6)].any()
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if "noise" not in name])
+@pytest.mark.parametrize("name", [*(name for name in NAMES if "noise" not in name), "interpretable-l2"])
+@pytest.mark.parametrize("target", ["least_likely", "so-so"])
 def test_gradient_attacks_raise_the_loss_and_targeted_ones_lower_that_of_their_class(
-    victim: Victim, batch: Batch, name: str
+    victim: Victim, batch: Batch, name: str, target: str
 ) -> None:
     words = batch.lengths > 1
-    r = perturb(parse_attack(name, 5, 1), victim, batch.labels, 0.05, generator())
+    r = perturb(parse(name, 5), victim, batch.labels, 0.05, generator())
     assert (loss(victim, batch.labels, r) > loss(victim, batch.labels, torch.zeros_like(r)))[words].all()
-    wanted = victim.logits().argmin(1)
-    r = perturb(parse_attack(f"{name}-least_likely", 5, 1), victim, batch.labels, 0.05, generator())
-    assert (loss(victim, wanted, r) < loss(victim, wanted, torch.zeros_like(r)))[words].all()
+    wanted = victim.logits().argmin(1) if target == "least_likely" else torch.ones(4, dtype=torch.int64)
+    r = perturb(parse(f"{name}-{target}", 5), victim, batch.labels, 0.05, generator())
+    moved = words & (wanted != batch.labels)
+    assert moved.any()
+    assert (loss(victim, wanted, r) < loss(victim, wanted, torch.zeros_like(r)))[moved].all()
+    assert not r[~moved].any()
+
+
+def test_a_targeted_attack_never_makes_a_mistake_right(victim: Victim) -> None:
+    predicted = victim.logits().argmax(1)
+    labels = (predicted + torch.tensor([0, 1, 2, 1])) % 3
+    assert (victim.logits().argmin(1) == labels).any()  # where the least likely class is the right one
+    for name in ("fgsm-l2-least_likely", "ifgsm-l2-bad", "pgd-linf-good", "interpretable-l2-so-so"):
+        right = right_under_attack(parse(name), victim, victim, labels, [0.01, 1.0, 30.0], generator())
+        assert not right[:, 1:].any()
+
+
+@pytest.mark.parametrize("name", [*NAMES, "interpretable-l2", "rfgsm-linf-least_likely"])
+def test_a_perturbation_of_size_0_leaves_the_accuracy_as_it_is(victim: Victim, batch: Batch, name: str) -> None:
+    predicted = victim.logits().argmax(1)
+    labels = torch.where(torch.arange(4) == 1, (predicted + 1) % 3, predicted)
+    right = right_under_attack(parse(name), victim, victim, labels, [0.0], generator())
+    assert right.tolist() == [(predicted == labels).tolist()]
+
+
+def test_an_interpretable_attack_is_a_sum_of_weighted_directions(victim: Victim, batch: Batch) -> None:
+    r = perturb(parse("interpretable-l2"), victim, batch.labels, 0.3, generator())
+    neighbours, directions = directions_to_neighbours(victim.classifier, batch.tokens)
+    assert (neighbours != batch.tokens[:, :, None]).all()
+    assert (neighbours >= 3).all()
+    x = victim.embeddings.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(victim.loss(batch.labels)(x).sum(), x)
+    mask = perturbation_mask(batch.lengths, 6)
+    slopes = torch.einsum("btkd,btd->btk", directions, gradient) * mask[:, :, None]
+    weights = 0.3 * slopes / slopes.flatten(1).norm(dim=1).clamp_min(1e-12)[:, None, None]
+    torch.testing.assert_close(r, torch.einsum("btk,btkd->btd", weights, directions))
 
 
 @pytest.mark.parametrize("name", ["noise-l2", "fgsm-linf", "rfgsm-l2"])
 def test_right_under_attack_counts_the_predictions(victim: Victim, batch: Batch, name: str) -> None:
-    attack, sizes = parse_attack(name, 3, 1), [0.1, 5.0]
+    attack, sizes = parse(name), [0.1, 5.0]
     labels = victim.logits().argmax(1)
     right = right_under_attack(attack, victim, victim, labels, sizes, generator())
     draws = generator()
@@ -86,7 +146,7 @@ def test_right_under_attack_counts_the_predictions(victim: Victim, batch: Batch,
     assert right.any()
 
 
-def test_iterated_attacks_leave_what_has_fallen_alone(
+def test_what_is_wrong_unperturbed_is_not_attacked(
     victim: Victim, batch: Batch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried: list[int] = []
@@ -100,7 +160,7 @@ def test_iterated_attacks_leave_what_has_fallen_alone(
     labels[1] = (labels[1] + 1) % 3  # wrong from the start
     sizes = [0.01, 1.0, 100.0]
     right = right_under_attack(Attack("ifgsm", "l2"), victim, victim, labels, sizes, generator())
-    assert tried == [3, *right[:-1].sum(1).tolist()]
+    assert tried == [3, 3, 3]
     assert not right[:, 1].any()
     assert right[0].any()
 
@@ -124,6 +184,6 @@ def test_transfer_applies_what_was_found_elsewhere(make_loaded: Callable[..., Lo
 def test_attacks_work_in_evaluation_with_cudnn(loaded: LoadedClassifier, batch: Batch, name: str) -> None:
     classifier, on_device = loaded.classifier.cuda().eval(), batch.to("cuda")
     victim = Victim.of(classifier, on_device)
-    r = perturb(parse_attack(name, 3, 2), victim, on_device.labels, 0.5, torch.Generator("cuda").manual_seed(1))
+    r = perturb(parse(name, 3, 2), victim, on_device.labels, 0.5, torch.Generator("cuda").manual_seed(1))
     assert torch.isfinite(victim.logits(r)).all()
     assert (norm_of(r, "l2" if "l2" in name else "linf") <= 0.5 + 1e-6).all()

@@ -15,9 +15,14 @@ def labels() -> Tensor:
 
 
 @pytest.fixture
-def victim(loaded: LoadedClassifier, labels: Tensor) -> Victim:
+def batch(labels: Tensor) -> Batch:
     tokens = torch.tensor([[3, 4, 5, 6, 2], [7, 8, 9, 10, 2], [4, 9, 3, 5, 2]])
-    return Victim.of(loaded.classifier, Batch(tokens, torch.tensor([5, 5, 5]), labels))
+    return Batch(tokens, torch.tensor([5, 5, 5]), labels)
+
+
+@pytest.fixture
+def victim(loaded: LoadedClassifier, batch: Batch) -> Victim:
+    return Victim.of(loaded.classifier, batch)
 
 
 def generator() -> torch.Generator:
@@ -31,11 +36,10 @@ def mask_the_gradient(victim: Victim) -> Victim:
     return victim
 
 
-def test_logits_repeat_or_do_not(victim: Victim) -> None:
-    assert masking.check_repeatability(victim).passed
-    original = victim.classifier.classify
-    victim.classifier.classify = lambda x, lengths: original(x, lengths) + torch.rand(3)  # type: ignore[method-assign]
-    assert not masking.check_repeatability(victim).passed
+def test_logits_repeat_or_do_not(loaded: LoadedClassifier, batch: Batch) -> None:
+    assert masking.check_repeatability(loaded.classifier, batch).passed
+    loaded.classifier.train()  # with dropout
+    assert not masking.check_repeatability(loaded.classifier, batch).passed
 
 
 def test_zero_gradients_are_seen(victim: Victim, labels: Tensor) -> None:
@@ -75,11 +79,6 @@ def test_transfer(transferred: list[float], passed: bool) -> None:
     white_box = {"fgsm-l2": np.array([0.9, 0.5]), "noise-l2": np.array([0.9, 0.9])}
     found = {"fgsm-l2": np.array(transferred), "noise-l2": np.array([0.1, 0.1])}
     assert masking.check_transfer(white_box, found).passed is passed
-
-
-def test_transfer_of_noise_alone_is_no_attack() -> None:
-    noise = {"noise-l2": np.array([0.9, 0.9])}
-    assert masking.check_transfer(noise, {"noise-l2": np.array([0.1, 0.1])}).passed
 
 
 def test_a_line_says_pass_or_warn() -> None:

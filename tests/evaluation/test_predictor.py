@@ -90,7 +90,7 @@ def test_a_prediction_is_one_line_of_json():
 
 def test_a_checkpoint_is_all_it_takes(loaded, tmp_path):
     weights = {f"model.{name}": value for name, value in loaded.classifier.state_dict().items()}
-    write_checkpoint(tmp_path / "best.ckpt", {CARD: loaded.card, "state_dict": weights})
+    write_checkpoint(tmp_path / "best.ckpt", {CARD: loaded.card, "global_step": 3, "state_dict": weights})
     expected = list(Predictor(loaded).predict(TEXTS))
     assert list(Predictor.load(tmp_path).predict(TEXTS)) == expected
     assert list(Predictor.load(str(tmp_path / "best.ckpt")).predict(TEXTS)) == expected

@@ -1,3 +1,5 @@
+from typing import Literal
+
 import numpy as np
 import pytest
 import torch
@@ -6,9 +8,10 @@ from torch import Tensor
 from textadv.adversarial.divergences import cross_entropy
 from textadv.checkpoints import LoadedClassifier
 from textadv.corpus.batching import Batch
-from textadv.corpus.tokenization import TextTokenizer
+from textadv.corpus.tokenization import TextTokenizer, fit
 from textadv.errors import InputError
 from textadv.evaluation.substitution import ChangedDocument, changed_documents, fixed_words, substitute_words
+from textadv.settings import TokenizerSettings
 
 BUDGETS = [0.1, 0.25, 0.5]
 
@@ -34,6 +37,13 @@ def test_stop_words_and_special_tokens_are_fixed(loaded: LoadedClassifier, fixed
     words = {tokenizer.token(i) for i in fixed.nonzero().flatten().tolist()}
     assert {"a", "with", "and", "many"} & words == {"a", "with", "and"}
     assert fixed[:3].all()
+
+
+@pytest.mark.parametrize("kind", ["word", "bpe"])
+def test_the_parts_of_contractions_are_stop_words(kind: Literal["word", "bpe"]) -> None:
+    text = "it isn't what they'd wasn't couldn't i'll we've you're i'm don't weren't let's"
+    tokenizer, documents = fit({"train": [" ".join(20 * [text])]}, ["train"], TokenizerSettings(kind=kind, min_documents=1))
+    assert fixed_words(tokenizer)[documents["train"].tokens].all()
 
 
 def test_changes_stay_in_the_budget_and_grow(loaded: LoadedClassifier, batch: Batch, fixed: Tensor) -> None:

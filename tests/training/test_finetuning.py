@@ -30,7 +30,7 @@ def make(store: TokenStore, with_finetuning: Callable[..., Experiment]) -> Make:
         torch.manual_seed(0)
         encoder = new_encoder(experiment.model, store)
         classifier = build_classifier(encoder, experiment.model, experiment.finetuning, 2).double()
-        module = FinetuningModule(classifier, experiment.finetuning, 0, {})
+        module = FinetuningModule(classifier, experiment.finetuning, 0, {"classes": list(store.classes)})
         module.log = lambda *a, **k: None  # type: ignore[method-assign]
         module.log_dict = lambda *a, **k: None  # type: ignore[method-assign]
         return module.train()
@@ -157,9 +157,9 @@ def test_equals_the_textbook_step(
 
 @pytest.mark.parametrize("norm", ["l2", "linf"])
 @pytest.mark.parametrize("adversary", ["fgsm", "rfgsm", "ifgsm", "pgd"])
-@pytest.mark.parametrize("targeted", [False, True])
+@pytest.mark.parametrize("target", [None, "least_likely", "neg"])
 def test_every_adversary_of_the_family_trains(
-    make: Make, store: TokenStore, monkeypatch: pytest.MonkeyPatch, adversary: str, norm: Norm, targeted: bool
+    make: Make, store: TokenStore, monkeypatch: pytest.MonkeyPatch, adversary: str, norm: Norm, target: str | None
 ) -> None:
     epsilon = 0.05  # small enough for the loss to be all but linear
     module = make(
@@ -167,7 +167,8 @@ def test_every_adversary_of_the_family_trains(
         epsilon=epsilon,
         adversary=adversary,
         norm=norm,
-        targeted=targeted,
+        target=target,
+        num_restarts=2,
         dropout=0.0,
         window=100,
     )
@@ -176,13 +177,16 @@ def test_every_adversary_of_the_family_trains(
     loss = step(module, store)
     (clean, lengths, logits), (moved, _, perturbed) = calls[0], calls[-1]
     r = (moved - clean).detach()
-    words = lengths > 1
+    wanted = logits.argmin(1) if target == "least_likely" else torch.zeros_like(batch.labels)
+    wanted = batch.labels if target is None else wanted
+    words = (lengths > 1) & ((wanted != batch.labels) | (target is None))
+    assert words.any()
+    assert not r[~words].any()
     assert (norm_of(r, norm) <= epsilon * (1 + 1e-9)).all()
     assert (norm_of(r, norm)[words] > epsilon / 2).all()
     assert not r[~perturbation_mask(lengths, r.shape[1])].any()
-    wanted = logits.argmin(1) if targeted else batch.labels
     change = cross_entropy(perturbed, wanted) - cross_entropy(logits, wanted)
-    assert ((change < 0) if targeted else (change > 0))[words].all()
+    assert ((change > 0) if target is None else (change < 0))[words].all()
     expected = cross_entropy(logits, batch.labels).mean() + cross_entropy(perturbed, batch.labels).mean()
     torch.testing.assert_close(loss, expected)
     assert all(p.grad is None for p in module.parameters())
@@ -222,6 +226,41 @@ def test_the_direction_is_in_closed_form_for_few_classes(
     assert step(make(method="vat"), store).item() == losses["closed_form"]
     monkeypatch.setattr(finetuning, "CLOSED_FORM_CLASSES", 1)
     assert step(make(method="vat"), store).item() == losses["power_iteration"]
+
+
+def test_an_interpretable_perturbation_goes_towards_a_target(
+    make: Make, store: TokenStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"adversary": "interpretable", "target": "neg", "num_neighbours": 2, "epsilon": 0.05, "window": 100}
+    module = make(method="adversarial", dropout=0.0, **settings)
+    batch = FinetuningData(store, Experiment().data, module.settings, 0).labeled.batch(0)
+    calls = record_passes(module, monkeypatch)
+    step(module, store)
+    (clean, lengths, logits), (moved, _, perturbed) = calls[0], calls[-1]
+    words = (lengths > 1) & (batch.labels != 0)
+    wanted = torch.zeros_like(batch.labels)
+    assert words.any()
+    assert (cross_entropy(perturbed, wanted) < cross_entropy(logits, wanted))[words].all()
+    assert not (moved - clean)[~words].any()
+
+
+def test_the_virtual_perturbation_has_a_size_of_its_own(
+    make: Make, store: TokenStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = make(method="adversarial+vat", epsilon=0.3, vat_epsilon=2.0, dropout=0.0, window=100)
+    calls = record_passes(module, monkeypatch)
+    step(module, store)
+    sizes = []
+    for clean, perturbed in ((0, 1), (0, 2), (3, 4)):  # labeled: r_adv, r_vadv; unlabeled: r_vadv
+        r, words = calls[perturbed][0] - calls[clean][0], calls[clean][1] > 1
+        sizes += [l2_norm(r.detach())[words]]
+    for size, expected in zip(sizes, (0.3, 2.0, 2.0), strict=True):
+        torch.testing.assert_close(size, torch.full_like(size, expected))
+
+
+def test_a_target_that_is_no_class_is_refused(make: Make) -> None:
+    with pytest.raises(InputError, match=r"--finetuning\.target great: no class 'great'; .* one of neg, pos"):
+        make(method="adversarial", target="great")
 
 
 def test_more_neighbours_than_words_are_refused(make: Make) -> None:

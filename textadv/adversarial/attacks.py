@@ -9,7 +9,7 @@ dimension of every word. The mask (B, T) is True at the positions that may chang
 so is its step. A generator is on the device of the embeddings; None is the global one.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Literal
 
@@ -21,6 +21,8 @@ from textadv.adversarial.perturbations import random_perturbation
 
 LossFunction = Callable[[Tensor], Tensor]
 Kind = Literal["fgsm", "rfgsm", "ifgsm", "pgd"]
+LEAST_LIKELY: Literal["least_likely"] = "least_likely"
+Target = int | Literal["least_likely"]  # number of a class, or whichever the classifier holds least likely
 
 
 def fgsm(
@@ -133,6 +135,42 @@ def least_likely_class(logits: Tensor) -> Tensor:
         Index of the class, (B,) int64.
     """
     return logits.argmin(1)  # not of p: where one class is certain, all others round to 0
+
+
+def read_target(name: str, classes: Sequence[str]) -> Target:
+    """What a name of a target means.
+
+    Args:
+        name: `least_likely`, or the name of a class.
+        classes: The names of all classes.
+
+    Returns:
+        The target.
+
+    Raises:
+        ValueError: There is no such class.
+    """
+    if name == LEAST_LIKELY:
+        return LEAST_LIKELY
+    if name not in classes:
+        raise ValueError(f"no class '{name}'; a target is {LEAST_LIKELY} or one of {', '.join(classes)}")
+    return classes.index(name)
+
+
+def aim(target: Target, logits: Tensor, labels: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Where a targeted attack goes. Examples that are of the wanted class already are left alone.
+
+    Args:
+        target: The wanted class.
+        logits: Scores of the classes at the clean embeddings, (B, C).
+        labels: The right classes, (B,).
+        mask: True at the positions that may change, (B, T).
+
+    Returns:
+        The wanted class of each example, (B,) int64, and the mask, all False where that is its label.
+    """
+    wanted = least_likely_class(logits) if target == LEAST_LIKELY else torch.full_like(labels, target)
+    return wanted, mask & (wanted != labels)[:, None]
 
 
 def search(

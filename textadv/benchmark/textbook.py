@@ -64,7 +64,7 @@ class TextbookStep:
         d = scale_to_norm(torch.randn_like(embeddings), mask, self.settings.xi).requires_grad_()
         near = self.classifier.classify(embeddings.detach() + d, batch.lengths)
         gradient = self._full_backward(kl_divergence(clean, near).sum(), d)
-        return scale_to_norm(gradient, mask, self.settings.epsilon)
+        return scale_to_norm(gradient, mask, self.settings.virtual_epsilon)
 
     def _full_backward(self, loss: Tensor, point: Tensor) -> Tensor:
         """Gradient at a point, found as `loss.backward()` does: with those of all parameters."""

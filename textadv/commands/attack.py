@@ -17,11 +17,12 @@ def run(experiment: Experiment, options: Options) -> None:
     path = given(options.checkpoint, "--checkpoint")
     loaded = load_classifier(path)
     settings = options.attack
-    source = None if settings.source_checkpoint is None else load_classifier(Path(settings.source_checkpoint))
+    source = None if options.source_checkpoint is None else load_classifier(Path(options.source_checkpoint))
     store = own_corpus(loaded, experiment)
     with run_folder("attack", experiment, options) as (output, metrics):
         subject = Subject.of(path, loaded.card)
         subject.robustness = robustness(loaded, store, options.split, settings, source, device())
         metrics |= subject.robustness | {"checkpoint": options.checkpoint, "settings": asdict(settings)}
+        metrics["source_checkpoint"] = options.source_checkpoint
         print(table(metrics))
         write_report(output, [subject], store, options.split)

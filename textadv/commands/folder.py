@@ -1,22 +1,20 @@
 """The folder of a run. Without torch, which takes seconds to import: `prepare` does not need it."""
 
 import json
-import platform
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-import textadv
 from textadv.durable import replace_text, writing
 from textadv.errors import InputError, Stopped
 from textadv.processes import is_main, start_time
 from textadv.settings import Experiment, Options
+from textadv.versions import versions
 
 METRICS, CONFIG = "metrics.json", "config.yaml"
 
@@ -42,7 +40,7 @@ def run_folder(command: str, experiment: Experiment, options: Options) -> Iterat
     except Stopped as stop:
         _say_how_to_go_on(stop, command, output)
         raise
-    report = metrics | {"command": command, "versions": _versions()}
+    report = metrics | {"command": command, "versions": versions()}
     with writing(output / METRICS):
         replace_text(output / METRICS, json.dumps(report, indent=2) + "\n")
     print(f"everything is in {output}", file=sys.stderr)
@@ -57,12 +55,3 @@ def _say_how_to_go_on(stop: Stopped, command: str, output: Path) -> None:
         way = f"; `textadv {command} --resume --output {output}` with the same settings goes on from there"
     print(f"textadv: {stop}{way}", file=sys.stderr)
     stop.told = True
-
-
-def _versions() -> dict[str, str]:
-    return {
-        "textadv": textadv.__version__,
-        "torch": version("torch"),
-        "pytorch-lightning": version("pytorch-lightning"),
-        "python": platform.python_version(),
-    }

@@ -8,6 +8,7 @@ from textadv.durable import writing
 from textadv.errors import InputError
 from textadv.evaluation.inputs import read_texts
 from textadv.evaluation.predictor import Predictor
+from textadv.progress import progress
 from textadv.settings import Experiment, Options
 
 
@@ -21,6 +22,8 @@ def run(experiment: Experiment, options: Options) -> None:
     predictor = Predictor.load(given(options.checkpoint, "--checkpoint"), device())
     column = experiment.data.text_column
     texts = iter([options.text]) if options.text is not None else read_texts(str(options.input), column)
+    if options.text is None and (options.output is not None or not sys.stdout.isatty()):
+        texts = progress(texts, None, "predicting")  # beside, not between the predictions; their number is not known
     predictions = (prediction.to_json() for prediction in predictor.predict(texts))
     if options.output is None:
         for line in predictions:

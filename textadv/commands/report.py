@@ -16,7 +16,7 @@ from textadv.evaluation.report import measure
 from textadv.evaluation.report.examples import choose_examples, word_examples
 from textadv.evaluation.report.subjects import Subject, distinct_names
 from textadv.evaluation.report.write import write_report
-from textadv.evaluation.robustness import choose_documents, chosen_attacks, robustness
+from textadv.evaluation.robustness import check_source, choose_documents, chosen_attacks, robustness
 from textadv.settings import Experiment, Options
 
 NUM_EXAMPLES = 4
@@ -26,14 +26,15 @@ def run(experiment: Experiment, options: Options) -> None:
     """Measure checkpoints side by side, by default on the test split, and write it all into one HTML file."""
     paths = [given(options.checkpoint, "--checkpoint"), *map(Path, options.compare)]
     loaded = [load_classifier(path) for path in paths]
-    source = options.attack.source_checkpoint
+    source = options.source_checkpoint
     attacker = None if source is None else load_classifier(Path(source))
-    chosen_attacks(options.attack)  # all that can be wrong is found before long measurements start
+    chosen_attacks(options.attack, loaded[0].classes)  # all that can be wrong is found before long measurements start
     store = own_corpus(loaded[0], experiment)
     for number, one in enumerate(loaded):
         check_match(one, store, options.split, f"--compare {paths[number]}" if number else "--checkpoint")
     if attacker is not None:
-        check_match(attacker, store, options.split, "--attack.source_checkpoint")
+        for one in loaded:
+            check_source(attacker, one, store, options.split)
     with run_folder("report", experiment, options) as (output, metrics):
         names = distinct_names(paths)
         subjects = [Subject.of(path, one.card, name) for path, one, name in zip(paths, loaded, names, strict=True)]
@@ -62,7 +63,7 @@ def _measure(
     subject.robustness = robustness(loaded, store, options.split, settings, attacker, where)
     split = store.splits[options.split]
     sample = measure.Sample(split, choose_documents(split, settings.documents, settings.seed))
-    few = measure.Sample(split, sample.rows[: settings.check_documents])
+    few = measure.Sample(split, choose_documents(split, min(settings.check_documents, len(sample.rows)), settings.seed))
     largest = settings.l2_epsilons[-1]
     subject.directions = measure.along_directions(loaded.classifier, few, largest, settings.seed, where)
     subject.smoothness = measure.smoothness(loaded.classifier, sample, epsilons, settings.seed, where)

@@ -40,11 +40,12 @@ def require_split(store: TokenStore, split: str) -> None:
 
 
 def own_corpus(loaded: LoadedClassifier, experiment: Experiment) -> TokenStore:
-    """The corpus that is named, or else that which the classifier was trained on."""
-    data, tokenizer = experiment.data, experiment.tokenizer
+    """The corpus that is named, or else that which the classifier was trained on, by default tokenized as that was."""
+    data, tokenizer, own = experiment.data, experiment.tokenizer, loaded.card["settings"]
     if data.source is None and data.train is None:
-        own = loaded.card["settings"]
         data, tokenizer = DataSettings(**own["data"]), TokenizerSettings(**own["tokenizer"])
+    elif tokenizer == TokenizerSettings():
+        tokenizer = TokenizerSettings(**own["tokenizer"])
     return prepare(data, tokenizer)
 
 

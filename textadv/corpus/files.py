@@ -8,13 +8,13 @@ import csv
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING, Any
 
 from textadv.corpus.rows import NamedRows, checked_text, class_name
 from textadv.errors import InputError
+
+if TYPE_CHECKING:  # imported where it is used: training from a prepared store does not need it
+    import pyarrow as pa
 
 FIELD_LIMIT = 2**31 - 1
 COLUMNS_SHOWN = 20
@@ -63,6 +63,9 @@ def read_parquet(path: Path, text_column: str, label_column: str | None) -> Name
     Raises:
         InputError: If the file is damaged or one of its rows is not as it should be.
     """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     columns = [text_column] if label_column is None else [text_column, label_column]
     try:
         with pq.ParquetFile(path) as file:
@@ -73,7 +76,7 @@ def read_parquet(path: Path, text_column: str, label_column: str | None) -> Name
     return table_rows(table, str(path), text_column, label_column)
 
 
-def table_rows(table: pa.Table, file: str, text_column: str, label_column: str | None) -> NamedRows:
+def table_rows(table: "pa.Table", file: str, text_column: str, label_column: str | None) -> NamedRows:
     """Take the rows out of an Arrow table.
 
     Args:
@@ -101,7 +104,9 @@ def table_rows(table: pa.Table, file: str, text_column: str, label_column: str |
     return NamedRows(texts, names, file, "row", numbers, declared)
 
 
-def _values(table: pa.Table, file: str, column: str) -> list[Any]:
+def _values(table: "pa.Table", file: str, column: str) -> list[Any]:
+    import pyarrow as pa
+
     try:
         values: list[Any] = table[column].to_pylist()
     except (ValueError, OverflowError, pa.ArrowException) as error:  # bytes that are no text, times beyond all dates
@@ -109,7 +114,7 @@ def _values(table: pa.Table, file: str, column: str) -> list[Any]:
     return values
 
 
-def _declared_classes(schema: pa.Schema, label_column: str | None) -> tuple[str, ...]:
+def _declared_classes(schema: "pa.Schema", label_column: str | None) -> tuple[str, ...]:
     """Class names that `datasets` keeps in the schema's metadata, in the order of their integers."""
     try:
         features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from textadv.corpus.sources import Corpus, load_corpus, source_identity
-from textadv.corpus.store import FORMAT_VERSION, SPLITS, Split, TokenStore, write_store
+from textadv.corpus.sources import Corpus, check_data, load_corpus, source_identity
+from textadv.corpus.store import FORMAT_VERSION, MANIFEST, SPLITS, Split, TokenStore, write_store
 from textadv.corpus.tokenization import fit
 from textadv.errors import InputError
 from textadv.locks import can_lock, lock
@@ -30,7 +30,8 @@ def prepare(data: DataSettings, tokenizer: TokenizerSettings) -> TokenStore:
     The store does not depend on `data.labels_per_class`: which labels are used is decided when training reads it.
     A store is built beside its place and renamed into it, so that it is there as a whole or not at all. Of several
     processes that want it at the same time one builds it and the others wait; where files cannot be locked each builds
-    it, and whoever comes second leaves the store of the first.
+    it, and whoever comes second leaves the store of the first. Where `data.source` is the folder of a store, it is that
+    one, whatever the other settings say.
 
     Args:
         data: Where the text comes from and how it is split.
@@ -42,6 +43,9 @@ def prepare(data: DataSettings, tokenizer: TokenizerSettings) -> TokenStore:
     Raises:
         InputError: The source is wrong, has no training text, or the cache cannot be written.
     """
+    check_data(data)
+    if data.source is not None and (Path(data.source) / MANIFEST).is_file():
+        return TokenStore.open(Path(data.source))
     identity = _identity(data, tokenizer)
     fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode("utf-8")).hexdigest()
     folder = Path(data.cache) / "stores" / fingerprint[:NAME_LENGTH]

@@ -37,7 +37,7 @@ def load_corpus(settings: DataSettings) -> Corpus:
     Raises:
         InputError: If the source cannot be found or reached, or its content is not as it should be.
     """
-    _check(settings)
+    check_data(settings)
     if settings.source == "builtin":
         from textadv.corpus import builtin
 
@@ -59,7 +59,7 @@ def source_identity(settings: DataSettings) -> dict[str, str]:
     Raises:
         InputError: If the source cannot be found.
     """
-    _check(settings)
+    check_data(settings)
     source = settings.source
     if source is None:
         return {flag: _sha256(_file(path)) for flag, path in _given_files(settings).items()}
@@ -80,8 +80,15 @@ def source_identity(settings: DataSettings) -> dict[str, str]:
     return {"aclImdb": listing.hexdigest()}
 
 
-def _check(settings: DataSettings) -> None:
-    """Refuse settings that name no source, two, or one that is not there."""
+def check_data(settings: DataSettings) -> None:
+    """Refuse settings that name no source, two, or one that is not there.
+
+    Args:
+        settings: Where the text comes from.
+
+    Raises:
+        InputError: Names the flag.
+    """
     files = _given_files(settings)
     if settings.source is None and "train" not in files:
         raise InputError("no corpus given: set --data.source, or --data.train to a CSV, JSONL or parquet file")

@@ -9,15 +9,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from textadv.adversarial.attacks import LossFunction, least_likely_class, random_noise, search
+from textadv.adversarial.attacks import LEAST_LIKELY, LossFunction, Target, aim, random_noise, read_target, search
 from textadv.adversarial.divergences import cross_entropy
+from textadv.adversarial.interpretable import interpretable_perturbation, word_directions
 from textadv.adversarial.norms import Norm, perturbation_mask
 from textadv.corpus.batching import Batch
+from textadv.corpus.tokenization import SPECIAL_TOKENS
 from textadv.errors import InputError
+from textadv.evaluation.substitution import near_words
 from textadv.models.classifier import Classifier
 
-Kind = Literal["noise", "fgsm", "rfgsm", "ifgsm", "pgd"]
-LEAST_LIKELY = "least_likely"
+Kind = Literal["noise", "fgsm", "rfgsm", "ifgsm", "pgd", "interpretable"]
 
 
 @dataclass(frozen=True)
@@ -25,35 +27,35 @@ class Attack:
     """A way to find a perturbation of a given size.
 
     Attributes:
-        kind: Random noise, one step, a random step and one step, several steps, several steps from random starts.
-        norm: What measures the size: `l2` over the whole sequence, or `linf`.
-        targeted: Towards the class that the classifier holds least likely, rather than away from the label.
+        kind: Random noise, one step, a random step and one step, several steps, several steps from random starts, one
+            step along the directions to other words.
+        norm: What measures the size: `l2` over the whole sequence, or `linf`. That of `interpretable` is the L2 norm of
+            the weights of its directions.
+        target: The class to move towards; None for away from the label.
         num_steps: Steps of `ifgsm` and `pgd`.
         num_restarts: Random starts of `pgd`.
+        name: As `parse_attack` has read it.
     """
 
     kind: Kind
     norm: Norm
-    targeted: bool = False
+    target: Target | None = None
     num_steps: int = 5
     num_restarts: int = 1
-
-    @property
-    def name(self) -> str:
-        """As `parse_attack` reads it."""
-        return "-".join([self.kind, self.norm, *([LEAST_LIKELY] if self.targeted else [])])
+    name: str = ""
 
     @property
     def keeps_direction(self) -> bool:
         """Whether the perturbation of another size is a multiple."""
-        return self.kind in ("noise", "fgsm")
+        return self.kind in ("noise", "fgsm", "interpretable")
 
 
-def parse_attack(name: str, num_steps: int, num_restarts: int) -> Attack:
-    """Read a name such as `fgsm-l2` or `pgd-linf-least_likely`.
+def parse_attack(name: str, classes: Sequence[str], num_steps: int, num_restarts: int) -> Attack:
+    """Read a name such as `fgsm-l2`, `pgd-linf-least_likely` or, where there is a class `neg`, `ifgsm-l2-neg`.
 
     Args:
         name: Kind, norm and, where the attack has one, its target, joined by hyphens.
+        classes: Names of the classes.
         num_steps: Steps of the iterated attacks.
         num_restarts: Random starts of `pgd`.
 
@@ -63,23 +65,31 @@ def parse_attack(name: str, num_steps: int, num_restarts: int) -> Attack:
     Raises:
         InputError: There is no such attack.
     """
+    flag = f"--attack.attacks {name}"
     kind, _, rest = name.partition("-")
-    norm, _, target = rest.partition("-")
-    if kind not in get_args(Kind) or norm not in get_args(Norm) or target not in ("", LEAST_LIKELY):
+    norm, _, wanted = rest.partition("-")
+    if kind not in get_args(Kind) or norm not in get_args(Norm):
         kinds, norms = ", ".join(get_args(Kind)), ", ".join(get_args(Norm))
         raise InputError(
-            f"--attack.attacks {name}: an attack is one of {kinds}, a norm ({norms}) and perhaps {LEAST_LIKELY}, "
+            f"{flag}: an attack is one of {kinds}, a norm ({norms}) and perhaps a target ({LEAST_LIKELY} or a class), "
             f"such as fgsm-l2 or pgd-linf-{LEAST_LIKELY}"
         )
-    if target and kind == "noise":
-        raise InputError(f"--attack.attacks {name}: noise has no target")
-    return Attack(cast(Kind, kind), cast(Norm, norm), bool(target), num_steps, num_restarts)
+    if wanted and kind == "noise":
+        raise InputError(f"{flag}: noise has no target")
+    if kind == "interpretable" and norm != "l2":
+        raise InputError(f"{flag}: interpretable perturbations are measured in l2")
+    try:
+        target = read_target(wanted, classes) if wanted else None
+    except ValueError as error:
+        raise InputError(f"{flag}: {error}") from None
+    return Attack(cast(Kind, kind), cast(Norm, norm), target, num_steps, num_restarts, name)
 
 
 class Victim(NamedTuple):
-    """A classifier and the embeddings of a batch in its space."""
+    """A classifier and a batch, embedded in its space."""
 
     classifier: Classifier
+    tokens: Tensor  # (B, T)
     embeddings: Tensor  # (B, T, D)
     lengths: Tensor  # (B,)
 
@@ -87,7 +97,7 @@ class Victim(NamedTuple):
     def of(cls, classifier: Classifier, batch: Batch) -> "Victim":
         """Embed a batch, without gradient."""
         with torch.no_grad():
-            return cls(classifier, classifier.embed(batch.tokens), batch.lengths)
+            return cls(classifier, batch.tokens, classifier.embed(batch.tokens), batch.lengths)
 
     def loss(self, labels: Tensor) -> LossFunction:
         """Cross entropy per example as a function of the embeddings."""
@@ -100,7 +110,26 @@ class Victim(NamedTuple):
 
     def rows(self, chosen: Tensor) -> "Victim":
         """Some of the examples."""
-        return Victim(self.classifier, self.embeddings[chosen], self.lengths[chosen])
+        return Victim(self.classifier, self.tokens[chosen], self.embeddings[chosen], self.lengths[chosen])
+
+
+def directions_to_neighbours(classifier: Classifier, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    """The nearest words of every word, and the directions to them.
+
+    Args:
+        classifier: In evaluation mode.
+        tokens: Words, (B, T).
+
+    Returns:
+        Ids of the neighbours, nearest first, (B, T, K), and unit vectors, (B, T, K, D). K is 0 where the vocabulary
+        has no two words.
+    """
+    embedding = classifier.encoder.embedding
+    everything = torch.arange(len(embedding.weight), device=tokens.device)
+    table = embedding(everything).detach()
+    words, places = torch.unique(tokens, return_inverse=True)
+    neighbours = near_words(table, words, everything < len(SPECIAL_TOKENS))[places]
+    return neighbours, word_directions(table[tokens], table[neighbours])
 
 
 def perturb(attack: Attack, source: Victim, labels: Tensor, epsilon: float, generator: torch.Generator) -> Tensor:
@@ -119,7 +148,12 @@ def perturb(attack: Attack, source: Victim, labels: Tensor, epsilon: float, gene
     mask = perturbation_mask(source.lengths, source.embeddings.shape[1])
     if attack.kind == "noise":
         return random_noise(source.embeddings, mask, epsilon, attack.norm, generator)
-    loss = source.loss(least_likely_class(source.logits()) if attack.targeted else labels)
+    wanted, targeted = labels, attack.target is not None
+    if attack.target is not None:
+        wanted, mask = aim(attack.target, source.logits(), labels, mask)
+    loss = source.loss(wanted)
+    if attack.kind == "interpretable":
+        return _towards_words(source, loss, mask, epsilon, targeted)
     return search(
         attack.kind,
         loss,
@@ -127,11 +161,21 @@ def perturb(attack: Attack, source: Victim, labels: Tensor, epsilon: float, gene
         mask,
         epsilon,
         attack.norm,
-        attack.targeted,
+        targeted,
         attack.num_steps,
         attack.num_restarts,
         generator=generator,
     )
+
+
+def _towards_words(source: Victim, loss: LossFunction, mask: Tensor, epsilon: float, targeted: bool) -> Tensor:
+    """The interpretable perturbation; zero where the vocabulary has no two words."""
+    directions = directions_to_neighbours(source.classifier, source.tokens)[1]
+    x = source.embeddings.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(loss(x).sum(), x)
+    if not directions.shape[2]:
+        return torch.zeros_like(gradient)
+    return interpretable_perturbation(-gradient if targeted else gradient, directions, mask, epsilon)[0]
 
 
 def right_under_attack(
@@ -142,32 +186,29 @@ def right_under_attack(
     epsilons: Sequence[float],
     generator: torch.Generator,
 ) -> NDArray[np.bool_]:
-    """Which examples keep their label at each size.
+    """Which examples are classified rightly, unperturbed and at x + r, for each size of r by itself.
 
-    Noise and the single step from x keep their direction at every size, which is searched once. The other attacks
-    search anew at every size, but not for examples that have lost their label at a smaller one: the larger ball holds
-    the smaller.
+    Noise, the single step from x and the interpretable perturbation keep their direction at every size, which is
+    searched once. The other attacks search anew at every size.
 
     Args:
         attack: How perturbations are found.
         source: Where they are found.
         target: Where they are applied; the source itself for a white-box attack.
         labels: The right classes, (B,).
-        epsilons: Sizes, rising.
+        epsilons: Sizes.
         generator: Source of randomness.
 
     Returns:
         Shape (sizes, B).
     """
-    if attack.keeps_direction:
-        unit = perturb(attack, source, labels, 1.0, generator)
-        return np.stack([(target.logits(e * unit).argmax(1) == labels).cpu().numpy() for e in epsilons])
-    alive = target.logits().argmax(1) == labels
-    right = []
-    for epsilon in epsilons:
-        tried = alive.nonzero().squeeze(1)
-        if len(tried):
-            r = perturb(attack, source.rows(tried), labels[tried], epsilon, generator)
-            alive[tried] = target.rows(tried).logits(r).argmax(1) == labels[tried]
-        right.append(alive.cpu().numpy().copy())
-    return np.stack(right)
+    right = np.zeros((len(epsilons), len(labels)), np.bool_)
+    tried = (target.logits().argmax(1) == labels).nonzero().squeeze(1)  # what is wrong unperturbed stays so
+    if not len(tried):
+        return right
+    origin, victim, wanted = source.rows(tried), target.rows(tried), labels[tried]
+    unit = perturb(attack, origin, wanted, 1.0, generator) if attack.keeps_direction else None
+    for row, epsilon in zip(right, epsilons, strict=True):
+        r = perturb(attack, origin, wanted, epsilon, generator) if unit is None else epsilon * unit
+        row[tried.cpu().numpy()] = (victim.logits(r).argmax(1) == wanted).cpu().numpy()
+    return right

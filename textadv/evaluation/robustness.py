@@ -1,6 +1,7 @@
 """How a classifier stands up to attacks: accuracy by size of the perturbation, words replaced, signs of masking."""
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -26,15 +27,17 @@ from textadv.evaluation.substitution import (
 )
 from textadv.models.classifier import Classifier
 from textadv.progress import progress
+from textadv.ranges import LIMIT
 from textadv.settings import AttackSettings
 
 BATCH_TOKENS = 16_384  # padded; gradients are kept
 NUM_EXAMPLES = 5
+LARGEST = 1e6  # size of a perturbation; the squares of far larger ones overflow
 Curves = dict[str, NDArray[np.float64]]
 
 
 def choose_documents(split: Split, count: int, seed: int) -> NDArray[np.int64]:
-    """Draw documents of a split.
+    """Draw documents of a split; of two draws with one seed the larger one holds the smaller.
 
     Args:
         split: Where from.
@@ -72,10 +75,10 @@ def robustness(
     Raises:
         InputError: Classifier, corpus and settings do not belong together.
     """
-    attacks = chosen_attacks(settings)
+    attacks = chosen_attacks(settings, loaded.classes)
     documents = check_match(loaded, store, split)
     if source is not None:
-        check_match(source, store, split, "--attack.source_checkpoint")
+        check_source(source, loaded, store, split)
     rows = choose_documents(documents, settings.documents, settings.seed)
     reader = Documents(documents)
     batches = [rows[part] for part in sequential_batches(reader.lengths[rows], BATCH_TOKENS)]
@@ -91,8 +94,8 @@ def robustness(
         parts.append(outcome)
         changed += changed_documents(victim, batch, substitution, settings.word_budgets, part, NUM_EXAMPLES)
     curves = {kind: _curves([part[kind] for part in parts]) for kind in parts[0]}
-    few = reader.batch(rows[: settings.check_documents]).to(device)
-    checks = _checks(Victim.of(victim, few), few.labels, curves, settings, generator)
+    few = choose_documents(documents, min(settings.check_documents, len(rows)), settings.seed)
+    checks = _checks(victim, reader.batch(few).to(device), attacks, curves, settings, generator)
     return {
         "split": split,
         "documents": len(rows),
@@ -108,11 +111,30 @@ def robustness(
     }
 
 
-def chosen_attacks(settings: AttackSettings) -> list[Attack]:
+def check_source(source: LoadedClassifier, loaded: LoadedClassifier, store: TokenStore, split: str) -> None:
+    """See to it that perturbations found on one classifier can be applied to another one.
+
+    Args:
+        source: Where they are found.
+        loaded: Where they are applied.
+        store: The prepared corpus.
+        split: Name of the split.
+
+    Raises:
+        InputError: They cannot.
+    """
+    check_match(source, store, split, "--source-checkpoint")
+    sizes = [one.classifier.encoder.embedding.weight.shape[1] for one in (source, loaded)]
+    if sizes[0] != sizes[1]:
+        raise InputError(f"--source-checkpoint: its embeddings have {sizes[0]} dimensions, those attacked {sizes[1]}")
+
+
+def chosen_attacks(settings: AttackSettings, classes: Sequence[str]) -> list[Attack]:
     """The attacks that are asked for.
 
     Args:
         settings: Attacks, sizes and number of documents.
+        classes: Names of the classes.
 
     Returns:
         The attacks.
@@ -122,14 +144,18 @@ def chosen_attacks(settings: AttackSettings) -> list[Attack]:
     """
     for name in ("l2_epsilons", "linf_epsilons", "word_budgets"):
         values = getattr(settings, name)
-        if not values or values[0] <= 0 or any(b <= a for a, b in pairwise(values)):
-            raise InputError(f"--attack.{name} {values}: must be positive numbers, rising")
+        if not values or not all(0 < value <= LARGEST for value in values) or any(b <= a for a, b in pairwise(values)):
+            raise InputError(f"--attack.{name} {values}: must be positive numbers of at most {LARGEST:g}, rising")
     if settings.word_budgets[-1] > 1:
         raise InputError(f"--attack.word_budgets {settings.word_budgets}: a share is at most 1")
     for name in ("num_steps", "num_restarts", "documents", "check_documents"):
         if getattr(settings, name) < 1:
             raise InputError(f"--attack.{name} {getattr(settings, name)}: must be at least 1")
-    return [parse_attack(name, settings.num_steps, settings.num_restarts) for name in settings.attacks]
+    if not -1 <= settings.minimum_similarity <= 1:
+        raise InputError(f"--attack.minimum_similarity {settings.minimum_similarity}: a cosine is from -1 to 1")
+    if not 0 <= settings.seed < LIMIT:
+        raise InputError(f"--attack.seed {settings.seed}: must be at least 0, below 2^63")
+    return [parse_attack(name, classes, settings.num_steps, settings.num_restarts) for name in settings.attacks]
 
 
 def _attack_batch(
@@ -186,23 +212,30 @@ def _rows(attacks: Sequence[Attack], curves: Curves, settings: AttackSettings) -
 
 
 def _checks(
-    victim: Victim, labels: Tensor, curves: dict[str, Curves], settings: AttackSettings, generator: torch.Generator
+    classifier: Classifier,
+    batch: Batch,
+    attacks: Sequence[Attack],
+    curves: dict[str, Curves],
+    settings: AttackSettings,
+    generator: torch.Generator,
 ) -> list[masking.Check]:
-    """Those checks that the chosen attacks allow."""
-    largest = max(settings.l2_epsilons)
-    middle = settings.l2_epsilons[len(settings.l2_epsilons) // 2]
-    checks = [
-        masking.check_repeatability(victim),
-        masking.check_gradients(victim, labels),
-        masking.check_huge_perturbation(victim, labels, largest, generator),
-        masking.check_many_steps(victim, labels, middle, generator),
-    ]
+    """All checks; what was not measured on all documents is measured on a batch of few."""
+    victim, labels, sizes = Victim.of(classifier, batch), batch.labels, settings.l2_epsilons
     own = curves["attacks"]
-    if any(name.startswith("fgsm") for name in own):
-        checks += [masking.check_monotony(own), masking.check_noise(own)]
-    if "transfer" in curves:
-        checks.append(masking.check_transfer(own, curves["transfer"]))
-    return checks
+    if not own.keys() >= masking.COMPARED:
+        basic = [parse_attack(name, (), 1, 1) for name in sorted(masking.COMPARED)]
+        own = {a.name: right_under_attack(a, victim, victim, labels, sizes, generator).mean(1) for a in basic}
+    checks = [
+        partial(masking.check_repeatability, classifier, batch),
+        partial(masking.check_gradients, victim, labels),
+        partial(masking.check_huge_perturbation, victim, labels, sizes[-1], generator),
+        partial(masking.check_many_steps, victim, labels, sizes[len(sizes) // 2], generator),
+        partial(masking.check_monotony, own),
+        partial(masking.check_noise, own),
+    ]
+    if "transfer" in curves and any(attack.kind != "noise" for attack in attacks):
+        checks.append(partial(masking.check_transfer, curves["attacks"], curves["transfer"]))
+    return [check() for check in progress(checks, len(checks), "checking for masked gradients")]
 
 
 def table(result: dict[str, Any]) -> str:

@@ -12,4 +12,5 @@ those though through to too under until up upon us very was wasn't we we'd we'll
 when when's where where's whether which while who who's whom why why's will with within without won't would wouldn't
 yet you you'd you'll you're you've your yours yourself yourselves
 """
-STOP_WORDS = frozenset(_TEXT.split())
+# Tokenizers that split at apostrophes make two words of "isn't".
+STOP_WORDS = frozenset(part for word in _TEXT.split() for part in (word, *word.split("'")))

@@ -66,7 +66,7 @@ def fixed_words(tokenizer: TextTokenizer) -> Tensor:
     Returns:
         Shape (V,), bool.
     """
-    words = [tokenizer.token(i).strip().lower() for i in range(tokenizer.vocabulary_size)]
+    words = [tokenizer.token(i).strip().strip("'").lower() for i in range(tokenizer.vocabulary_size)]
     fixed = torch.tensor([word in STOP_WORDS for word in words])
     fixed[: len(SPECIAL_TOKENS)] = True
     return fixed

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from textadv.adversarial.attacks import least_likely_class, random_noise, search
+from textadv.adversarial.attacks import aim, random_noise, read_target, search
 from textadv.adversarial.divergences import cross_entropy, entropy
 from textadv.adversarial.gradients import early_backward
 from textadv.adversarial.interpretable import interpretable_perturbation, nearest_words, word_directions
@@ -49,6 +49,10 @@ class FinetuningModule(TrainingModule):
 
     def __init__(self, model: Classifier, settings: FinetuningSettings, seed: int, card: dict[str, Any]) -> None:
         super().__init__(model, settings, seed, card)
+        try:
+            self.target = None if settings.target is None else read_target(settings.target, card["classes"])
+        except ValueError as error:
+            raise InputError(f"--finetuning.target {settings.target}: {error}") from None
         self.validation_sums = torch.zeros(3)
         # Those of the pretrained embeddings, so that a resumed run has the same.
         interpretable = settings.perturbs_labeled and settings.adversary == "interpretable"
@@ -76,7 +80,7 @@ class FinetuningModule(TrainingModule):
             with self.draws("unlabeled", batch["unlabeled"].tokens):
                 unlabeled = self._clean_pass(batch["unlabeled"])
                 if lds is not None:
-                    logits = self._logits_at(unlabeled, s.epsilon * self._virtual_direction(unlabeled))
+                    logits = self._logits_at(unlabeled, s.virtual_epsilon * self._virtual_direction(unlabeled))
                     lds = torch.cat([lds, local_distributional_smoothness(unlabeled.logits, logits)])
                 if s.entropy_weight:
                     confusion = entropy(unlabeled.logits).mean()
@@ -128,32 +132,41 @@ class FinetuningModule(TrainingModule):
             adversarial = cross_entropy(logits, batch.labels)
         if s.uses_vat:
             if direction is not None:
-                logits = self._logits_at(clean, s.epsilon * direction)
-            elif not (s.perturbs_labeled and s.adversary_is_fgsm_in_l2):
-                r = adversarial_perturbation(gradient, clean.mask, s.epsilon)
+                logits = self._logits_at(clean, s.virtual_epsilon * direction)
+            elif not (s.perturbs_labeled and s.adversary_is_fgsm_in_l2 and s.virtual_epsilon == s.epsilon):
+                r = adversarial_perturbation(gradient, clean.mask, s.virtual_epsilon)
                 logits = self._logits_at(clean, random_signs(r) * r)
             smoothness = local_distributional_smoothness(clean.logits, logits)
         return supervised, adversarial, smoothness
 
     def _adversarial_perturbation(self, clean: Clean, batch: Batch, gradient: Tensor) -> Tensor:
         """r_adv, from the gradient of the clean loss where that is enough."""
-        s = self.settings
+        s, x = self.settings, clean.embeddings.detach()
+        wanted, mask, targeted = batch.labels, clean.mask, self.target is not None
+        if self.target is not None:
+            wanted, mask = aim(self.target, clean.logits, batch.labels, clean.mask)
+
+        def loss(x: Tensor) -> Tensor:
+            return cross_entropy(self.model.classify(x, clean.lengths), wanted)
+
         if s.adversary == "interpretable":
             assert clean.neighbours is not None
-            directions = word_directions(clean.embeddings, clean.neighbours)
-            return interpretable_perturbation(gradient, directions, clean.mask, s.epsilon)[0]
-        if s.adversary == "fgsm" and not s.targeted:
-            return steepest_step(gradient, clean.mask, s.epsilon, s.norm)
-        wanted = least_likely_class(clean.logits) if s.targeted else batch.labels
+            directions = word_directions(x, clean.neighbours)
+            if targeted:
+                gradient = -torch.autograd.grad(loss(x.requires_grad_()).sum(), x)[0]
+            return interpretable_perturbation(gradient, directions, mask, s.epsilon)[0]
+        if s.adversary == "fgsm" and not targeted:
+            return steepest_step(gradient, mask, s.epsilon, s.norm)
         return search(
             s.adversary,
-            lambda x: cross_entropy(self.model.classify(x, clean.lengths), wanted),
-            clean.embeddings.detach(),
-            clean.mask,
+            loss,
+            x,
+            mask,
             s.epsilon,
             s.norm,
-            s.targeted,
+            targeted,
             s.num_steps,
+            s.num_restarts,
             step_size=s.step_size,
             alpha=s.alpha,
         )

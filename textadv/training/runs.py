@@ -79,9 +79,10 @@ def finetune(
     if pretrained is not None:
         load_encoder(encoder, pretrained, store.tokenizer_fingerprint)
     classifier = build_classifier(encoder, experiment.model, settings, len(store.classes))
-    card = model_card("classifier", experiment, store)
-    module = FinetuningModule(classifier, settings, experiment.seed, card)
     data = FinetuningData(store, experiment.data, settings, experiment.seed)
+    origin = None if pretrained is None else str(pretrained)
+    card = model_card("classifier", experiment, store, pretrained=origin, labels=data.num_labeled)
+    module = FinetuningModule(classifier, settings, experiment.seed, card)
     every = min(settings.validate_every, settings.steps)
     best = BestCheckpoint(output)
     callbacks: list[Callback] = [WeightEMA(settings.ema_decay)] if settings.ema_decay else []

@@ -84,11 +84,11 @@ def make_subject() -> Callable[[str], Subject]:
         model = {"hidden_size": 7, "embedding_size": 5, "bidirectional": False, "pooling": "last"}
         settings = {"data": {"source": "a&b"}, "model": model, "finetuning": tuning, "seed": 3}
         card = {"settings": settings, "classes": CLASSES, "vocabulary_size": 9, "tokenizer_fingerprint": "f00d"}
+        card |= {"labels": 1234, "step": 60, "pretrained": EVIL, "versions": {"torch": "2.13.0"}}
         return Subject(
             name=name,
             checkpoint=f"runs/{name}/best.ckpt",
             card=card,
-            run={"labels": 1234, "steps": 60, "pretrained": EVIL, "versions": {"torch": "2.13.0"}},
             training={"loss": ([20.0, 40.0], [0.75, 0.5]), "validation_error": ([30.0], [12.25])},
             quality=classification_metrics(PROBABILITIES, LABELS),
             robustness=_robustness(),

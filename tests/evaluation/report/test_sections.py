@@ -13,7 +13,9 @@ from textadv.evaluation.report.sections import _perturbation
         ({"method": "vat", "adversary": "pgd"}, "0.5"),
         ({"method": "adversarial"}, "0.5 (adversary fgsm-l2)"),
         ({"method": "adversarial+vat", "adversary": "pgd", "norm": "linf"}, "0.5 (adversary pgd-linf)"),
-        ({"method": "adversarial", "targeted": True}, "0.5 (adversary fgsm-l2-targeted)"),
+        ({"method": "adversarial", "target": "bad"}, "0.5 (adversary fgsm-l2-bad)"),
+        ({"method": "vat", "vat_epsilon": 2.0}, "2"),
+        ({"method": "adversarial+vat", "norm": "linf", "vat_epsilon": 2.0}, "0.5 (adversary fgsm-linf), 2 virtual"),
     ],
 )
 def test_a_model_card_says_what_was_trained_against(tuning: dict[str, Any], said: str) -> None:

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,12 +33,18 @@ def test_what_is_no_file_of_curves_has_none(tmp_path: Path, content: bytes | Non
     assert training_curves(file) == {}
 
 
-@pytest.mark.parametrize(("content", "run"), [(None, {}), ('{"labels": 3}', {"labels": 3}), ("[1]", {}), ("{", {})])
-def test_a_subject_knows_its_run(tmp_path: Path, content: str | None, run: dict[str, int]) -> None:
+@pytest.mark.parametrize(
+    ("tuning", "epsilon"),
+    [
+        ({"epsilon": 5}, 5.0),
+        ({"epsilon": 5, "norm": "l2", "vat_epsilon": None}, 5.0),
+        ({"epsilon": 5, "norm": "l2", "vat_epsilon": 2.0}, 2.0),
+        ({"epsilon": 0.02, "norm": "linf", "vat_epsilon": 2.0}, 2.0),
+        ({"epsilon": 0.02, "norm": "linf", "vat_epsilon": None}, 5.0),
+    ],
+)
+def test_a_subject_has_a_name_and_a_size_in_l2(tmp_path: Path, tuning: dict[str, Any], epsilon: float) -> None:
     (tmp_path / "last.ckpt").touch()
-    if content is not None:
-        (tmp_path / "metrics.json").write_text(content)
-    card = {"settings": {"finetuning": {"epsilon": 5}}}
-    subject = Subject.of(tmp_path, card)
+    subject = Subject.of(tmp_path, {"settings": {"finetuning": tuning}})
     assert (subject.name, subject.checkpoint) == (tmp_path.name, str(tmp_path / "last.ckpt"))
-    assert (subject.run, subject.epsilon) == (run, 5.0)
+    assert subject.epsilon == epsilon

@@ -185,4 +185,4 @@ def test_what_has_not_been_measured_is_left_out(tmp_path: Path, subjects: list[S
     outline = Outline(write_report(tmp_path, [bare], store, "test").read_text(encoding="utf-8"))
     assert outline.text["h2"] == ["Model card", "Quality"]
     assert sorted(file.stem for file in (tmp_path / "figures").glob("*.png")) == ["confusion_1", "reliability"]
-    assert {"not recorded", "at most 90", "all of the training split"} <= set(outline.text["td"])
+    assert {"not recorded", "60 of at most 90", "1,234"} <= set(outline.text["td"])

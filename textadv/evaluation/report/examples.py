@@ -7,15 +7,16 @@ import torch
 from torch import Tensor
 
 from textadv.adversarial.divergences import cross_entropy
-from textadv.adversarial.interpretable import interpretable_perturbation, word_directions
+from textadv.adversarial.interpretable import interpretable_perturbation
 from textadv.adversarial.norms import perturbation_mask
 from textadv.adversarial.perturbations import adversarial_perturbation
 from textadv.checkpoints import LoadedClassifier
 from textadv.corpus.batching import Documents
-from textadv.corpus.tokenization import SPECIAL_TOKENS, TextTokenizer
-from textadv.evaluation.attacks import Victim
+from textadv.corpus.tokenization import TextTokenizer
+from textadv.evaluation.attacks import Victim, directions_to_neighbours
 from textadv.evaluation.report.measure import Sample
-from textadv.evaluation.substitution import EXAMPLE_WORDS, near_words
+from textadv.evaluation.substitution import EXAMPLE_WORDS
+from textadv.models.classifier import Classifier
 
 MOST_MOVED = 5
 SHOWN_WORDS = 2 * EXAMPLE_WORDS  # of a longer document the end is shown
@@ -57,7 +58,6 @@ def word_examples(
         `towards` with the largest weight, None if it is moved away from all its neighbours.
     """
     tokenizer = TextTokenizer.from_json(loaded.tokenizer_json)
-    table = loaded.classifier.encoder.embedding(torch.arange(tokenizer.vocabulary_size, device=device)).detach()
     reader = Documents(sample.split)
     examples = []
     for row in sample.rows:
@@ -81,7 +81,7 @@ def word_examples(
                 "words": pieces[skipped:],
                 "sizes": r_adv[0, skipped:-1].norm(dim=1).tolist(),
                 "skipped": skipped,
-                "moves": _moves(tokenizer, table, tokens, gradient[:, :-1], epsilon),
+                "moves": _moves(tokenizer, loaded.classifier, tokens, gradient[:, :-1], epsilon),
             }
         )
     return examples
@@ -93,22 +93,19 @@ def _prediction(classes: Sequence[str], logits: Tensor, suffix: str) -> dict[str
 
 
 def _moves(
-    tokenizer: TextTokenizer, table: Tensor, tokens: Tensor, gradient: Tensor, epsilon: float
+    tokenizer: TextTokenizer, classifier: Classifier, tokens: Tensor, gradient: Tensor, epsilon: float
 ) -> list[dict[str, Any]]:
     """The words that the interpretable perturbation moves most, and where to."""
-    special = torch.arange(len(table), device=table.device) < len(SPECIAL_TOKENS)
-    words, places = torch.unique(tokens, return_inverse=True)
-    neighbours = near_words(table, words, special)[places]  # (T, K)
-    if neighbours.shape[1] == 0:
+    neighbours, directions = directions_to_neighbours(classifier, tokens[None])
+    if neighbours.shape[2] == 0:
         return []
-    directions = word_directions(table[tokens][None], table[neighbours][None])
     mask = torch.ones_like(tokens, dtype=torch.bool)[None]
     r, weights = interpretable_perturbation(gradient, directions, mask, epsilon)
     sizes = r[0].norm(dim=1)
     moves = []
     for place in sizes.argsort(descending=True)[:MOST_MOVED].tolist():
         weight, nearest = weights[0, place].max(0)
-        towards = tokenizer.token(int(neighbours[place, nearest])).strip() if weight > 0 else None
+        towards = tokenizer.token(int(neighbours[0, place, nearest])).strip() if weight > 0 else None
         word = tokenizer.token(int(tokens[place])).strip()
         moves.append({"word": word, "place": place, "size": float(sizes[place]), "towards": towards})
     return moves

@@ -32,22 +32,22 @@ def model_cards(subjects: Sequence[Subject], corpus: Mapping[str, Any]) -> Html:
 
 
 def _card_rows(subject: Subject) -> dict[str, str]:
-    card, run = subject.card, subject.run
+    card = subject.card
     settings = card["settings"]
     data, model, tuning = settings.get("data", {}), settings["model"], settings["finetuning"]
-    versions = ", ".join(f"{name} {number}" for name, number in run.get("versions", {}).items())
+    versions = ", ".join(f"{name} {number}" for name, number in card.get("versions", {}).items())
     direction = "both directions" if model["bidirectional"] else "one direction"
     return {
         "checkpoint": subject.checkpoint,
         "method": tuning["method"],
         "epsilon": _perturbation(tuning),
-        "started from": str(run.get("pretrained") or "no pretraining") if "pretrained" in run else "not recorded",
-        "labels": f"{run['labels']:,}" if "labels" in run else _budget(data.get("labels_per_class")),
+        "started from": str(card.get("pretrained", "not recorded") or "no pretraining"),
+        "labels": f"{card['labels']:,}" if "labels" in card else "not recorded",
         "classes": ", ".join(card["classes"]),
         "corpus": str(data.get("source") or data.get("train") or "not recorded"),
         "model": f"LSTM of {model['hidden_size']}, {direction}, embeddings of {model['embedding_size']}, "
         f"pooling {model['pooling']}, {card['vocabulary_size']:,} tokens",
-        "steps": (f"{run['steps']:,} of " if "steps" in run else "") + f"at most {tuning['steps']:,}",
+        "step": f"{card['step']:,} of at most {tuning['steps']:,}",
         "seed": str(settings.get("seed", "not recorded")),
         "fingerprint of the corpus": str(card.get("store_fingerprint", "not recorded")),
         "fingerprint of the tokenizer": str(card["tokenizer_fingerprint"]),
@@ -60,14 +60,14 @@ def _perturbation(tuning: dict[str, Any]) -> str:
     method, epsilon = tuning["method"], f"{tuning['epsilon']:g}"
     if method == "none":
         return "not perturbed"
+    if method == "vat" and tuning.get("vat_epsilon") is not None:
+        return f"{tuning['vat_epsilon']:g}"
     if "adversarial" not in method:
         return epsilon
-    targeted = ["targeted"] if tuning.get("targeted") else []
-    return f"{epsilon} (adversary {'-'.join([tuning.get('adversary', 'fgsm'), tuning.get('norm', 'l2'), *targeted])})"
-
-
-def _budget(labels_per_class: int | None) -> str:
-    return "all of the training split" if labels_per_class is None else f"{labels_per_class:,} per class"
+    target = [tuning["target"]] if tuning.get("target") else []
+    adversary = "-".join([tuning.get("adversary", "fgsm"), tuning.get("norm", "l2"), *target])
+    virtual = f", {tuning['vat_epsilon']:g} virtual" if tuning.get("vat_epsilon") is not None else ""
+    return f"{epsilon} (adversary {adversary}){virtual}"
 
 
 def _flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

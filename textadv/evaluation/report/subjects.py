@@ -1,7 +1,6 @@
 """The checkpoints that a report is about, and what their runs left beside them."""
 
 import csv
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from textadv.checkpoints import BEST, resolve_checkpoint
+from textadv.settings import FinetuningSettings
 
-METRICS, CURVES = "metrics.json", "metrics.csv"  # as `finetune` writes them
+CURVES = "metrics.csv"  # as `finetune` writes it
 LOSSES = ("loss", "cross_entropy", "adversarial_loss", "lds")
 Points = tuple[list[float], list[float]]
 
@@ -23,7 +23,6 @@ class Subject:
         name: Short, and of this checkpoint only.
         checkpoint: The file.
         card: What it says about itself.
-        run: The figures of its training run.
         training: Steps and values of each training curve.
         quality: From `evaluate_split`.
         robustness: From `robustness.robustness`.
@@ -35,7 +34,6 @@ class Subject:
     name: str
     checkpoint: str
     card: dict[str, Any]
-    run: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Points] = field(default_factory=dict)
     quality: dict[str, Any] | None = None
     robustness: dict[str, Any] | None = None
@@ -57,12 +55,15 @@ class Subject:
         """
         file = resolve_checkpoint(path)
         name = distinct_names([path])[0] if name is None else name
-        return cls(name, str(file), card, _run_figures(file.parent), training_curves(file.parent / CURVES))
+        return cls(name, str(file), card, training_curves(file.parent / CURVES))
 
     @property
     def epsilon(self) -> float:
-        """Size of the perturbations that it was trained with, or would have been."""
-        return float(self.card["settings"]["finetuning"]["epsilon"])
+        """L2 norm of the perturbations that it was trained with, or would have been."""
+        tuning = self.card["settings"]["finetuning"]
+        in_l2 = tuning.get("norm", "l2") == "l2"
+        default = tuning["epsilon"] if in_l2 else FinetuningSettings().epsilon
+        return float(default if tuning.get("vat_epsilon") is None else tuning["vat_epsilon"])
 
 
 def distinct_names(paths: Sequence[Path]) -> list[str]:
@@ -109,11 +110,3 @@ def _number(text: str | None) -> float | None:
     except ValueError:
         return None
     return value if math.isfinite(value) else None
-
-
-def _run_figures(folder: Path) -> dict[str, Any]:
-    try:
-        figures = json.loads((folder / METRICS).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return figures if isinstance(figures, dict) else {}
