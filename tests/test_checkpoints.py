@@ -42,7 +42,9 @@ def frequencies(store: TokenStore) -> torch.Tensor:
 def save(path: Path, kind: str, network: torch.nn.Module, settings: Experiment, store: TokenStore) -> Path:
     """Write a checkpoint as the Lightning modules do, the network under `model`."""
     weights = {f"model.{name}": value for name, value in network.state_dict().items()}
-    write_checkpoint(path, {"state_dict": weights, "epoch": 0, "global_step": 7, CARD: model_card(kind, settings, store)})
+    write_checkpoint(
+        path, {"state_dict": weights, "epoch": 0, "global_step": 7, CARD: model_card(kind, settings, store)}
+    )
     return path
 
 
@@ -230,6 +232,25 @@ def test_what_does_not_make_another_run(store: TokenStore) -> None:
         for section, changes in free.items():
             now["settings"][section] |= changes
         assert changed_settings(before, now) == []
+
+
+def test_a_setting_that_there_was_not_yet_had_its_default(store: TokenStore) -> None:
+    before, now = (model_card("classifier", experiment(), store) for _ in range(2))
+    del before["settings"]["finetuning"]["num_restarts"]
+    assert changed_settings(before, now) == []
+    now["settings"]["finetuning"]["num_restarts"] = 3
+    assert changed_settings(before, now) == ["finetuning.num_restarts"]
+
+
+def test_a_classifier_is_read_whatever_trained_it(tmp_path: Path, store: TokenStore) -> None:
+    """A setting of the training may have been renamed since."""
+    classifier = make_classifier(store, experiment())
+    save(tmp_path / "c.ckpt", "classifier", classifier, experiment(), store)
+    content = read_checkpoint(tmp_path / "c.ckpt", "classifier")
+    content[CARD]["settings"]["finetuning"]["a_former_name"] = True
+    write_checkpoint(tmp_path / "c.ckpt", content)
+    loaded = load_classifier(tmp_path / "c.ckpt")
+    assert torch.equal(loaded.classifier(TOKENS, LENGTHS), classifier.eval()(TOKENS, LENGTHS))
 
 
 def test_another_corpus_seed_or_kind_is_another_run(store: TokenStore) -> None:

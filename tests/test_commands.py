@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from textadv.checkpoints import load_classifier
 from textadv.cli import main
 from textadv.settings import AttackSettings
 
@@ -115,7 +116,9 @@ def test_whole_pipeline(
     (tmp_path / "texts.txt").write_text("\n".join(texts) + "\n")
     capsys.readouterr()
     run("predict", "--checkpoint", tmp_path / "f", "--input", tmp_path / "texts.txt")
-    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    captured = capsys.readouterr()
+    assert "predicting: 3, " in captured.err
+    lines = [json.loads(line) for line in captured.out.splitlines()]
     assert len(lines) == 3
     for text, line in zip(texts, lines, strict=True):
         assert line["label"] in ("happy", "sad")
@@ -150,6 +153,39 @@ def test_quickstart_with_a_tiny_budget(
     ]
     assert all({"labels", "error", "seconds"} <= row.keys() for row in rows)
     assert len(capsys.readouterr().out.splitlines()) == 4
+    for name, pretrained in (("none", tmp_path / "q" / "pretraining" / "last.ckpt"), ("none-not-pretrained", None)):
+        card = load_classifier(tmp_path / "q" / name).card
+        assert card["pretrained"] == (None if pretrained is None else str(pretrained))
+        assert (card["labels"], card["step"] in (2, 4)) == (rows[0]["labels"], True)
+        assert card["versions"]["textadv"]
+
+
+def test_a_checkpoint_is_evaluated_on_a_named_corpus_with_its_own_tokenizer(
+    run: Run, corpus: list[str], config: str, tmp_path: Path
+) -> None:
+    run("finetune", "--config", config, *corpus, "--pretrained", "none", "--output", tmp_path / "f")
+    run("evaluate", "--checkpoint", tmp_path / "f", *corpus, "--output", tmp_path / "e")
+    assert metrics(tmp_path / "e")["count"] == 10
+
+
+def test_training_needs_the_prepared_store_only(run: Run, corpus: list[str], config: str, tmp_path: Path) -> None:
+    """Neither the files that it was made of nor what reads them."""
+    run("prepare", "--config", config, "--output", tmp_path / "p", *corpus)
+    store = Path(str(metrics(tmp_path / "p")["store"]))
+    expected = tmp_path / "expected"
+    run("finetune", "--config", config, *corpus, "--output", expected, "--pretrained", "none")
+    for file in tmp_path.glob("*.csv"):
+        file.unlink()
+    moved = store.rename(tmp_path / "store")
+    flags = ["finetune", "--config", config, "--data.source", str(moved), "--output", str(tmp_path / "f")]
+    flags += ["--pretrained", "none"]
+    code = f"import sys; sys.modules.update(pyarrow=None, datasets=None); sys.argv = ['textadv', *{flags!r}]; "
+    code += "from textadv.cli import main; main()"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, capture_output=True)
+    for figure in ("validation_error", "metrics"):
+        assert metrics(tmp_path / "f")[figure] == metrics(expected)[figure]
+    run("evaluate", "--checkpoint", tmp_path / "f", "--output", tmp_path / "e")
+    assert metrics(tmp_path / "e")["count"] == 10
 
 
 def test_bad_input_is_one_line(

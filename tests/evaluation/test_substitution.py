@@ -42,7 +42,9 @@ def test_stop_words_and_special_tokens_are_fixed(loaded: LoadedClassifier, fixed
 @pytest.mark.parametrize("kind", ["word", "bpe"])
 def test_the_parts_of_contractions_are_stop_words(kind: Literal["word", "bpe"]) -> None:
     text = "it isn't what they'd wasn't couldn't i'll we've you're i'm don't weren't let's"
-    tokenizer, documents = fit({"train": [" ".join(20 * [text])]}, ["train"], TokenizerSettings(kind=kind, min_documents=1))
+    tokenizer, documents = fit(
+        {"train": [" ".join(20 * [text])]}, ["train"], TokenizerSettings(kind=kind, min_documents=1)
+    )
     assert fixed_words(tokenizer)[documents["train"].tokens].all()
 
 

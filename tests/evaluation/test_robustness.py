@@ -1,0 +1,100 @@
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from textadv.checkpoints import LoadedClassifier, build_classifier, build_encoder
+from textadv.corpus.store import Split, TokenStore
+from textadv.errors import InputError
+from textadv.evaluation.robustness import check_source, choose_documents, robustness
+from textadv.settings import AttackSettings, FinetuningSettings, ModelSettings
+
+TEXTS = ["a film with plot", "one two three four", "many words", "", "words and a film", "five six seven"]
+BASIC = [
+    "logits repeat",
+    "gradients are not zero",
+    "accuracy vanishes at a huge epsilon",
+    "many steps are as strong as one",
+    "accuracy falls with epsilon",
+    "noise is weaker than the gradient",
+]
+
+
+@pytest.fixture
+def store(loaded: LoadedClassifier, make_split: Callable[[list[str], list[int]], Split]) -> TokenStore:
+    split = make_split(TEXTS, [0] * len(TEXTS))
+    documents = np.split(split.tokens.astype(np.int64), split.offsets[1:-1])
+    with torch.no_grad():
+        labels = [
+            int(loaded.classifier(torch.from_numpy(tokens)[None], torch.tensor([len(tokens)])).argmax())
+            for tokens in documents
+        ]
+    labels[2] = (labels[2] + 1) % 3  # one is wrong
+    return TokenStore(
+        path=Path("store"),
+        fingerprint="f",
+        tokenizer_fingerprint="t",
+        classes=loaded.classes,
+        vocabulary_size=16,
+        frequencies=np.ones(16),
+        tokenizer_json=loaded.tokenizer_json,
+        splits={"test": make_split(TEXTS, labels)},
+        report={},
+    )
+
+
+def names(result: dict[str, Any]) -> list[str]:
+    return [check["name"] for check in result["checks"]]
+
+
+def test_a_classifier_is_measured_against_every_attack(loaded: LoadedClassifier, store: TokenStore) -> None:
+    attacks = ["noise-l2", "fgsm-l2", "fgsm-linf-least_likely", "interpretable-l2-bad"]
+    settings = AttackSettings(attacks=attacks, l2_epsilons=[1e-6, 2.0], linf_epsilons=[1e-6], num_steps=1)
+    result = robustness(loaded, store, "test", settings)
+    assert (result["documents"], result["clean_accuracy"]) == (6, pytest.approx(5 / 6))
+    assert [row["attack"] for row in result["attacks"]] == attacks
+    assert all(row["accuracy"][0] == result["clean_accuracy"] for row in result["attacks"])
+    assert all(accuracy <= result["clean_accuracy"] for row in result["attacks"] for accuracy in row["accuracy"])
+    assert result["transfer"] == []
+    assert names(result) == BASIC
+
+
+@pytest.mark.parametrize("attacks", [["pgd-linf"], ["noise-linf"], ["noise-l2", "fgsm-linf"], []])
+def test_no_check_is_left_out(loaded: LoadedClassifier, store: TokenStore, attacks: list[str]) -> None:
+    result = robustness(loaded, store, "test", AttackSettings(attacks=attacks, num_steps=1))
+    assert names(result) == BASIC
+
+
+def test_noise_is_no_transferred_attack(loaded: LoadedClassifier, store: TokenStore) -> None:
+    for attacks, more in ((["noise-l2"], []), (["noise-l2", "fgsm-l2"], ["transfer is weaker than white-box"])):
+        settings = AttackSettings(attacks=attacks, num_steps=1)
+        result = robustness(loaded, store, "test", settings, source=loaded)
+        assert names(result) == [*BASIC, *more]
+        assert result["transfer"][1:] == result["attacks"][1:]  # found on itself; noise is drawn anew
+
+
+def test_a_source_must_fit(make_loaded: Callable[..., LoadedClassifier], store: TokenStore) -> None:
+    loaded, source = make_loaded(), make_loaded()
+    check_source(source, loaded, store, "test")
+    other = source._replace(card=source.card | {"tokenizer_fingerprint": "other"})
+    with pytest.raises(InputError, match=r"--source-checkpoint: .* different tokenizers"):
+        check_source(other, loaded, store, "test")
+    with pytest.raises(InputError, match="--source-checkpoint: its classes"):
+        check_source(source._replace(classes=("x", "y", "z")), loaded, store, "test")
+    model = ModelSettings(embedding_size=7, hidden_size=4)
+    wider = build_classifier(build_encoder(model, torch.ones(16)), model, FinetuningSettings(), 3)
+    with pytest.raises(InputError, match="--source-checkpoint: its embeddings have 7 dimensions, those attacked 5"):
+        robustness(loaded, store, "test", AttackSettings(), source._replace(classifier=wider))
+
+
+def test_documents_are_drawn_and_a_smaller_draw_is_part_of_a_larger(store: TokenStore) -> None:
+    split = replace(store.splits["test"], offsets=np.arange(101), labels=np.zeros(100, np.int64))
+    small, large = (choose_documents(split, count, 5).tolist() for count in (10, 50))
+    assert set(small) < set(large)
+    assert small == sorted(small)
+    assert max(small) > 50  # not the first ones
+    assert small != choose_documents(split, 10, 6).tolist()
