@@ -106,6 +106,22 @@ def test_moving_the_cache_changes_nothing(source: Source, data: DataSettings, tm
     assert moved.fingerprint == first.fingerprint
 
 
+def test_a_store_may_be_given_in_place_of_its_source(source: Source, data: DataSettings, tmp_path: Path) -> None:
+    first = prepare(data, WORDS)
+    folder = shutil.move(first.path, tmp_path / "moved")
+    given = DataSettings(source=str(folder), cache=str(tmp_path / "none"), seed=5)
+    second = prepare(given, TokenizerSettings(kind="bpe"))
+    assert (second.fingerprint, second.classes) == (first.fingerprint, first.classes)
+    assert second.path == tmp_path / "moved"
+    assert source.reads == 1
+    assert not (tmp_path / "none").exists()
+    with pytest.raises(InputError, match="exclude each other"):
+        prepare(replace(given, train="train.csv"), WORDS)
+    (tmp_path / "moved" / "tokenizer.json").write_text("{}")
+    with pytest.raises(InputError, match=r"moved.*tokenizer\.json"):
+        prepare(given, WORDS)
+
+
 CHANGES: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"source": "other"}, {}),
     ({"validation_fraction": 0.2}, {}),

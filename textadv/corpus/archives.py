@@ -11,6 +11,7 @@ from pathlib import Path
 
 from textadv.corpus.rows import NamedRows, checked_text
 from textadv.errors import InputError
+from textadv.progress import progress
 
 CLASSES = ("neg", "pos")
 PARTS = ("train/neg", "train/pos", "train/unsup", "test/neg", "test/pos")
@@ -72,7 +73,9 @@ def read_acl_folder(root: Path) -> dict[str, list[NamedRows]]:
     Raises:
         InputError: If a review is empty, too large or not UTF-8.
     """
-    return _collect(((part, str(path), _read_review(path)) for part, path in review_files(root)), str(root))
+    files = review_files(root)
+    reviews = ((part, str(path), _read_review(path)) for part, path in files)
+    return _collect(progress(reviews, len(files), f"reading {root}"), str(root))
 
 
 def read_acl_archive(path: Path) -> dict[str, list[NamedRows]]:
@@ -92,7 +95,7 @@ def read_acl_archive(path: Path) -> dict[str, list[NamedRows]]:
             or one is empty, too large or not UTF-8.
     """
     try:
-        return _collect(_archived_reviews(path), str(path))
+        return _collect(progress(_archived_reviews(path), None, f"reading {path}"), str(path))
     except (tarfile.TarError, OSError, EOFError, ValueError, zlib.error) as error:
         raise InputError(f"{path}: cannot be read as tar.gz ({error})") from error
 

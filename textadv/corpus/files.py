@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from textadv.corpus.rows import NamedRows, checked_text, class_name
 from textadv.errors import InputError
+from textadv.progress import progress
 
 if TYPE_CHECKING:  # imported where it is used: training from a prepared store does not need it
     import pyarrow as pa
@@ -137,7 +138,7 @@ def _declared_name(value: object, declared: Sequence[str], place: str, column: s
 
 def _read_csv(path: Path, text_column: str, label_column: str | None) -> NamedRows:
     csv.field_size_limit(FIELD_LIMIT)
-    reader = csv.reader(_lines(path), strict=True)
+    reader = csv.reader(progress(_lines(path), None, f"reading {path}"), strict=True)
     rows = _csv_rows(reader, path)
     header = next(rows, (1, []))[1]
     columns = [text_column] if label_column is None else [text_column, label_column]
@@ -173,7 +174,7 @@ def _csv_rows(reader: Any, path: Path) -> Iterator[tuple[int, list[str]]]:
 
 def _read_jsonl(path: Path, text_column: str, label_column: str | None) -> NamedRows:
     texts, names, numbers = [], [], []
-    for number, line in enumerate(_lines(path), start=1):
+    for number, line in enumerate(progress(_lines(path), None, f"reading {path}"), start=1):
         if not line.strip():
             continue
         place = f"{path}, line {number}"

@@ -43,8 +43,8 @@ def prepare(data: DataSettings, tokenizer: TokenizerSettings) -> TokenStore:
     Raises:
         InputError: The source is wrong, has no training text, or the cache cannot be written.
     """
-    check_data(data)
     if data.source is not None and (Path(data.source) / MANIFEST).is_file():
+        check_data(data)
         return TokenStore.open(Path(data.source))
     identity = _identity(data, tokenizer)
     fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode("utf-8")).hexdigest()
