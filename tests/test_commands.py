@@ -178,6 +178,7 @@ def test_training_needs_the_prepared_store_only(run: Run, corpus: list[str], con
         file.unlink()
     moved = store.rename(tmp_path / "store")
     flags = ["finetune", "--config", config, "--data.source", str(moved), "--output", str(tmp_path / "f")]
+    flags += ["--tokenizer.min_documents", "2"]
     flags += ["--pretrained", "none"]
     code = f"import sys; sys.modules.update(pyarrow=None, datasets=None); sys.argv = ['textadv', *{flags!r}]; "
     code += "from textadv.cli import main; main()"
@@ -186,6 +187,20 @@ def test_training_needs_the_prepared_store_only(run: Run, corpus: list[str], con
         assert metrics(tmp_path / "f")[figure] == metrics(expected)[figure]
     run("evaluate", "--checkpoint", tmp_path / "f", "--output", tmp_path / "e")
     assert metrics(tmp_path / "e")["count"] == 10
+    assert load_classifier(tmp_path / "f").card["settings"]["tokenizer"]["min_documents"] == 1  # the store's
+
+
+def test_an_error_leaves_no_bar_open(
+    run: Run, corpus: list[str], config: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("bad.csv").write_text("review,mood\nfine,happy\nonly one field\n")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with pytest.raises(SystemExit):
+        run("prepare", "--config", config, *corpus, "--data.train", "bad.csv")
+    *_, bar, message, end = capsys.readouterr().err.split("\n")
+    assert "reading bad.csv: " in bar
+    assert message.startswith("textadv: error: bad.csv, line 3")
+    assert end == ""
 
 
 def test_bad_input_is_one_line(
@@ -209,6 +224,10 @@ def test_bad_input_is_one_line(
     assert "--text or --input" in line("predict", "--checkpoint", "missing.ckpt")
     assert "sourze" in line("finetune", "--data.sourze", "x")
     assert "finetuning.steps" in line("finetune", "--finetuning.steps", "many")
+    no_encoder = ["--config", config, *corpus, "--data.cache", str(tmp_path / "other")]
+    assert "no class 'great'" in line("finetune", *no_encoder, "--finetuning.target", "great")
+    assert "unlabeled" in line("finetune", *no_encoder, "--data.unlabeled", "null", "--finetuning.method", "vat")
+    assert not (tmp_path / "other" / "pretrained").exists()  # refused before it pretrains
     assert "trainer.accelerator" in line("finetune", *small, "--trainer.accelerator", "banana")
 
 

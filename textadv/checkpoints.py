@@ -52,10 +52,12 @@ def model_card(kind: str, experiment: Experiment, store: TokenStore, **training:
     Returns:
         The card.
     """
+    settings = asdict(experiment)
+    settings["tokenizer"] |= store.settings.get("tokenizer", {})  # a store that was given has its own
     return training | {
         "format": FORMAT,
         "kind": kind,
-        "settings": asdict(experiment),
+        "settings": settings,
         "classes": list(store.classes),
         "tokenizer": store.tokenizer_json,
         "tokenizer_fingerprint": store.tokenizer_fingerprint,

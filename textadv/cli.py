@@ -5,6 +5,7 @@ Nothing heavy is imported here, so that `--help` and a wrong flag answer at once
 
 import argparse
 import sys
+import traceback
 from collections.abc import Sequence
 from dataclasses import is_dataclass
 from importlib import import_module
@@ -168,6 +169,7 @@ def main() -> None:
     try:
         run(sys.argv[1:])
     except InputError as error:
+        traceback.clear_frames(error.__traceback__)  # closes the bar of a loop that it came from
         _refuse(str(error))
     except ProcessLostError as error:
         print(f"textadv: error: {error}", file=sys.stderr)

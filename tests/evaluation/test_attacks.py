@@ -17,6 +17,7 @@ from textadv.evaluation.attacks import (
     perturb,
     right_under_attack,
 )
+from textadv.evaluation.substitution import NUM_NEIGHBOURS
 
 CLASSES = ("bad", "so-so", "good")
 NAMES = ["noise-l2", "fgsm-l2", "rfgsm-l2", "ifgsm-l2", "pgd-l2", "noise-linf", "fgsm-linf", "rfgsm-linf", "pgd-linf"]
@@ -35,8 +36,8 @@ def victim(loaded: LoadedClassifier, batch: Batch) -> Victim:
     return Victim.of(loaded.classifier, batch)
 
 
-def generator() -> torch.Generator:
-    return torch.Generator().manual_seed(1)
+def generator(device: str = "cpu") -> torch.Generator:
+    return torch.Generator(device).manual_seed(1)
 
 
 def loss(victim: Victim, labels: Tensor, r: Tensor) -> Tensor:
@@ -180,10 +181,13 @@ def test_transfer_applies_what_was_found_elsewhere(make_loaded: Callable[..., Lo
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, "ifgsm-l2-bad", "fgsm-linf-least_likely", "interpretable-l2-bad"])
 def test_attacks_work_in_evaluation_with_cudnn(loaded: LoadedClassifier, batch: Batch, name: str) -> None:
     classifier, on_device = loaded.classifier.cuda().eval(), batch.to("cuda")
     victim = Victim.of(classifier, on_device)
-    r = perturb(parse(name, 3, 2), victim, on_device.labels, 0.5, torch.Generator("cuda").manual_seed(1))
+    r = perturb(parse(name, 3, 2), victim, on_device.labels, 0.5, generator("cuda"))
     assert torch.isfinite(victim.logits(r)).all()
-    assert (norm_of(r, "l2" if "l2" in name else "linf") <= 0.5 + 1e-6).all()
+    largest = 0.5 if "interpretable" not in name else 0.5 * NUM_NEIGHBOURS**0.5
+    assert (norm_of(r, "l2" if "l2" in name else "linf") <= largest + 1e-6).all()
+    predicted = victim.logits().argmax(1)
+    assert right_under_attack(parse(name), victim, victim, predicted, [0.0], generator("cuda")).all()

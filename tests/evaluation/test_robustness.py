@@ -10,6 +10,7 @@ import torch
 from textadv.checkpoints import LoadedClassifier, build_classifier, build_encoder
 from textadv.corpus.store import Split, TokenStore
 from textadv.errors import InputError
+from textadv.evaluation import masking
 from textadv.evaluation.robustness import check_source, choose_documents, robustness
 from textadv.settings import AttackSettings, FinetuningSettings, ModelSettings
 
@@ -63,10 +64,39 @@ def test_a_classifier_is_measured_against_every_attack(loaded: LoadedClassifier,
     assert names(result) == BASIC
 
 
-@pytest.mark.parametrize("attacks", [["pgd-linf"], ["noise-linf"], ["noise-l2", "fgsm-linf"], []])
-def test_no_check_is_left_out(loaded: LoadedClassifier, store: TokenStore, attacks: list[str]) -> None:
-    result = robustness(loaded, store, "test", AttackSettings(attacks=attacks, num_steps=1))
+@pytest.mark.parametrize(
+    ("attacks", "falling", "compared"),
+    [
+        (["pgd-linf"], 2, 2),
+        ([], 2, 2),
+        (["noise-linf"], 2, 2),
+        (["noise-l2", "fgsm-linf"], 6, 2),
+        (["noise-linf", "fgsm-linf", "fgsm-l2-bad"], 6, 6),
+    ],
+)
+def test_no_check_is_left_out(
+    loaded: LoadedClassifier,
+    store: TokenStore,
+    attacks: list[str],
+    falling: int,
+    compared: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What was not measured on all 6 documents is on the 2 of the checks."""
+    seen: dict[str, Any] = {}
+    for name in ("check_monotony", "check_noise"):
+        original = getattr(masking, name)
+
+        def check(curves: Any, name: str = name, original: Any = original) -> masking.Check:
+            seen[name] = curves
+            return original(curves)  # type: ignore[no-any-return]
+
+        monkeypatch.setattr(masking, name, check)
+    settings = AttackSettings(attacks=attacks, num_steps=1, check_documents=2)
+    result = robustness(loaded, store, "test", settings)
     assert names(result) == BASIC
+    for name, documents in (("check_monotony", falling), ("check_noise", compared)):
+        assert seen[name].keys() == (set(attacks) if documents == 6 else {"fgsm-l2", "noise-l2"})
 
 
 def test_noise_is_no_transferred_attack(loaded: LoadedClassifier, store: TokenStore) -> None:

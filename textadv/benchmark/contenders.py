@@ -167,7 +167,7 @@ def _run_ours(gate: Gate, task: str, experiment: Experiment, store: TokenStore) 
     else:
         settings = experiment.finetuning
         classifier = build_classifier(encoder, experiment.model, settings, len(store.classes))
-        module = FinetuningModule(classifier, settings, experiment.seed, {})
+        module = FinetuningModule(classifier, settings, experiment.seed, {"classes": list(store.classes)})
         data = FinetuningData(store, experiment.data, settings, experiment.seed)
     options: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "limit_val_batches": 0}
     fit(build_trainer(experiment.trainer, [_Gatekeeper(gate)], **options), module, data)

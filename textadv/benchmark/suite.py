@@ -4,6 +4,7 @@ import tempfile
 import time
 from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -59,7 +60,7 @@ def benchmark(experiment: Experiment, store: TokenStore, device: str, quick: boo
         "speedup_same_allocator": _ratios(tasks, "textbook, our allocator"),
         "predict_reviews_per_second": _predict_speed(experiment, store, device),
     }
-    if not quick:
+    if not quick and store.path != Path(str(experiment.data.source)):  # which was prepared before
         result["prepare_reviews_per_second"] = _prepare_speed(experiment)
     return result
 

@@ -17,6 +17,7 @@ def run(experiment: Experiment, options: Options) -> None:
     if options.resume and options.output is None:
         raise InputError("--resume: --output must name the folder of the run to go on with")
     store = prepare(experiment.data, experiment.tokenizer)
+    runs.check_finetuning(experiment, store)
     with run_folder("finetune", experiment, options) as (output, metrics):
         resume = resume_point(output, options.resume)
         if options.pretrained == "none":

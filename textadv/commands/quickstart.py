@@ -21,6 +21,7 @@ def run(experiment: Experiment, options: Options) -> None:
     with run_folder("quickstart", experiment, options) as (output, metrics):
         store = prepare(experiment.data, experiment.tokenizer)
         require_split(store, "test")
+        runs.check_finetuning(replace(experiment, finetuning=replace(experiment.finetuning, method=plan[-1][0])), store)
         metrics["pretraining"] = runs.pretrain(experiment, store, output / "pretraining")
         for method, pretrained in plan:
             started = time.perf_counter()

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from textadv.corpus.sources import Corpus, check_data, load_corpus, source_identity
-from textadv.corpus.store import FORMAT_VERSION, MANIFEST, SPLITS, Split, TokenStore, write_store
+from textadv.corpus.store import FORMAT_VERSION, SPLITS, Split, TokenStore, is_store, write_store
 from textadv.corpus.tokenization import fit
 from textadv.errors import InputError
 from textadv.locks import can_lock, lock
@@ -43,7 +43,7 @@ def prepare(data: DataSettings, tokenizer: TokenizerSettings) -> TokenStore:
     Raises:
         InputError: The source is wrong, has no training text, or the cache cannot be written.
     """
-    if data.source is not None and (Path(data.source) / MANIFEST).is_file():
+    if data.source is not None and is_store(Path(data.source)):
         check_data(data)
         return TokenStore.open(Path(data.source))
     identity = _identity(data, tokenizer)

@@ -8,7 +8,7 @@ little-endian integers), `<split>.offsets.npy` and `<split>.labels.npy`; then `t
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,11 @@ class Split:
         return self.tokens[self.offsets[index] : self.offsets[index + 1]]
 
 
+def is_store(folder: Path) -> bool:
+    """Whether a folder looks like a store, intact or not."""
+    return all((folder / name).is_file() for name in (MANIFEST, TOKENIZER))
+
+
 @dataclass(frozen=True)
 class TokenStore:
     """A prepared corpus on disk.
@@ -73,6 +78,7 @@ class TokenStore:
         tokenizer_json: What `TextTokenizer.from_json` reads.
         splits: Always train, unlabeled, validation and test; the last three may be empty.
         report: Counts from the reading of the source, such as the duplicates found.
+        settings: What it was prepared with, those of the tokenizer under `tokenizer`.
     """
 
     path: Path
@@ -84,6 +90,7 @@ class TokenStore:
     tokenizer_json: str
     splits: dict[str, Split]
     report: dict[str, int]
+    settings: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def open(cls, path: Path) -> "TokenStore":
@@ -112,6 +119,7 @@ class TokenStore:
             tokenizer_json=(path / TOKENIZER).read_bytes().decode("utf-8"),
             splits={name: _open_split(path, name, dtype) for name in SPLITS},
             report=manifest["report"],
+            settings=manifest["settings"],
         )
 
 

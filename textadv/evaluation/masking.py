@@ -1,14 +1,14 @@
 """Signs of gradient masking: a robustness that only hides the gradient from the attack (Athalye et al. 2018)."""
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Collection, Mapping
+from typing import NamedTuple, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from textadv.adversarial.norms import l2_norm
+from textadv.adversarial.norms import Norm, l2_norm
 from textadv.corpus.batching import Batch
 from textadv.evaluation.attacks import Attack, Victim, perturb, right_under_attack
 from textadv.models.classifier import Classifier
@@ -16,7 +16,6 @@ from textadv.models.classifier import Classifier
 HUGE = 100.0  # times the largest size asked for
 MANY_STEPS = 50
 NEAR_ZERO = 0.05
-COMPARED = {"fgsm-l2", "noise-l2"}  # what the checks of falling accuracy and of noise cannot do without
 
 
 class Check(NamedTuple):
@@ -83,14 +82,22 @@ def check_monotony(curves: Mapping[str, NDArray[np.float64]]) -> Check:
     return Check("accuracy falls with epsilon", rises[worst] <= 0, f"largest rise {rises[worst]:.1%} ({worst})")
 
 
+def noise_pairs(names: Collection[str]) -> list[tuple[str, str]]:
+    """The single steps and the noise of the same norm that are among the attacks of these names."""
+    pairs = [(f"fgsm-{norm}", f"noise-{norm}") for norm in get_args(Norm)]
+    return [pair for pair in pairs if set(pair) <= set(names)]
+
+
 def check_noise(curves: Mapping[str, NDArray[np.float64]]) -> Check:
-    """Random directions never beat the gradient."""
-    gaps = [
-        (curves[f"fgsm-{norm}"] - curves[f"noise-{norm}"]).max()
-        for norm in ("l2", "linf")
-        if {f"fgsm-{norm}", f"noise-{norm}"} <= curves.keys()
-    ]
-    gap = float(max(gaps))
+    """Random directions never beat the gradient.
+
+    Args:
+        curves: Accuracy at each size by the name of the attack, with at least one of the `noise_pairs`.
+
+    Returns:
+        The check.
+    """
+    gap = max(float((curves[step] - curves[noise]).max()) for step, noise in noise_pairs(curves.keys()))
     return Check("noise is weaker than the gradient", gap <= 0, f"noise ahead by at most {max(gap, 0.0):.1%}")
 
 
@@ -98,8 +105,8 @@ def check_transfer(
     white_box: Mapping[str, NDArray[np.float64]], transferred: Mapping[str, NDArray[np.float64]]
 ) -> Check:
     """Perturbations found on another classifier never beat those found on this one."""
-    leads = {name: float((white_box[name] - transferred[name]).max()) for name in white_box if "noise" not in name}
-    lead = max(leads.values())
+    names = [name for name in white_box if not name.startswith("noise-")]
+    lead = max(float((white_box[name] - transferred[name]).max()) for name in names)
     return Check("transfer is weaker than white-box", lead <= 0, f"transfer ahead by at most {max(lead, 0.0):.1%}")
 
 

@@ -1,11 +1,12 @@
 """Fine-tuning: one step of supervised, adversarial and virtual adversarial training."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from textadv.adversarial.attacks import aim, random_noise, read_target, search
+from textadv.adversarial.attacks import Target, aim, random_noise, read_target, search
 from textadv.adversarial.divergences import cross_entropy, entropy
 from textadv.adversarial.gradients import early_backward
 from textadv.adversarial.interpretable import interpretable_perturbation, nearest_words, word_directions
@@ -33,6 +34,27 @@ class Clean(NamedTuple):
     neighbours: Tensor | None  # (B, T, K, D), words that an interpretable perturbation moves towards
 
 
+def target_of(settings: FinetuningSettings, classes: Sequence[str]) -> Target | None:
+    """The class that perturbations move towards.
+
+    Args:
+        settings: With the name of the target, or none.
+        classes: Names of the classes.
+
+    Returns:
+        The target; None for away from the label.
+
+    Raises:
+        InputError: There is no such class.
+    """
+    if settings.target is None:
+        return None
+    try:
+        return read_target(settings.target, classes)
+    except ValueError as error:
+        raise InputError(f"--finetuning.target {settings.target}: {error}") from None
+
+
 class FinetuningModule(TrainingModule):
     """The classifier with its training objective (Miyato et al. 2017, sections 3 and 4).
 
@@ -49,10 +71,7 @@ class FinetuningModule(TrainingModule):
 
     def __init__(self, model: Classifier, settings: FinetuningSettings, seed: int, card: dict[str, Any]) -> None:
         super().__init__(model, settings, seed, card)
-        try:
-            self.target = None if settings.target is None else read_target(settings.target, card["classes"])
-        except ValueError as error:
-            raise InputError(f"--finetuning.target {settings.target}: {error}") from None
+        self.target = target_of(settings, card["classes"])
         self.validation_sums = torch.zeros(3)
         # Those of the pretrained embeddings, so that a resumed run has the same.
         interpretable = settings.perturbs_labeled and settings.adversary == "interpretable"

@@ -20,7 +20,7 @@ from textadv.models.language_model import LanguageModel
 from textadv.settings import Experiment, TrainerSettings
 from textadv.training.base import TrainingModule
 from textadv.training.callbacks import Patience, Progress, WeightEMA, figures
-from textadv.training.finetuning import FinetuningModule
+from textadv.training.finetuning import FinetuningModule, target_of
 from textadv.training.guards import no_rank_lost
 from textadv.training.memory import out_of_memory_advice
 from textadv.training.metrics_file import MetricsFile, tensorboard
@@ -56,6 +56,20 @@ def pretrain(experiment: Experiment, store: TokenStore, output: Path, resume: Pa
         "validation_perplexity": run["metrics"]["validation_perplexity"],
         "checkpoint": str(output / LAST),
     }
+
+
+def check_finetuning(experiment: Experiment, store: TokenStore) -> None:
+    """Refuse at once what fine-tuning would refuse after hours of pretraining.
+
+    Args:
+        experiment: The settings.
+        store: The prepared corpus.
+
+    Raises:
+        InputError: The method needs unlabeled text and there is none, or a class that there is not is the target.
+    """
+    FinetuningData(store, experiment.data, experiment.finetuning, experiment.seed)
+    target_of(experiment.finetuning, store.classes)
 
 
 def finetune(

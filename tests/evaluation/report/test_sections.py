@@ -14,6 +14,7 @@ from textadv.evaluation.report.sections import _perturbation
         ({"method": "adversarial"}, "0.5 (adversary fgsm-l2)"),
         ({"method": "adversarial+vat", "adversary": "pgd", "norm": "linf"}, "0.5 (adversary pgd-linf)"),
         ({"method": "adversarial", "target": "bad"}, "0.5 (adversary fgsm-l2-bad)"),
+        ({"method": "adversarial", "vat_epsilon": 2.0}, "0.5 (adversary fgsm-l2)"),
         ({"method": "vat", "vat_epsilon": 2.0}, "2"),
         ({"method": "adversarial+vat", "norm": "linf", "vat_epsilon": 2.0}, "0.5 (adversary fgsm-linf), 2 virtual"),
     ],

@@ -58,16 +58,13 @@ def _card_rows(subject: Subject) -> dict[str, str]:
 def _perturbation(tuning: dict[str, Any]) -> str:
     """Size of the perturbations that it was trained with, and what made those of labeled text."""
     method, epsilon = tuning["method"], f"{tuning['epsilon']:g}"
-    if method == "none":
-        return "not perturbed"
-    if method == "vat" and tuning.get("vat_epsilon") is not None:
-        return f"{tuning['vat_epsilon']:g}"
-    if "adversarial" not in method:
-        return epsilon
+    virtual = epsilon if tuning.get("vat_epsilon") is None else f"{tuning['vat_epsilon']:g}"
+    if method in ("none", "random", "vat"):
+        return {"none": "not perturbed", "random": epsilon, "vat": virtual}[method]
     target = [tuning["target"]] if tuning.get("target") else []
     adversary = "-".join([tuning.get("adversary", "fgsm"), tuning.get("norm", "l2"), *target])
-    virtual = f", {tuning['vat_epsilon']:g} virtual" if tuning.get("vat_epsilon") is not None else ""
-    return f"{epsilon} (adversary {adversary}){virtual}"
+    apart = f", {virtual} virtual" if "vat" in method and virtual != epsilon else ""
+    return f"{epsilon} (adversary {adversary}){apart}"
 
 
 def _flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

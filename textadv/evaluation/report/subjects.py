@@ -61,9 +61,10 @@ class Subject:
     def epsilon(self) -> float:
         """L2 norm of the perturbations that it was trained with, or would have been."""
         tuning = self.card["settings"]["finetuning"]
-        in_l2 = tuning.get("norm", "l2") == "l2"
-        default = tuning["epsilon"] if in_l2 else FinetuningSettings().epsilon
-        return float(default if tuning.get("vat_epsilon") is None else tuning["vat_epsilon"])
+        if "vat" in tuning["method"] and tuning.get("vat_epsilon") is not None:
+            return float(tuning["vat_epsilon"])
+        in_l2 = tuning["method"] == "vat" or tuning.get("norm", "l2") == "l2"
+        return float(tuning["epsilon"] if in_l2 else FinetuningSettings().epsilon)
 
 
 def distinct_names(paths: Sequence[Path]) -> list[str]:
