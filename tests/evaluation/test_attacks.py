@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from textadv.evaluation.attacks import (
     right_under_attack,
 )
 from textadv.evaluation.substitution import NUM_NEIGHBOURS
+from textadv.models.classifier import Classifier
 
 CLASSES = ("bad", "so-so", "good")
 NAMES = ["noise-l2", "fgsm-l2", "rfgsm-l2", "ifgsm-l2", "pgd-l2", "noise-linf", "fgsm-linf", "rfgsm-linf", "pgd-linf"]
@@ -122,8 +124,7 @@ def test_an_interpretable_attack_is_a_sum_of_weighted_directions(victim: Victim,
     neighbours, directions = directions_to_neighbours(victim.classifier, batch.tokens)
     assert (neighbours != batch.tokens[:, :, None]).all()
     assert (neighbours >= 3).all()
-    x = victim.embeddings.clone().requires_grad_()
-    (gradient,) = torch.autograd.grad(victim.loss(batch.labels)(x).sum(), x)
+    gradient = victim.gradient(batch.labels)
     mask = perturbation_mask(batch.lengths, 6)
     slopes = torch.einsum("btkd,btd->btk", directions, gradient) * mask[:, :, None]
     weights = 0.3 * slopes / slopes.flatten(1).norm(dim=1).clamp_min(1e-12)[:, None, None]
@@ -152,9 +153,9 @@ def test_what_is_wrong_unperturbed_is_not_attacked(
 ) -> None:
     tried: list[int] = []
 
-    def counting(attack: Attack, source: Victim, labels: Tensor, epsilon: float, generator: torch.Generator) -> Tensor:
+    def counting(attack: Attack, source: Victim, labels: Tensor, *arguments: Any) -> Tensor:
         tried.append(len(labels))
-        return perturb(attack, source, labels, epsilon, generator)
+        return perturb(attack, source, labels, *arguments)
 
     monkeypatch.setattr("textadv.evaluation.attacks.perturb", counting)
     labels = victim.logits().argmax(1)
@@ -164,6 +165,27 @@ def test_what_is_wrong_unperturbed_is_not_attacked(
     assert tried == [3, 3, 3]
     assert not right[:, 1].any()
     assert right[0].any()
+
+
+@pytest.mark.parametrize("name", [*NAMES, "interpretable-l2", "ifgsm-l2-bad", "interpretable-l2-good"])
+def test_a_known_gradient_saves_a_pass_and_changes_nothing(
+    victim: Victim, batch: Batch, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gradient = victim.gradient(batch.labels)
+    passes: list[int] = []
+    classify = Classifier.classify
+
+    def counting(self: Classifier, embeddings: Tensor, lengths: Tensor) -> Tensor:
+        passes.append(len(lengths))
+        return classify(self, embeddings, lengths)
+
+    monkeypatch.setattr(Classifier, "classify", counting)
+    expected = perturb(parse(name), victim, batch.labels, 0.3, generator())
+    count = len(passes)
+    r = perturb(parse(name), victim, batch.labels, 0.3, generator(), gradient)
+    torch.testing.assert_close(r, expected)
+    starts_there = parse(name).kind in ("fgsm", "ifgsm", "interpretable") and parse(name).target is None
+    assert len(passes) - count == count - starts_there
 
 
 def test_transfer_applies_what_was_found_elsewhere(make_loaded: Callable[..., LoadedClassifier], batch: Batch) -> None:

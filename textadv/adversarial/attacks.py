@@ -6,7 +6,8 @@ differentiates with respect to the embeddings alone, so that gradients of parame
 constant (B, T, D), exactly zero where the mask is False, of a norm of at most `epsilon` up to rounding. `epsilon`,
 `alpha` and `step_size` are norms in normalized-embedding units: for "l2" over the whole sequence, for "linf" of every
 dimension of every word. The mask (B, T) is True at the positions that may change. Where an example's gradient is zero,
-so is its step. A generator is on the device of the embeddings; None is the global one.
+so is its step. `gradient` is that of the loss at the point where an attack starts, where that is known already; its
+size does not matter. A generator is on the device of the embeddings; None is the global one.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,13 +27,19 @@ Target = int | Literal["least_likely"]  # number of a class, or whichever the cl
 
 
 def fgsm(
-    loss: LossFunction, embeddings: Tensor, mask: Tensor, epsilon: float, norm: Norm, targeted: bool = False
+    loss: LossFunction,
+    embeddings: Tensor,
+    mask: Tensor,
+    epsilon: float,
+    norm: Norm,
+    targeted: bool = False,
+    gradient: Tensor | None = None,
 ) -> Tensor:
     """Fast gradient sign method: one step, epsilon sign(g) in L-infinity and epsilon g / ||g||_2 in L2.
 
     Goodfellow, Shlens, Szegedy 2015 (arXiv 1412.6572), section 4. In L2 it is the step of Miyato et al. 2017.
     """
-    return iterative_fgsm(loss, embeddings, mask, epsilon, norm, epsilon, 1, targeted)
+    return iterative_fgsm(loss, embeddings, mask, epsilon, norm, epsilon, 1, targeted, gradient=gradient)
 
 
 def iterative_fgsm(
@@ -45,6 +52,7 @@ def iterative_fgsm(
     num_steps: int,
     targeted: bool = False,
     start: Tensor | None = None,
+    gradient: Tensor | None = None,
 ) -> Tensor:
     """Basic iterative method: `num_steps` steps of the norm `step_size`, each projected back into the epsilon ball.
 
@@ -53,10 +61,12 @@ def iterative_fgsm(
     """
     r = torch.zeros_like(embeddings) if start is None else start
     for _ in range(num_steps):
-        perturbed = (embeddings + r).detach().requires_grad_()
-        (gradient,) = torch.autograd.grad(loss(perturbed).sum(), perturbed)
+        if gradient is None:
+            perturbed = (embeddings + r).detach().requires_grad_()
+            (gradient,) = torch.autograd.grad(loss(perturbed).sum(), perturbed)
         step = steepest_step(-gradient if targeted else gradient, mask, step_size, norm)
         r = project(r + step, mask, epsilon, norm)
+        gradient = None
     return r
 
 
@@ -185,9 +195,10 @@ def search(
     num_restarts: int = 1,
     step_size: float | None = None,
     alpha: float | None = None,
+    gradient: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """The attack of a name: `fgsm`, `rfgsm`, `ifgsm` or `pgd`.
+    """The attack of a name: `fgsm`, `rfgsm`, `ifgsm` or `pgd`. The gradient is that at the unperturbed embeddings.
 
     What is not given goes by `epsilon`: `alpha` is half of it, and `step_size` such that all steps together are 2.5
     times as long, so that they can reach the border and move along it (Madry et al. 2018, section 5).
@@ -195,9 +206,9 @@ def search(
     step_size = min(epsilon, 2.5 * epsilon / num_steps) if step_size is None else step_size
     alpha = epsilon / 2 if alpha is None else alpha
     attacks: dict[Kind, Callable[..., Tensor]] = {
-        "fgsm": fgsm,
+        "fgsm": partial(fgsm, gradient=gradient),
         "rfgsm": partial(random_fgsm, alpha=alpha, generator=generator),
-        "ifgsm": partial(iterative_fgsm, step_size=step_size, num_steps=num_steps),
+        "ifgsm": partial(iterative_fgsm, step_size=step_size, num_steps=num_steps, gradient=gradient),
         "pgd": partial(pgd, step_size=step_size, num_steps=num_steps, num_restarts=num_restarts, generator=generator),
     }
     return attacks[kind](loss, embeddings, mask, epsilon, norm=norm, targeted=targeted)

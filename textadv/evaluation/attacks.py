@@ -103,6 +103,11 @@ class Victim(NamedTuple):
         """Cross entropy per example as a function of the embeddings."""
         return lambda x: cross_entropy(self.classifier.classify(x, self.lengths), labels)
 
+    def gradient(self, labels: Tensor) -> Tensor:
+        """That of the cross entropy at the embeddings, (B, T, D)."""
+        x = self.embeddings.clone().requires_grad_()
+        return torch.autograd.grad(self.loss(labels)(x).sum(), x)[0]
+
     def logits(self, r: Tensor | float = 0.0) -> Tensor:
         """Logits at x + r, (B, C)."""
         with torch.inference_mode():
@@ -132,7 +137,14 @@ def directions_to_neighbours(classifier: Classifier, tokens: Tensor) -> tuple[Te
     return neighbours, word_directions(table[tokens], table[neighbours])
 
 
-def perturb(attack: Attack, source: Victim, labels: Tensor, epsilon: float, generator: torch.Generator) -> Tensor:
+def perturb(
+    attack: Attack,
+    source: Victim,
+    labels: Tensor,
+    epsilon: float,
+    generator: torch.Generator,
+    gradient: Tensor | None = None,
+) -> Tensor:
     """The perturbation that an attack finds.
 
     Args:
@@ -141,6 +153,7 @@ def perturb(attack: Attack, source: Victim, labels: Tensor, epsilon: float, gene
         labels: The right classes, (B,).
         epsilon: Its size in the attack's norm, in normalized-embedding units.
         generator: Source of randomness.
+        gradient: `source.gradient(labels)`, where it is known already.
 
     Returns:
         r, (B, T, D).
@@ -151,12 +164,13 @@ def perturb(attack: Attack, source: Victim, labels: Tensor, epsilon: float, gene
     wanted, targeted = labels, attack.target is not None
     if attack.target is not None:
         wanted, mask = aim(attack.target, source.logits(), labels, mask)
-    loss = source.loss(wanted)
+        gradient = None
     if attack.kind == "interpretable":
-        return _towards_words(source, loss, mask, epsilon, targeted)
+        gradient = source.gradient(wanted) if gradient is None else gradient
+        return _towards_words(source, -gradient if targeted else gradient, mask, epsilon)
     return search(
         attack.kind,
-        loss,
+        source.loss(wanted),
         source.embeddings,
         mask,
         epsilon,
@@ -164,18 +178,17 @@ def perturb(attack: Attack, source: Victim, labels: Tensor, epsilon: float, gene
         targeted,
         attack.num_steps,
         attack.num_restarts,
+        gradient=gradient,
         generator=generator,
     )
 
 
-def _towards_words(source: Victim, loss: LossFunction, mask: Tensor, epsilon: float, targeted: bool) -> Tensor:
+def _towards_words(source: Victim, gradient: Tensor, mask: Tensor, epsilon: float) -> Tensor:
     """The interpretable perturbation; zero where the vocabulary has no two words."""
     directions = directions_to_neighbours(source.classifier, source.tokens)[1]
-    x = source.embeddings.clone().requires_grad_()
-    (gradient,) = torch.autograd.grad(loss(x).sum(), x)
     if not directions.shape[2]:
         return torch.zeros_like(gradient)
-    return interpretable_perturbation(-gradient if targeted else gradient, directions, mask, epsilon)[0]
+    return interpretable_perturbation(gradient, directions, mask, epsilon)[0]
 
 
 def right_under_attack(
@@ -185,6 +198,7 @@ def right_under_attack(
     labels: Tensor,
     epsilons: Sequence[float],
     generator: torch.Generator,
+    gradient: Tensor | None = None,
 ) -> NDArray[np.bool_]:
     """Which examples are classified rightly, unperturbed and at x + r, for each size of r by itself.
 
@@ -198,6 +212,7 @@ def right_under_attack(
         labels: The right classes, (B,).
         epsilons: Sizes.
         generator: Source of randomness.
+        gradient: `source.gradient(labels)`, where it is known already; it is the start of many attacks.
 
     Returns:
         Shape (sizes, B).
@@ -207,8 +222,9 @@ def right_under_attack(
     if not len(tried):
         return right
     origin, victim, wanted = source.rows(tried), target.rows(tried), labels[tried]
-    unit = perturb(attack, origin, wanted, 1.0, generator) if attack.keeps_direction else None
+    start = None if gradient is None else gradient[tried]
+    unit = perturb(attack, origin, wanted, 1.0, generator, start) if attack.keeps_direction else None
     for row, epsilon in zip(right, epsilons, strict=True):
-        r = perturb(attack, origin, wanted, epsilon, generator) if unit is None else epsilon * unit
+        r = perturb(attack, origin, wanted, epsilon, generator, start) if unit is None else epsilon * unit
         row[tried.cpu().numpy()] = (victim.logits(r).argmax(1) == wanted).cpu().numpy()
     return right

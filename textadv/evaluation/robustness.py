@@ -170,13 +170,13 @@ def _attack_batch(
     """Which documents keep their label under what, each array of shape (sizes, B), and the changed documents."""
     target = Victim.of(victim, batch)
     origins = {"attacks": target} | ({} if attacker is None else {"transfer": Victim.of(attacker, batch)})
-    outcome = {
-        kind: {
-            a.name: right_under_attack(a, origin, target, batch.labels, settings.sizes(a.norm), generator)
+    outcome = {}
+    for kind, origin in origins.items():
+        gradient = origin.gradient(batch.labels)
+        outcome[kind] = {
+            a.name: right_under_attack(a, origin, target, batch.labels, settings.sizes(a.norm), generator, gradient)
             for a in attacks
         }
-        for kind, origin in origins.items()
-    }
     clean = (target.logits().argmax(1) == batch.labels).cpu().numpy()
     changed = substitute_words(victim, batch, fixed, settings.word_budgets, settings.minimum_similarity)
     return outcome | {"clean": {"clean": clean[None]}, "words": {"words": (~changed.fooled).cpu().numpy()}}, changed

@@ -186,6 +186,7 @@ class FinetuningModule(TrainingModule):
             targeted,
             s.num_steps,
             s.num_restarts,
+            gradient=None if targeted else gradient,
             step_size=s.step_size,
             alpha=s.alpha,
         )
