@@ -1,6 +1,16 @@
+import ast
+import re
+from pathlib import Path
+
 import pytest
+import torch
 
 from textadv import machine
+
+PACKAGE = Path(machine.__file__).parent
+# What torch has MKL compute, a part for each thread (aten/src/ATen/cpu/vml.h); and what calls them in turn.
+OF_MKL = re.compile("acos|asin|atan|cosh?|erf(c|inv)?|exp(m1)?|lgamma|log(10|1p|2)?|sinh?|sqrt|tanh?")
+INDIRECT = {"logsumexp": {"exp", "log"}, "Adam": {"sqrt"}}
 
 
 @pytest.mark.parametrize(("given", "expected"), [(None, machine.PRIMITIVES), ("7", "7")])
@@ -11,3 +21,21 @@ def test_bounds_the_cache_of_onednn_unless_the_user_does(
     monkeypatch.setattr(machine.os, "environ", environment)
     machine.prepare_machine()
     assert environment == {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": expected}
+
+
+def test_first_calls_of_vector_functions_are_made_by_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[int, torch.dtype]] = []
+    monkeypatch.setattr(machine, "VECTOR_FUNCTIONS", (lambda tensor: calls.append((tensor.numel(), tensor.dtype)),))
+    machine.prepare_machine()
+    assert calls == [(1, torch.float32), (1, torch.float64)]
+
+
+def test_all_vector_functions_in_use_are_among_them() -> None:
+    used: set[str] = set()
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                on_numpy = isinstance(node.func.value, ast.Name) and node.func.value.id in ("np", "math")
+                name = node.func.attr.removesuffix("_")
+                used |= set() if on_numpy else INDIRECT.get(name, {name} if OF_MKL.fullmatch(name) else set())
+    assert used == {function.__name__ for function in machine.VECTOR_FUNCTIONS}
