@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from textadv.checkpoints import LAST, PREVIOUS, load_file
+from textadv.checkpoints import CARD, LAST, PREVIOUS, load_file
 from textadv.cli import main
 from textadv.training.base import TrainingModule
 
@@ -102,6 +103,17 @@ def test_damaged_checkpoints_are_passed_over(run: Run, capsys: pytest.CaptureFix
     (line,) = told(capsys)
     assert line.startswith("textadv: error: --resume: no intact checkpoint in f (f/last.ckpt: damaged")
     assert "f/previous.ckpt: damaged, or moved without its sum" in line
+
+
+@pytest.mark.parametrize("flags", [[], ["--pretrained", "none"]])
+def test_a_run_that_goes_on_needs_no_encoder_and_keeps_its_origin(run: Run, flags: list[str]) -> None:
+    assert run("finetune", "--output", "f") == 0
+    (folder,) = Path("cache/pretrained").iterdir()
+    shutil.rmtree(folder)
+    assert run("finetune", "--output", "f", "--resume", *flags) == 0
+    assert not folder.exists()
+    assert json.loads(Path("f/metrics.json").read_text())["pretrained"] == str(folder / LAST)
+    assert load_file(Path("f") / LAST)[CARD]["pretrained"] == str(folder / LAST)
 
 
 def test_pretraining_that_was_stopped_is_taken_up(

@@ -37,7 +37,7 @@ COMMANDS = {
 
 FLAGS = {
     "output": "folder for everything the command writes; by default a new one under runs/",
-    "pretrained": "checkpoint of a language model to start from; `none` for random weights",
+    "pretrained": "checkpoint of a language model to start from; `none` for random weights; with --resume not read",
     "resume": "go on from the last checkpoint in --output",
     "checkpoint": "checkpoint of a classifier, or the folder of its run",
     "compare": "further checkpoints, or folders, to set beside it",

@@ -6,6 +6,7 @@ from textadv.commands.folder import run_folder
 from textadv.commands.pretrain import pretrained_encoder
 from textadv.commands.shared import resume_point
 from textadv.corpus.preparation import prepare
+from textadv.corpus.store import TokenStore
 from textadv.errors import InputError
 from textadv.processes import is_main
 from textadv.settings import Experiment, Options
@@ -20,13 +21,15 @@ def run(experiment: Experiment, options: Options) -> None:
     runs.check_finetuning(experiment, store)
     with run_folder("finetune", experiment, options) as (output, metrics):
         resume = resume_point(output, options.resume)
-        if options.pretrained == "none":
-            pretrained = None
-        elif options.pretrained is not None:
-            pretrained = Path(options.pretrained)
-        else:
-            pretrained = pretrained_encoder(experiment, store)
-        metrics["pretrained"] = None if pretrained is None else str(pretrained)
+        # A run that goes on has its weights from its own checkpoint.
+        pretrained = None if resume is not None else _encoder(experiment, store, options)
         metrics |= runs.finetune(experiment, store, output, pretrained, resume)
         if is_main():
             print(f"best validation error {metrics['validation_error']:.2f} % ({metrics['labels']} labels)")
+
+
+def _encoder(experiment: Experiment, store: TokenStore, options: Options) -> Path | None:
+    """The checkpoint to start from, pretrained where it is missing; None for random weights."""
+    if options.pretrained is None:
+        return pretrained_encoder(experiment, store)
+    return None if options.pretrained == "none" else Path(options.pretrained)

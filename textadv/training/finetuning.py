@@ -14,6 +14,7 @@ from textadv.adversarial.norms import perturbation_mask, random_signs, steepest_
 from textadv.adversarial.objectives import local_distributional_smoothness, ramp, total_loss
 from textadv.adversarial.perturbations import adversarial_perturbation
 from textadv.adversarial.virtual import closed_form_direction, logit_gradients, power_iteration
+from textadv.checkpoints import CARD
 from textadv.corpus.batching import Batch
 from textadv.corpus.tokenization import SPECIAL_TOKENS
 from textadv.errors import InputError
@@ -88,6 +89,11 @@ class FinetuningModule(TrainingModule):
         with torch.no_grad():
             table = embedding(everything)
         return nearest_words(table, everything, self.settings.num_neighbours, everything < len(SPECIAL_TOKENS))
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Say of a run that goes on what it once started from."""
+        super().on_load_checkpoint(checkpoint)
+        self.card["pretrained"] = checkpoint[CARD].get("pretrained", "not recorded")
 
     def training_step(self, batch: dict[str, Batch], batch_idx: int) -> Tensor:
         """The total loss of a labeled and an unlabeled batch."""

@@ -82,10 +82,11 @@ def finetune(
         store: The prepared corpus.
         output: Folder for the checkpoints and the curves.
         pretrained: Checkpoint of the language model; None starts from random weights.
-        resume: A checkpoint to go on from.
+        resume: A checkpoint to go on from, instead of either.
 
     Returns:
-        Figures of the run: steps, seconds, tokens per second, best validation error, checkpoint.
+        Figures of the run: steps, seconds, tokens per second, best validation error, checkpoint, and the encoder that
+        it started from.
     """
     settings = experiment.finetuning
     torch.manual_seed(experiment.seed)
@@ -104,7 +105,8 @@ def finetune(
     description = f"fine-tuning {settings.method}"
     run = _fit(experiment, module, data, output, settings.steps, every, description, callbacks, resume)
     error = None if best.best_model_score is None else float(best.best_model_score)
-    return run | {"labels": data.num_labeled, "validation_error": error, "checkpoint": str(output / BEST)}
+    of = {"labels": data.num_labeled, "pretrained": module.card["pretrained"]}
+    return run | of | {"validation_error": error, "checkpoint": str(output / BEST)}
 
 
 def _fit(
