@@ -16,7 +16,7 @@ from textadv.evaluation.attacks import (
     directions_to_neighbours,
     parse_attack,
     perturb,
-    right_under_attack,
+    right_under_attacks,
 )
 from textadv.evaluation.substitution import NUM_NEIGHBOURS
 from textadv.models.classifier import Classifier
@@ -107,7 +107,7 @@ def test_a_targeted_attack_never_makes_a_mistake_right(victim: Victim) -> None:
     labels = (predicted + torch.tensor([0, 1, 2, 1])) % 3
     assert (victim.logits().argmin(1) == labels).any()  # where the least likely class is the right one
     for name in ("fgsm-l2-least_likely", "ifgsm-l2-bad", "pgd-linf-good", "interpretable-l2-so-so"):
-        right = right_under_attack(parse(name), victim, victim, labels, [0.01, 1.0, 30.0], generator())
+        (right,) = right_under_attacks([(parse(name), [0.01, 1.0, 30.0])], victim, victim, labels, generator())
         assert not right[:, 1:].any()
 
 
@@ -115,7 +115,7 @@ def test_a_targeted_attack_never_makes_a_mistake_right(victim: Victim) -> None:
 def test_a_perturbation_of_size_0_leaves_the_accuracy_as_it_is(victim: Victim, batch: Batch, name: str) -> None:
     predicted = victim.logits().argmax(1)
     labels = torch.where(torch.arange(4) == 1, (predicted + 1) % 3, predicted)
-    right = right_under_attack(parse(name), victim, victim, labels, [0.0], generator())
+    (right,) = right_under_attacks([(parse(name), [0.0])], victim, victim, labels, generator())
     assert right.tolist() == [(predicted == labels).tolist()]
 
 
@@ -135,7 +135,7 @@ def test_an_interpretable_attack_is_a_sum_of_weighted_directions(victim: Victim,
 def test_right_under_attack_counts_the_predictions(victim: Victim, batch: Batch, name: str) -> None:
     attack, sizes = parse(name), [0.1, 5.0]
     labels = victim.logits().argmax(1)
-    right = right_under_attack(attack, victim, victim, labels, sizes, generator())
+    (right,) = right_under_attacks([(attack, sizes)], victim, victim, labels, generator())
     draws = generator()
     expected = []
     for epsilon in sizes:
@@ -161,31 +161,50 @@ def test_what_is_wrong_unperturbed_is_not_attacked(
     labels = victim.logits().argmax(1)
     labels[1] = (labels[1] + 1) % 3  # wrong from the start
     sizes = [0.01, 1.0, 100.0]
-    right = right_under_attack(Attack("ifgsm", "l2"), victim, victim, labels, sizes, generator())
+    (right,) = right_under_attacks([(Attack("ifgsm", "l2"), sizes)], victim, victim, labels, generator())
     assert tried == [3, 3, 3]
     assert not right[:, 1].any()
     assert right[0].any()
 
 
-@pytest.mark.parametrize("name", [*NAMES, "interpretable-l2", "ifgsm-l2-bad", "interpretable-l2-good"])
-def test_a_known_gradient_saves_a_pass_and_changes_nothing(
-    victim: Victim, batch: Batch, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    gradient = victim.gradient(batch.labels)
-    passes: list[int] = []
+@pytest.fixture
+def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Sizes of the batches that are classified."""
+    sizes: list[int] = []
     classify = Classifier.classify
 
     def counting(self: Classifier, embeddings: Tensor, lengths: Tensor) -> Tensor:
-        passes.append(len(lengths))
+        sizes.append(len(lengths))
         return classify(self, embeddings, lengths)
 
     monkeypatch.setattr(Classifier, "classify", counting)
+    return sizes
+
+
+@pytest.mark.parametrize("name", [*NAMES, "interpretable-l2", "ifgsm-l2-bad", "interpretable-l2-good"])
+def test_a_known_gradient_saves_a_pass_and_changes_nothing(
+    victim: Victim, batch: Batch, name: str, passes: list[int]
+) -> None:
+    gradient = victim.gradient(batch.labels)
+    passes.clear()
     expected = perturb(parse(name), victim, batch.labels, 0.3, generator())
     count = len(passes)
     r = perturb(parse(name), victim, batch.labels, 0.3, generator(), gradient)
     torch.testing.assert_close(r, expected)
     starts_there = parse(name).kind in ("fgsm", "ifgsm", "interpretable") and parse(name).target is None
     assert len(passes) - count == count - starts_there
+
+
+def test_attacks_share_the_unperturbed_pass_and_its_gradient(victim: Victim, passes: list[int]) -> None:
+    labels = victim.logits().argmax(1)
+    attacks = [(parse(name), [0.1, 5.0]) for name in ("noise-l2", "fgsm-l2", "fgsm-linf", "interpretable-l2")]
+    passes.clear()
+    together = right_under_attacks(attacks, victim, victim, labels, generator())
+    assert len(passes) == 2 + 4 * 2
+    draws = generator()
+    for attack, right in zip(attacks, together, strict=True):
+        (alone,) = right_under_attacks([attack], victim, victim, labels, draws)
+        assert (right == alone).all()
 
 
 def test_transfer_applies_what_was_found_elsewhere(make_loaded: Callable[..., LoadedClassifier], batch: Batch) -> None:
@@ -195,8 +214,8 @@ def test_transfer_applies_what_was_found_elsewhere(make_loaded: Callable[..., Lo
             parameter.neg_()  # its gradient points the other way
     victim, attacker = Victim.of(target, batch), Victim.of(source, batch)
     labels = victim.logits().argmax(1)
-    right = right_under_attack(Attack("fgsm", "l2"), attacker, victim, labels, [20.0], generator())
-    own = right_under_attack(Attack("fgsm", "l2"), victim, victim, labels, [20.0], generator())
+    (right,) = right_under_attacks([(Attack("fgsm", "l2"), [20.0])], attacker, victim, labels, generator())
+    (own,) = right_under_attacks([(Attack("fgsm", "l2"), [20.0])], victim, victim, labels, generator())
     r = 20 * perturb(Attack("fgsm", "l2"), attacker, labels, 1.0, generator())
     assert (right[0] == (victim.logits(r).argmax(1) == labels).numpy()).all()
     assert own.sum() < right.sum()
@@ -212,4 +231,5 @@ def test_attacks_work_in_evaluation_with_cudnn(loaded: LoadedClassifier, batch: 
     largest = 0.5 if "interpretable" not in name else 0.5 * NUM_NEIGHBOURS**0.5
     assert (norm_of(r, "l2" if "l2" in name else "linf") <= largest + 1e-6).all()
     predicted = victim.logits().argmax(1)
-    assert right_under_attack(parse(name), victim, victim, predicted, [0.0], generator("cuda")).all()
+    (right,) = right_under_attacks([(parse(name), [0.0])], victim, victim, predicted, generator("cuda"))
+    assert right.all()

@@ -26,6 +26,12 @@ LEAST_LIKELY: Literal["least_likely"] = "least_likely"
 Target = int | Literal["least_likely"]  # number of a class, or whichever the classifier holds least likely
 
 
+def gradient_at(embeddings: Tensor, loss: LossFunction) -> Tensor:
+    """Gradient of the loss of each example at its embeddings, a constant, (B, T, D)."""
+    x = embeddings.detach().requires_grad_()
+    return torch.autograd.grad(loss(x).sum(), x)[0]
+
+
 def fgsm(
     loss: LossFunction,
     embeddings: Tensor,
@@ -61,9 +67,7 @@ def iterative_fgsm(
     """
     r = torch.zeros_like(embeddings) if start is None else start
     for _ in range(num_steps):
-        if gradient is None:
-            perturbed = (embeddings + r).detach().requires_grad_()
-            (gradient,) = torch.autograd.grad(loss(perturbed).sum(), perturbed)
+        gradient = gradient_at(embeddings + r, loss) if gradient is None else gradient
         step = steepest_step(-gradient if targeted else gradient, mask, step_size, norm)
         r = project(r + step, mask, epsilon, norm)
         gradient = None

@@ -9,7 +9,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from textadv.adversarial.attacks import LEAST_LIKELY, LossFunction, Target, aim, random_noise, read_target, search
+from textadv.adversarial.attacks import (
+    LEAST_LIKELY,
+    LossFunction,
+    Target,
+    aim,
+    gradient_at,
+    random_noise,
+    read_target,
+    search,
+)
 from textadv.adversarial.divergences import cross_entropy
 from textadv.adversarial.interpretable import interpretable_perturbation, word_directions
 from textadv.adversarial.norms import Norm, perturbation_mask
@@ -105,8 +114,7 @@ class Victim(NamedTuple):
 
     def gradient(self, labels: Tensor) -> Tensor:
         """That of the cross entropy at the embeddings, (B, T, D)."""
-        x = self.embeddings.clone().requires_grad_()
-        return torch.autograd.grad(self.loss(labels)(x).sum(), x)[0]
+        return gradient_at(self.embeddings, self.loss(labels))
 
     def logits(self, r: Tensor | float = 0.0) -> Tensor:
         """Logits at x + r, (B, C)."""
@@ -191,40 +199,37 @@ def _towards_words(source: Victim, gradient: Tensor, mask: Tensor, epsilon: floa
     return interpretable_perturbation(gradient, directions, mask, epsilon)[0]
 
 
-def right_under_attack(
-    attack: Attack,
+def right_under_attacks(
+    attacks: Sequence[tuple[Attack, Sequence[float]]],
     source: Victim,
     target: Victim,
     labels: Tensor,
-    epsilons: Sequence[float],
     generator: torch.Generator,
-    gradient: Tensor | None = None,
-) -> NDArray[np.bool_]:
+) -> list[NDArray[np.bool_]]:
     """Which examples are classified rightly, unperturbed and at x + r, for each size of r by itself.
 
     Noise, the single step from x and the interpretable perturbation keep their direction at every size, which is
-    searched once. The other attacks search anew at every size.
+    searched once. The other attacks search anew at every size. All of them share the unperturbed pass and its gradient.
 
     Args:
-        attack: How perturbations are found.
+        attacks: How perturbations are found, each with their sizes.
         source: Where they are found.
         target: Where they are applied; the source itself for a white-box attack.
         labels: The right classes, (B,).
-        epsilons: Sizes.
         generator: Source of randomness.
-        gradient: `source.gradient(labels)`, where it is known already; it is the start of many attacks.
 
     Returns:
-        Shape (sizes, B).
+        For each attack an array of shape (sizes, B).
     """
-    right = np.zeros((len(epsilons), len(labels)), np.bool_)
+    outcome = [np.zeros((len(epsilons), len(labels)), np.bool_) for _, epsilons in attacks]
     tried = (target.logits().argmax(1) == labels).nonzero().squeeze(1)  # what is wrong unperturbed stays so
     if not len(tried):
-        return right
-    origin, victim, wanted = source.rows(tried), target.rows(tried), labels[tried]
-    start = None if gradient is None else gradient[tried]
-    unit = perturb(attack, origin, wanted, 1.0, generator, start) if attack.keeps_direction else None
-    for row, epsilon in zip(right, epsilons, strict=True):
-        r = perturb(attack, origin, wanted, epsilon, generator, start) if unit is None else epsilon * unit
-        row[tried.cpu().numpy()] = (victim.logits(r).argmax(1) == wanted).cpu().numpy()
-    return right
+        return outcome
+    origin, victim, wanted, places = source.rows(tried), target.rows(tried), labels[tried], tried.cpu().numpy()
+    gradient = origin.gradient(wanted)
+    for (attack, epsilons), right in zip(attacks, outcome, strict=True):
+        unit = perturb(attack, origin, wanted, 1.0, generator, gradient) if attack.keeps_direction else None
+        for row, epsilon in zip(right, epsilons, strict=True):
+            r = perturb(attack, origin, wanted, epsilon, generator, gradient) if unit is None else epsilon * unit
+            row[places] = (victim.logits(r).argmax(1) == wanted).cpu().numpy()
+    return outcome

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from textadv.adversarial.norms import Norm, l2_norm
 from textadv.corpus.batching import Batch
-from textadv.evaluation.attacks import Attack, Victim, perturb, right_under_attack
+from textadv.evaluation.attacks import Attack, Victim, perturb, right_under_attacks
 from textadv.models.classifier import Classifier
 
 HUGE = 100.0  # times the largest size asked for
@@ -52,7 +52,7 @@ def check_gradients(victim: Victim, labels: Tensor) -> Check:
 def check_huge_perturbation(victim: Victim, labels: Tensor, epsilon: float, generator: torch.Generator) -> Check:
     """Accuracy reaches about zero when the perturbation may be huge; smaller ones count, as the ball holds them."""
     sizes = [factor * epsilon for factor in (1.0, 3.0, 10.0, 30.0, HUGE)]
-    right = right_under_attack(Attack("ifgsm", "l2"), victim, victim, labels, sizes, generator)
+    (right,) = right_under_attacks([(Attack("ifgsm", "l2"), sizes)], victim, victim, labels, generator)
     accuracy = float(right.all(0).mean())
     return Check("accuracy vanishes at a huge epsilon", accuracy <= NEAR_ZERO, f"{accuracy:.1%} at {sizes[-1]:g}")
 

@@ -16,7 +16,7 @@ from textadv.corpus.store import Split, TokenStore
 from textadv.corpus.tokenization import TextTokenizer
 from textadv.errors import InputError
 from textadv.evaluation import masking
-from textadv.evaluation.attacks import Attack, Victim, parse_attack, right_under_attack
+from textadv.evaluation.attacks import Attack, Victim, parse_attack, right_under_attacks
 from textadv.evaluation.evaluate import check_match
 from textadv.evaluation.substitution import (
     ChangedDocument,
@@ -170,13 +170,11 @@ def _attack_batch(
     """Which documents keep their label under what, each array of shape (sizes, B), and the changed documents."""
     target = Victim.of(victim, batch)
     origins = {"attacks": target} | ({} if attacker is None else {"transfer": Victim.of(attacker, batch)})
-    outcome = {}
-    for kind, origin in origins.items():
-        gradient = origin.gradient(batch.labels)
-        outcome[kind] = {
-            a.name: right_under_attack(a, origin, target, batch.labels, settings.sizes(a.norm), generator, gradient)
-            for a in attacks
-        }
+    sized, names = [(a, settings.sizes(a.norm)) for a in attacks], [a.name for a in attacks]
+    outcome = {
+        kind: dict(zip(names, right_under_attacks(sized, origin, target, batch.labels, generator), strict=True))
+        for kind, origin in origins.items()
+    }
     clean = (target.logits().argmax(1) == batch.labels).cpu().numpy()
     changed = substitute_words(victim, batch, fixed, settings.word_budgets, settings.minimum_similarity)
     return outcome | {"clean": {"clean": clean[None]}, "words": {"words": (~changed.fooled).cpu().numpy()}}, changed
@@ -222,8 +220,9 @@ def _checks(
     """All checks; what was not measured on all documents is measured on a batch of few."""
     victim, labels, sizes = Victim.of(classifier, batch), batch.labels, settings.l2_epsilons
     own = curves["attacks"]
-    basic = [Attack("fgsm", "l2", name="fgsm-l2"), Attack("noise", "l2", name="noise-l2")]
-    few = {a.name: right_under_attack(a, victim, victim, labels, sizes, generator).mean(1) for a in basic}
+    basic = [(Attack("fgsm", "l2"), sizes), (Attack("noise", "l2"), sizes)]
+    step, noise = right_under_attacks(basic, victim, victim, labels, generator)
+    few = {"fgsm-l2": step.mean(1), "noise-l2": noise.mean(1)}
     falling = own if any(attack.kind == "fgsm" for attack in attacks) else few
     compared = own if masking.noise_pairs(own.keys()) else few
     checks = [

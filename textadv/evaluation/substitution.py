@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from textadv.adversarial.attacks import gradient_at
 from textadv.adversarial.divergences import cross_entropy
 from textadv.adversarial.interpretable import nearest_words
 from textadv.adversarial.norms import perturbation_mask
@@ -180,9 +181,7 @@ def changed_documents(
 
 def _gradient(classifier: Classifier, tokens: Tensor, lengths: Tensor, labels: Tensor) -> Tensor:
     """Gradient of the cross entropy with respect to the embeddings, (B, T, D)."""
-    embeddings = classifier.embed(tokens).detach().requires_grad_()
-    loss = cross_entropy(classifier.classify(embeddings, lengths), labels).sum()
-    return torch.autograd.grad(loss, embeddings)[0]
+    return gradient_at(classifier.embed(tokens), lambda x: cross_entropy(classifier.classify(x, lengths), labels))
 
 
 def _lost(classifier: Classifier, tokens: Tensor, lengths: Tensor, labels: Tensor) -> Tensor:

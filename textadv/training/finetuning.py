@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from textadv.adversarial.attacks import Target, aim, random_noise, read_target, search
+from textadv.adversarial.attacks import Target, aim, gradient_at, random_noise, read_target, search
 from textadv.adversarial.divergences import cross_entropy, entropy
 from textadv.adversarial.gradients import early_backward
 from textadv.adversarial.interpretable import interpretable_perturbation, nearest_words, word_directions
@@ -178,7 +178,7 @@ class FinetuningModule(TrainingModule):
             assert clean.neighbours is not None
             directions = word_directions(x, clean.neighbours)
             if targeted:
-                gradient = -torch.autograd.grad(loss(x.requires_grad_()).sum(), x)[0]
+                gradient = -gradient_at(x, loss)
             return interpretable_perturbation(gradient, directions, mask, s.epsilon)[0]
         if s.adversary == "fgsm" and not targeted:
             return steepest_step(gradient, mask, s.epsilon, s.norm)

@@ -105,8 +105,12 @@ def finetune(
     description = f"fine-tuning {settings.method}"
     run = _fit(experiment, module, data, output, settings.steps, every, description, callbacks, resume)
     error = None if best.best_model_score is None else float(best.best_model_score)
-    of = {"labels": data.num_labeled, "pretrained": module.card["pretrained"]}
-    return run | of | {"validation_error": error, "checkpoint": str(output / BEST)}
+    return run | {
+        "labels": data.num_labeled,
+        "pretrained": module.card["pretrained"],
+        "validation_error": error,
+        "checkpoint": str(output / BEST),
+    }
 
 
 def _fit(
