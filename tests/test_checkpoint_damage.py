@@ -13,6 +13,7 @@ import torch
 
 from textadv.checkpoints import (
     CARD,
+    FORMAT,
     LAST,
     PREVIOUS,
     load_file,
@@ -24,7 +25,7 @@ from textadv.checkpoints import (
 from textadv.durable import sums_path, write_file
 from textadv.errors import InputError
 
-CONTENT = {CARD: {"format": 1, "kind": "classifier"}, "state_dict": {"a": torch.arange(300.0)}}
+CONTENT = {CARD: {"format": FORMAT, "kind": "classifier"}, "state_dict": {"a": torch.arange(300.0)}}
 
 
 @pytest.fixture
@@ -111,7 +112,7 @@ class Payload:
 @pytest.mark.parametrize("form", ["archive", "old", "pickle"])
 def test_code_in_a_checkpoint_with_a_good_sum_does_not_run(tmp_path: Path, form: str) -> None:
     path, sentinel = tmp_path / "x.ckpt", tmp_path / "sentinel"
-    content = {"state_dict": {}, CARD: {"format": 1, "kind": "classifier", "extra": Payload(sentinel)}}
+    content = {"state_dict": {}, CARD: {"format": FORMAT, "kind": "classifier", "extra": Payload(sentinel)}}
     file = io.BytesIO()
     if form == "pickle":
         pickle.dump(content, file, protocol=2)

@@ -8,6 +8,7 @@ import torch
 
 from textadv.checkpoints import (
     CARD,
+    FORMAT,
     build_classifier,
     build_encoder,
     changed_settings,
@@ -137,8 +138,8 @@ def test_a_checkpoint_of_the_other_kind_is_refused(tmp_path: Path, store: TokenS
         {CARD: None},
         {CARD: [1]},
         {CARD: {}},
-        {CARD: {"format": 1, "kind": "classifier"}},
-        {CARD: {"format": 1, "kind": "classifier"}, "state_dict": None},
+        {CARD: {"format": FORMAT, "kind": "classifier"}},
+        {CARD: {"format": FORMAT, "kind": "classifier"}, "state_dict": None},
     ],
 )
 def test_files_of_torch_that_are_no_checkpoints_of_ours_are_refused(tmp_path: Path, content: Any) -> None:
@@ -152,7 +153,7 @@ def test_another_format_is_refused(saved: Path) -> None:
     checkpoint = torch.load(saved, weights_only=True)
     checkpoint[CARD]["format"] += 1
     write_checkpoint(saved, checkpoint)
-    with pytest.raises(InputError, match=r"c\.ckpt: .*format 2"):
+    with pytest.raises(InputError, match=r"c\.ckpt: .*format 3"):
         load_classifier(saved)
 
 

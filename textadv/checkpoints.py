@@ -21,14 +21,14 @@ from textadv.settings import Experiment, FinetuningSettings, ModelSettings
 from textadv.versions import versions
 
 CARD = "textadv"
-FORMAT = 1
+FORMAT = 2
 PREFIX = "model."  # the attribute under which the Lightning modules keep their network
 BEST, LAST = "best.ckpt", "last.ckpt"
 PREVIOUS = "previous.ckpt"  # what `last.ckpt` was before
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # two letters at least, one is a Windows drive
 # What may change between a run and its continuation, and what a language model does not depend on.
 FREE = {"steps", "patience", "validate_every"}
-CLASSIFIER_ONLY = {"pooling", "head_size"}
+CLASSIFIER_ONLY = {"pooling", "head_size", "head_activation"}
 
 
 class LoadedClassifier(NamedTuple):
@@ -82,7 +82,13 @@ def build_classifier(
 ) -> Classifier:
     """A classifier with a fresh head on an encoder."""
     return Classifier(
-        encoder, num_classes, model.pooling, model.head_size, window=finetuning.window, dropout=finetuning.dropout
+        encoder,
+        num_classes,
+        model.pooling,
+        model.head_size,
+        finetuning.window,
+        finetuning.dropout,
+        model.head_activation,
     )
 
 

@@ -61,7 +61,7 @@ class TokenizerSettings:
 
 @dataclass
 class ModelSettings:
-    """Sizes of the encoder and the classifier. The defaults are the paper's.
+    """Sizes of the encoder and the classifier. The defaults are the paper's, but for `head_activation`.
 
     Attributes:
         embedding_size: Dimensions of a word embedding.
@@ -69,6 +69,8 @@ class ModelSettings:
         bidirectional: A forward and a backward language model over a shared embedding, features concatenated.
         pooling: What the classifier reads: the last output (paper), or last + mean + max of all outputs.
         head_size: Width of the hidden layer between encoder and logits.
+        head_activation: Of that layer. The paper's `relu` can die for whole documents, and virtual adversarial training
+            rewards that: a constant prediction is the smoothest.
     """
 
     embedding_size: int = 256
@@ -76,6 +78,7 @@ class ModelSettings:
     bidirectional: bool = False
     pooling: Literal["last", "last_mean_max"] = "last"
     head_size: int = 30
+    head_activation: Literal["gelu", "relu"] = "gelu"
 
 
 @dataclass

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from textadv.models.classifier import Classifier
+from textadv.models.classifier import Activation, Classifier
 from textadv.models.encoders import Encoder, Pooling
 
 LENGTHS = torch.tensor([7, 1, 12, 3])
@@ -65,3 +65,16 @@ def test_a_perturbation_changes_only_its_own_document() -> None:
     changed = (classifier.classify(perturbed, LENGTHS) - classifier.classify(embeddings, LENGTHS)).abs().sum(1)
     assert changed[2] > 1e-6
     assert (changed[[0, 1, 3]] < 1e-12).all()
+
+
+@pytest.mark.parametrize(("activation", "alive"), [("gelu", True), ("relu", False)])
+def test_a_head_whose_units_are_all_inactive_still_has_a_gradient(activation: Activation, alive: bool) -> None:
+    """Without one there is no direction to perturb in, and virtual adversarial training calls that smooth."""
+    torch.manual_seed(1)
+    encoder = Encoder(torch.arange(1, 31), 4, 6, bidirectional=False)
+    classifier = Classifier(encoder, 2, "last_mean_max", 5, window=400, dropout=0.0, activation=activation)
+    torch.nn.init.constant_(classifier.head[0].bias, -5.0)
+    embeddings = classifier.embed(make_tokens()).detach().requires_grad_()
+    logits = classifier.classify(embeddings, LENGTHS)
+    (gradient,) = torch.autograd.grad((logits[:, 1] - logits[:, 0]).sum(), embeddings)
+    assert (gradient.flatten(1).abs().amax(1) > 0).tolist() == [alive] * len(LENGTHS)

@@ -1,10 +1,15 @@
 """The classifier: pretrained encoder and a small head."""
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 
 from textadv.models.encoders import Encoder, Pooling
 from textadv.models.inference import read_tokens
+
+Activation = Literal["gelu", "relu"]
+ACTIVATIONS: dict[Activation, type[nn.Module]] = {"gelu": nn.GELU, "relu": nn.ReLU}
 
 
 class Classifier(nn.Module):
@@ -17,15 +22,26 @@ class Classifier(nn.Module):
         head_size: Width of the hidden layer.
         window: Tokens of each document that gradients reach.
         dropout: Dropout of the embeddings in training.
+        activation: Of the hidden layer. Where all units of a `relu` are inactive, the logits are a constant, their
+            gradient is 0, and so is every perturbation.
     """
 
     def __init__(
-        self, encoder: Encoder, num_classes: int, pooling: Pooling, head_size: int, window: int, dropout: float
+        self,
+        encoder: Encoder,
+        num_classes: int,
+        pooling: Pooling,
+        head_size: int,
+        window: int,
+        dropout: float,
+        activation: Activation = "gelu",
     ) -> None:
         super().__init__()
         self.encoder = encoder
         self.head = nn.Sequential(
-            nn.Linear(encoder.num_features(pooling), head_size), nn.ReLU(), nn.Linear(head_size, num_classes)
+            nn.Linear(encoder.num_features(pooling), head_size),
+            ACTIVATIONS[activation](),
+            nn.Linear(head_size, num_classes),
         )
         self.pooling: Pooling = pooling
         self.window = window
