@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 SHARED = {"settings", "ranges", "errors", "progress", "durable", "locks", "processes", "versions"}
-FLOOR_0 = {"adversarial", "models"}
+FLOOR_0 = {"adversarial", "models", "precision"}
 FLOOR_1 = FLOOR_0 | SHARED | {"corpus"}
 BELOW_2 = FLOOR_1 | {"checkpoints", "machine"}
 FLOOR_2 = BELOW_2 | {"training", "evaluation"}
@@ -18,8 +18,9 @@ FLOOR_3 = FLOOR_2 | {"benchmark"}
 ALLOWED: dict[str, set[str]] = {
     "__init__": set(),
     **dict.fromkeys(SHARED, SHARED),
-    "adversarial": {"adversarial"},
-    "models": {"models"},
+    "precision": set(),
+    "adversarial": {"adversarial", "precision"},
+    "models": {"models", "precision"},
     "corpus": FLOOR_1,
     "machine": SHARED,
     "checkpoints": FLOOR_1,
@@ -30,7 +31,7 @@ ALLOWED: dict[str, set[str]] = {
     "cli": FLOOR_3 | {"commands"},
 }
 # No file, no configuration, no other framework: all that floor 0 may import besides its own room.
-FLOOR_0_LIBRARIES = {"torch", "math", "collections", "typing", "dataclasses", "functools", "itertools"}
+FLOOR_0_LIBRARIES = {"torch", "math", "collections", "typing", "dataclasses", "functools", "itertools", "contextlib"}
 SLOW_TO_IMPORT = {"torch", "lightning", "pytorch_lightning", "numpy", "pyarrow", "datasets", "tokenizers", "matplotlib"}
 
 

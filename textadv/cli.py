@@ -158,9 +158,10 @@ def run(arguments: Sequence[str]) -> None:
     options = Options(**{name: objects[name] for name in TAKES[parsed.command]})
     check_nulls(options)
     if parsed.command != "prepare":  # which computes nothing
-        from textadv import machine
+        from textadv import machine, precision
 
         machine.prepare_machine()
+        precision.allow_tf32(experiment.trainer.tf32)
     import_module(f"textadv.commands.{parsed.command}").run(experiment, options)
 
 

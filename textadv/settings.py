@@ -252,13 +252,16 @@ class TrainerSettings:
         accelerator: Kind of device, by Lightning's name.
         devices: Number of devices.
         num_nodes: Number of machines.
-        precision: Lightning's name of the number format.
+        precision: Lightning's name of the number format. In `bf16-mixed` the LSTMs keep float32: products of the output
+            layers, which are most of a language model's, are in bfloat16.
+        tf32: On NVIDIA GPUs, multiply float32 matrices in TensorFloat-32, LSTMs included. Power iterations never do.
     """
 
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "auto"
     devices: int = 1
     num_nodes: int = 1
     precision: Literal["32-true", "bf16-mixed", "64-true"] = "32-true"
+    tf32: bool = True
 
 
 @dataclass

@@ -40,4 +40,4 @@ def embeddings() -> Tensor:
 
 @pytest.fixture
 def mask() -> Tensor:
-    return perturbation_mask(LENGTHS, 6)
+    return perturbation_mask(LENGTHS, torch.ones(len(LENGTHS), 6))

@@ -51,7 +51,9 @@ def epoch(stream: TokenStream, number: int = 0, rank: int = 0, world_size: int =
     assert [batch.starts for batch in batches] == [True] + [False] * (len(batches) - 1)
     assert all(batch.tokens.shape == batch.targets.shape for batch in batches)
     assert all(1 <= batch.tokens.shape[2] <= stream.window for batch in batches)
-    return StreamBatch(torch.cat([b.tokens for b in batches], 2), torch.cat([b.targets for b in batches], 2), True)
+    assert [batch.num_targets for batch in batches] == [int((batch.targets != 0).sum()) for batch in batches]
+    tokens, targets = (torch.cat([batch[part] for batch in batches], 2) for part in (0, 1))
+    return StreamBatch(tokens, targets, True, sum(batch.num_targets for batch in batches))
 
 
 # Documents and collate

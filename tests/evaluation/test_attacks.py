@@ -83,7 +83,7 @@ def test_every_attack_stays_in_its_ball_and_off_eos(victim: Victim, batch: Batch
     r = perturb(attack, victim, batch.labels, 0.3, generator())
     assert (norm_of(r, attack.norm) <= 0.3 * (1 + 1e-6)).all()
     assert norm_of(r, attack.norm)[:3].gt(0).all()
-    assert not r[~perturbation_mask(batch.lengths, 6)].any()
+    assert not r[~perturbation_mask(batch.lengths, batch.tokens)].any()
 
 
 @pytest.mark.parametrize("name", [*(name for name in NAMES if "noise" not in name), "interpretable-l2"])
@@ -125,7 +125,7 @@ def test_an_interpretable_attack_is_a_sum_of_weighted_directions(victim: Victim,
     assert (neighbours != batch.tokens[:, :, None]).all()
     assert (neighbours >= 3).all()
     gradient = victim.gradient(batch.labels)
-    mask = perturbation_mask(batch.lengths, 6)
+    mask = perturbation_mask(batch.lengths, batch.tokens)
     slopes = torch.einsum("btkd,btd->btk", directions, gradient) * mask[:, :, None]
     weights = 0.3 * slopes / slopes.flatten(1).norm(dim=1).clamp_min(1e-12)[:, None, None]
     torch.testing.assert_close(r, torch.einsum("btk,btkd->btd", weights, directions))

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from textadv.models.encoders import Encoder, Pooling, read_documents, reverse_documents
+from textadv.models.inference import read_tokens
 
 VOCABULARY, SIZE, HIDDEN = 20, 3, 5
 POOLINGS = get_args(Pooling)
@@ -191,13 +192,21 @@ def test_the_state_before_the_window_is_a_constant(make_encoder: MakeEncoder, po
         torch.testing.assert_close(one, other)
 
 
-def test_read_documents_under_autocast(make_encoder: MakeEncoder) -> None:
-    lstm = make_encoder(False).float().directions[0]
-    embeddings = documents().float()
-    expected = read_documents(lstm, embeddings, LENGTHS, 4, "last_mean_max")
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_autocast_does_not_reach_the_lstm(make_encoder: MakeEncoder, bidirectional: bool) -> None:
+    """It would run in float16 on GPUs. Reading, its gradients and reading without gradients are those in float32."""
+    encoder = make_encoder(bidirectional).float()
+    embeddings = documents().float().requires_grad_()
+
+    def features_and_gradient() -> tuple[torch.Tensor, ...]:
+        features = encoder.features(embeddings, LENGTHS, 4, "last_mean_max")
+        return features, *torch.autograd.grad(features.square().sum(), [embeddings, *encoder.directions.parameters()])
+
+    tokens = torch.randint(3, 20, (len(LENGTHS), int(LENGTHS.max())))
+    expected, read = features_and_gradient(), read_tokens(encoder.eval(), tokens, LENGTHS, "last_mean_max")
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        features = read_documents(lstm, embeddings, LENGTHS, 4, "last_mean_max")
-    torch.testing.assert_close(features.float(), expected, atol=0.05, rtol=0.0)
+        assert all(torch.equal(one, other) for one, other in zip(features_and_gradient(), expected, strict=True))
+        assert torch.equal(read_tokens(encoder, tokens, LENGTHS, "last_mean_max"), read)
 
 
 @pytest.mark.parametrize("shape", [(), (SIZE,)])

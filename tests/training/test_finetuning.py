@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -93,7 +94,7 @@ def test_every_perturbation_has_norm_epsilon_on_words_only(
     for embeddings, lengths, _ in calls:
         base = clean.setdefault(id(lengths), embeddings)
         difference = (embeddings - base).detach()
-        mask = perturbation_mask(lengths, embeddings.shape[1])
+        mask = perturbation_mask(lengths, embeddings)
         assert not difference[~mask].any()
         has_words = lengths > 1
         norms += l2_norm(difference)[has_words].tolist()
@@ -184,7 +185,7 @@ def test_every_adversary_of_the_family_trains(
     assert not r[~words].any()
     assert (norm_of(r, norm) <= epsilon * (1 + 1e-9)).all()
     assert (norm_of(r, norm)[words] > epsilon / 2).all()
-    assert not r[~perturbation_mask(lengths, r.shape[1])].any()
+    assert not r[~perturbation_mask(lengths, r)].any()
     change = cross_entropy(perturbed, wanted) - cross_entropy(logits, wanted)
     assert ((change > 0) if target is None else (change < 0))[words].all()
     expected = cross_entropy(logits, batch.labels).mean() + cross_entropy(perturbed, batch.labels).mean()
@@ -202,7 +203,7 @@ def test_interpretable_perturbations_lie_between_words(
     assert len(calls) == 5  # r_adv and r_vadv are no longer on one line
     (clean, lengths, logits), (moved, _, perturbed) = calls[:2]
     r = (moved - clean).detach()
-    assert not r[~perturbation_mask(lengths, r.shape[1])].any()
+    assert not r[~perturbation_mask(lengths, r)].any()
     assert (cross_entropy(perturbed, batch.labels) > cross_entropy(logits, batch.labels))[lengths > 1].all()
     kept = (clean != 0).any(1)  # (B, D): dropout takes the same dimensions from a word and its neighbours
     assert not r.masked_select(~kept[:, None]).any()
@@ -337,3 +338,47 @@ def test_ramp_scales_the_perturbed_losses(make: Make, store: TokenStore) -> None
 def test_entropy_is_added(make: Make, store: TokenStore) -> None:
     without, with_entropy = (step(make(method="vat", entropy_weight=w), store).item() for w in (0.0, 0.5))
     assert 0 < with_entropy - without <= 0.5 * np.log(2)
+
+
+def test_a_power_iteration_is_made_in_full_precision(
+    make: Make, store: TokenStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TensorFloat-32 would lose its small step, as bfloat16 does; elsewhere it stays as it is set."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    seen = []
+    original = finetuning.power_iteration
+
+    def observed(*arguments: Any) -> Tensor:
+        seen.append(torch.backends.cudnn.allow_tf32)
+        return original(*arguments)
+
+    monkeypatch.setattr(finetuning, "power_iteration", observed)
+    step(make(method="vat", vat_direction="power_iteration"), store)
+    assert seen == [False, False]
+    assert torch.backends.cudnn.allow_tf32
+
+
+@pytest.mark.parametrize("method", ["adversarial", "vat", "adversarial+vat"])
+@pytest.mark.parametrize("dead", [0, 1])
+def test_the_share_of_zero_gradients_is_logged(make: Make, store: TokenStore, method: str, dead: int) -> None:
+    module = make(method=method, batch_size=12)
+    logged: dict[str, Tensor] = {}
+    module.log_dict = logged.update  # type: ignore[method-assign]
+    if dead:
+        torch.nn.init.zeros_(module.model.head[2].weight)
+    step(module, store)
+    batch = next(iter(FinetuningData(store, Experiment().data, module.settings, 0).train_dataloader()))
+    words = torch.cat([part.lengths > 1 for part in batch.values()]).float().mean()  # what has none cannot be perturbed
+    assert float(logged["zero_gradients"]) == pytest.approx(dead * float(words))
+    assert module.gradient_count == sum(len(part.lengths) for part in batch.values())
+    module.trainer = SimpleNamespace(strategy=SimpleNamespace(reduce=lambda counts, reduce_op: counts))  # type: ignore
+    assert module.take_zero_share() == pytest.approx(dead * float(words))
+    assert module.take_zero_share() == 0
+
+
+def test_no_share_where_no_gradient_is_taken(make: Make, store: TokenStore) -> None:
+    module = make(method="none")
+    logged: dict[str, Tensor] = {}
+    module.log_dict = logged.update  # type: ignore[method-assign]
+    step(module, store)
+    assert "zero_gradients" not in logged

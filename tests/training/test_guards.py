@@ -17,7 +17,7 @@ from textadv.settings import Experiment
 from textadv.training import guards, runs
 from textadv.training.base import TrainingModule
 from textadv.training.finetuning import FinetuningModule
-from textadv.training.guards import any_rank, require_finite
+from textadv.training.guards import FiniteGuard, any_rank
 from textadv.training.pretraining import PretrainingModule
 
 
@@ -123,8 +123,28 @@ def test_ranks_decide_together() -> None:
 def test_a_rank_stops_when_another_one_has_to(monkeypatch: pytest.MonkeyPatch) -> None:
     """It says what the one has read whose loss is not finite; where that is unknown, what all have."""
     module, one = SimpleNamespace(trainer=trainer(others=True)), torch.ones(())
+    guard = FiniteGuard()
     for finite, batches in ((False, "rank 1: theirs"), (True, "rank 0: unknown; rank 1: theirs")):
-        monkeypatch.setattr(guards, "all_ranks", lambda _, mine, finite=finite: [mine, (finite, "theirs")])
+        theirs = {int: 1, tuple: (finite, "theirs")}  # their second step; what they say about it
+        monkeypatch.setattr(guards, "all_ranks", lambda _, mine, theirs=theirs: [mine, theirs[type(mine)]])
+        for step in (6, 7, 8):
+            guard.note(step, one, one)
         with pytest.raises(InputError, match=rf"step 8 .*{'gradient' if finite else 'loss'} .* Batch: {batches}$"):
-            require_finite(module, one, one)  # type: ignore[arg-type]
-    require_finite(SimpleNamespace(trainer=trainer(others=False)), one, one)  # type: ignore[arg-type]
+            guard.check(module)  # type: ignore[arg-type]
+    guard.note(9, one, one)
+    guard.check(SimpleNamespace(trainer=trainer(others=False)))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("saves", [False, True])
+def test_a_device_that_is_not_waited_for(
+    experiment: Experiment, store: TokenStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str, saves: bool
+) -> None:
+    """Steps that are not looked at one by one leave the weights alone from the first bad one on, which is named."""
+    monkeypatch.setattr(TrainingModule, "check_every", 100 if saves else 6)
+    poison = Poison(monkeypatch, FinetuningModule, 2, target)
+    settings = replace(experiment, finetuning=replace(experiment.finetuning, validate_every=4 if saves else 100))
+    with pytest.raises(InputError, match=r"before step 2 changed any weight"):
+        runs.finetune(settings, store, tmp_path, None)
+    assert poison.untouched()
+    assert not (tmp_path / LAST).exists()

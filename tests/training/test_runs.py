@@ -1,17 +1,20 @@
 import csv
 import math
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from readers import curves
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from textadv.checkpoints import BEST, LAST, load_classifier, network_weights, read_checkpoint
+from textadv.checkpoints import BEST, LAST, build_classifier, load_classifier, network_weights, read_checkpoint
 from textadv.corpus.store import TokenStore
 from textadv.errors import InputError
+from textadv.models.classifier import Classifier
 from textadv.settings import Experiment
 from textadv.training import runs
 
@@ -194,3 +197,32 @@ def test_without_tensorboard(
     runs.pretrain(experiment, store, tmp_path)
     assert (tmp_path / "metrics.csv").is_file()
     assert not (tmp_path / "tensorboard").exists()
+
+
+@pytest.mark.parametrize("dead", [False, True])
+def test_zero_gradients_are_told_once(
+    experiment: Experiment,
+    store: TokenStore,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    dead: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A head of dead units makes the easiest function to be smooth, and nothing is learned there."""
+    if dead:
+        monkeypatch.setattr(runs, "build_classifier", dead_classifier)
+    model = replace(experiment.model, head_activation="relu")
+    runs.finetune(replace(experiment, model=model), store, tmp_path, None)
+    lines = [line for line in capsys.readouterr().err.splitlines() if "gradient is 0" in line]
+    assert len(lines) == dead
+    assert not dead or re.match(r"textadv: up to step 3 the gradient is 0 for [89]\d\.\d% of the documents", lines[0])
+    with (tmp_path / "metrics.csv").open() as file:
+        shares = [float(row["zero_gradients"]) for row in csv.DictReader(file) if row["loss"]]
+    assert (min(shares) > 0.5) if dead else (max(shares) == 0)
+
+
+def dead_classifier(*arguments: Any) -> Classifier:
+    """One none of whose hidden units is ever active."""
+    classifier = build_classifier(*arguments)
+    torch.nn.init.constant_(classifier.head[0].bias, -100.0)
+    return classifier

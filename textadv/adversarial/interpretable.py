@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from textadv.adversarial.norms import scale_to_norm
+from textadv.precision import without_autocast
 
 SIMILARITIES_AT_ONCE = 2**24  # 64 MiB in float32
 
@@ -35,7 +36,7 @@ def nearest_words(table: Tensor, tokens: Tensor, num_neighbours: int, excluded: 
     table = table.detach()
     units = F.normalize(table.to(torch.promote_types(table.dtype, torch.float32)), dim=1)
     neighbours = []
-    with torch.autocast(table.device.type, enabled=False):  # rounded to bfloat16, many words would be equally near
+    with without_autocast(table.device):  # rounded to bfloat16, many words would be equally near
         for chunk in torch.split(tokens, max(1, SIMILARITIES_AT_ONCE // len(table))):
             similarities = (units[chunk] @ units.T).masked_fill_(excluded, -torch.inf)  # (n, V)
             neighbours.append(similarities.scatter_(1, chunk[:, None], -torch.inf).topk(num_neighbours).indices)
@@ -76,7 +77,7 @@ def interpretable_perturbation(
     """
     gradient = scale_to_norm(gradient.detach(), mask, 1.0)  # its size does not matter, and so cannot underflow below
     directions = directions.detach().to(gradient.dtype)
-    with torch.autocast(gradient.device.type, enabled=False):
+    with without_autocast(gradient.device):
         slopes = (directions @ gradient[..., None]).squeeze(-1)  # (B, T, K)
         weights = scale_to_norm(slopes, mask, epsilon)
         r = (weights[:, :, None] @ directions).squeeze(2)

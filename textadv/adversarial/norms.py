@@ -8,17 +8,18 @@ from torch import Tensor
 Norm = Literal["l2", "linf"]
 
 
-def perturbation_mask(lengths: Tensor, width: int) -> Tensor:
+def perturbation_mask(lengths: Tensor, embeddings: Tensor) -> Tensor:
     """Mark the positions that a perturbation may change: the words, neither the padding nor the final EOS.
 
     Args:
-        lengths: Tokens per document, the final EOS counted, (B,).
-        width: Number of positions T of the padded batch.
+        lengths: Tokens per document, the final EOS counted, (B,), on any device.
+        embeddings: Only their width T and their device count, (B, T, D) or (B, T).
 
     Returns:
-        True where a perturbation is allowed, (B, T).
+        True where a perturbation is allowed, (B, T), on the device of the embeddings.
     """
-    return (lengths - 1)[:, None].gt(torch.arange(width, device=lengths.device))
+    lengths = lengths.to(embeddings.device, non_blocking=True)
+    return (lengths - 1)[:, None].gt(torch.arange(embeddings.shape[1], device=embeddings.device))
 
 
 def l2_norm(x: Tensor) -> Tensor:

@@ -73,7 +73,7 @@ class TextbookStep:
 
 
 def _mask(batch: Batch) -> Tensor:
-    return perturbation_mask(batch.lengths, batch.tokens.shape[1])
+    return perturbation_mask(batch.lengths, batch.tokens)
 
 
 def random_batch(batches: DocumentBatches, step: int) -> Batch:

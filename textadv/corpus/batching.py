@@ -25,12 +25,13 @@ class Batch(NamedTuple):
     """Right-padded documents."""
 
     tokens: Tensor  # (B, T)
-    lengths: Tensor  # (B,), EOS counted
+    lengths: Tensor  # (B,), EOS counted; always in main memory, as the host cuts documents by it
     labels: Tensor  # (B,), -1 for unlabeled
 
     def to(self, device: str | torch.device) -> "Batch":
-        """The batch on a device."""
-        return Batch(*(value.to(device) for value in self))
+        """The batch on a device, without waiting for it; the lengths stay where they are."""
+        tokens, labels = (value.to(device, non_blocking=True) for value in (self.tokens, self.labels))
+        return Batch(tokens, self.lengths, labels)
 
 
 class StreamBatch(NamedTuple):
@@ -39,10 +40,12 @@ class StreamBatch(NamedTuple):
     tokens: Tensor  # (directions, B, T)
     targets: Tensor  # (directions, B, T), 0 where a lane has ended
     starts: bool  # the first window of an epoch: the carried state is reset
+    num_targets: int  # those that are not 0
 
     def to(self, device: str | torch.device) -> "StreamBatch":
-        """The batch on a device."""
-        return StreamBatch(self.tokens.to(device), self.targets.to(device), self.starts)
+        """The batch on a device, without waiting for it."""
+        tokens, targets = (value.to(device, non_blocking=True) for value in (self.tokens, self.targets))
+        return self._replace(tokens=tokens, targets=targets)
 
 
 class Whole(NamedTuple):
@@ -244,4 +247,5 @@ class TokenStream:
             ]
         )  # (directions, lanes, width + 1)
         stream = torch.from_numpy(windows)
-        return StreamBatch(stream[:, :, :-1], stream[:, :, 1:], offset == 0)
+        targets = stream[:, :, 1:]
+        return StreamBatch(stream[:, :, :-1], targets, offset == 0, int(targets.count_nonzero()))

@@ -166,7 +166,7 @@ def perturb(
     Returns:
         r, (B, T, D).
     """
-    mask = perturbation_mask(source.lengths, source.embeddings.shape[1])
+    mask = perturbation_mask(source.lengths, source.embeddings)
     if attack.kind == "noise":
         return random_noise(source.embeddings, mask, epsilon, attack.norm, generator)
     wanted, targeted = labels, attack.target is not None

@@ -119,7 +119,7 @@ def substitute_words(
         raise InputError("the vocabulary has no two words that a substitution attack could exchange")
     close = torch.cosine_similarity(table[words_in_batch][:, None], table[neighbours], dim=2) >= minimum_similarity
     candidates, allowed = neighbours[places], close[places]  # (B, T, K)
-    free = perturbation_mask(lengths, original.shape[1]) & ~fixed[original]  # (B, T)
+    free = perturbation_mask(lengths, original) & ~fixed[original]  # (B, T)
     tokens = original.clone()
     lost = _lost(classifier, tokens, lengths, labels)
     states, fooled = [], []

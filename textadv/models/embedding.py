@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from textadv.precision import without_autocast
+
 CPU_ROWS = 2048  # of the table at a time, so that they stay in the cache
 VARIANCE_FLOOR = 1e-10  # below any variance of embeddings in use, so that theirs comes out as 1
 
@@ -56,7 +58,7 @@ class _Normalized(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, weight: Tensor, frequencies: Tensor, tokens: Tensor) -> Tensor:
         mean, variance = torch.zeros_like(weight[0]), torch.zeros_like(weight[0])
-        with torch.autocast(weight.device.type, enabled=False):  # it would round the statistics to bfloat16
+        with without_autocast(weight.device):  # it would round the statistics to bfloat16
             for rows in _parts(weight):
                 mean += frequencies[rows] @ weight[rows]
             for rows in _parts(weight):

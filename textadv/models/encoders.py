@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from textadv.models.embedding import NormalizedEmbedding, time_shared_dropout
 from textadv.models.pooling import last_total_largest
+from textadv.precision import without_autocast
 
 State = tuple[Tensor, Tensor]
 Pooling = Literal["last", "last_mean_max"]
@@ -54,11 +55,13 @@ class Encoder(nn.Module):
         return len(self.directions) * self.hidden_size * (3 if pooling == "last_mean_max" else 1)
 
     def features(self, embeddings: Tensor, lengths: Tensor, window: int, pooling: Pooling) -> Tensor:
-        """Read whole documents.
+        """Read whole documents, in the number format of the weights.
+
+        Autocast is kept out: it runs the LSTMs of cuDNN in float16, also where it is asked for bfloat16.
 
         Args:
             embeddings: Shape (B, T, D); what stands behind a document's length is ignored.
-            lengths: Tokens of each document, its EOS counted, shape (B,).
+            lengths: Tokens of each document, its EOS counted, shape (B,), in main memory: the host cuts by them.
             window: Gradients reach at most this many of the tokens read last; the state before is carried
                 without gradient (Miyato et al. 2017, section 4.1).
             pooling: `last`, or `last_mean_max` for the concatenation of last, mean and max of all outputs.
@@ -69,13 +72,17 @@ class Encoder(nn.Module):
         readings = [embeddings]
         if len(self.directions) == 2:
             readings.append(reverse_documents(embeddings, lengths))
-        return torch.cat(
-            [
+        with without_autocast(embeddings.device):
+            features = [
                 read_documents(cast(nn.LSTM, lstm), reading, lengths, window, pooling)
                 for lstm, reading in zip(self.directions, readings, strict=True)
-            ],
-            dim=1,
-        )
+            ]
+        return torch.cat(features, dim=1)
+
+
+def _beside(values: Tensor, known: Tensor) -> Tensor:
+    """What the host knows, on the device of some values; the host does not wait for the copy."""
+    return known.to(values.device, non_blocking=True)
 
 
 class _Prefix(NamedTuple):
@@ -105,8 +112,10 @@ def read_documents(lstm: nn.LSTM, embeddings: Tensor, lengths: Tensor, window: i
     stride = max(1, window // 4)
     cuts = (lengths - window + stride - 1).div(stride, rounding_mode="floor").clamp(min=0) * stride  # (B,)
     prefix = _read_prefix(lstm, embeddings, cuts, stride)
-    spans = lengths - cuts  # (B,)
-    outputs, _ = lstm(_windows(embeddings, cuts, int(spans.max())), prefix.state)  # (B, S, H)
+    width = int((lengths - cuts).max())
+    outputs, _ = lstm(_windows(embeddings, cuts, width), prefix.state)  # (B, S, H)
+    lengths = _beside(embeddings, lengths)
+    spans = lengths - _beside(embeddings, cuts)  # (B,)
     if pooling == "last":
         final: Tensor = outputs.gather(1, (spans - 1).view(-1, 1, 1).expand(-1, 1, outputs.shape[2]))
         return final.squeeze(1)
@@ -122,10 +131,9 @@ def _read_prefix(lstm: nn.LSTM, embeddings: Tensor, cuts: Tensor, stride: int) -
     h, c = embeddings.new_zeros(1, rows, hidden), embeddings.new_zeros(1, rows, hidden)
     total, largest = embeddings.new_zeros(rows, hidden), embeddings.new_full((rows, hidden), -torch.inf)
     for start in range(0, int(cuts.max()), stride):
-        active = (cuts > start).nonzero().squeeze(1)
+        active = _beside(embeddings, (cuts > start).nonzero().squeeze(1))
         piece = embeddings[active, start : start + stride]
-        outputs, (new_h, new_c) = lstm(piece, (h[:, active], c[:, active]))
-        h[:, active], c[:, active] = new_h.to(h.dtype), new_c.to(c.dtype)  # autocast computes in bfloat16
+        outputs, (h[:, active], c[:, active]) = lstm(piece, (h[:, active], c[:, active]))
         total[active] += outputs.sum(1)
         largest[active] = torch.maximum(largest[active], outputs.amax(1))
     return _Prefix((h, c), total, largest)
@@ -136,7 +144,7 @@ def _windows(embeddings: Tensor, starts: Tensor, width: int) -> Tensor:
     first = int(starts[0])
     if bool((starts == first).all()):
         return embeddings[:, first : first + width]
-    positions = starts[:, None] + torch.arange(width, device=starts.device)  # (B, W)
+    positions = _beside(embeddings, starts)[:, None] + torch.arange(width, device=embeddings.device)  # (B, W)
     positions = positions.clamp(max=embeddings.shape[1] - 1).unsqueeze(2).expand(-1, -1, embeddings.shape[2])
     return embeddings.gather(1, positions)
 
@@ -146,13 +154,13 @@ def reverse_documents(values: Tensor, lengths: Tensor) -> Tensor:
 
     Args:
         values: Tokens (B, T) or embeddings (B, T, D).
-        lengths: Tokens of each document, its EOS counted, shape (B,).
+        lengths: Tokens of each document, its EOS counted, shape (B,), on any device.
 
     Returns:
         The same shape.
     """
     positions = torch.arange(values.shape[1], device=values.device).expand(values.shape[0], -1)
-    mirrored = lengths[:, None] - 2 - positions
+    mirrored = _beside(values, lengths)[:, None] - 2 - positions
     positions = torch.where(mirrored >= 0, mirrored, positions)  # (B, T)
     if values.dim() == 3:
         positions = positions.unsqueeze(2).expand(-1, -1, values.shape[2])

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from textadv.models.encoders import Encoder, Pooling, reverse_documents
+from textadv.precision import without_autocast
 
 
 @torch.no_grad()
@@ -33,10 +34,11 @@ def read_tokens(encoder: Encoder, tokens: Tensor, lengths: Tensor, pooling: Pool
     readings = [places]
     if len(encoder.directions) == 2:
         readings.append(reverse_documents(places, lengths))
-    features = [
-        _read(cast(nn.LSTM, lstm), table, reading, lengths, pooling)
-        for lstm, reading in zip(encoder.directions, readings, strict=True)
-    ]
+    with without_autocast(tokens.device):
+        features = [
+            _read(cast(nn.LSTM, lstm), table, reading, lengths, pooling)
+            for lstm, reading in zip(encoder.directions, readings, strict=True)
+        ]
     return torch.cat(features, dim=1)[order.argsort()]
 
 
@@ -45,7 +47,7 @@ def _read(lstm: nn.LSTM, table: Tensor, places: Tensor, lengths: Tensor, pooling
     size = lstm.hidden_size
     weight_ih, weight_hh, bias_ih, bias_hh = lstm.all_weights[0]
     inputs = F.linear(table, weight_ih, bias_ih + bias_hh)  # (U, 4 H)
-    recurrent = weight_hh.T.to(inputs.dtype).contiguous()  # (H, 4 H); autocast does not reach the product in place
+    recurrent = weight_hh.T.contiguous()  # (H, 4 H)
     h, c, total = inputs.new_zeros(3, len(lengths), size)
     largest = inputs.new_full((len(lengths), size), -torch.inf)
     steps = torch.arange(places.shape[1], device=places.device)

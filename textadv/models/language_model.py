@@ -8,6 +8,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from textadv.models.encoders import Encoder, State
+from textadv.precision import without_autocast
 
 
 class SampledSoftmax(nn.Module):
@@ -46,14 +47,16 @@ class SampledSoftmax(nn.Module):
         Returns:
             Loss per position in nats, shape (N,).
         """
-        candidates = torch.unique(torch.multinomial(self.proposal, num_candidates, replacement=True))  # (K,)
+        candidates, repeated = _distinct(torch.multinomial(self.proposal, num_candidates, replacement=True))  # (K,)
         log_inclusion = torch.log(-torch.expm1(num_candidates * torch.log1p(-self.proposal)))  # (V,)
         offset = self.bias - log_inclusion  # (V,)
+        biases = offset[candidates]
+        biases = biases if repeated is None else biases.masked_fill(repeated, -torch.inf)
         rows = F.embedding(torch.cat([candidates, targets]), self.weight)  # one lookup, one gradient of the table
         weights, wanted = torch.split(rows, [len(candidates), len(targets)])
         positive = (hidden * wanted).sum(1) + offset[targets]  # (N,)
         loss: Tensor = _SampledCrossEntropy.apply(  # type: ignore[no-untyped-call]
-            hidden, weights, offset[candidates], positive, candidates == targets[:, None]
+            hidden, weights, biases, positive, candidates == targets[:, None]
         )
         return loss
 
@@ -69,6 +72,22 @@ class SampledSoftmax(nn.Module):
         """
         slices = zip(torch.split(hidden, 1024), torch.split(targets, 1024), strict=True)
         return torch.cat([F.cross_entropy(F.linear(h, self.weight, self.bias), t, reduction="none") for h, t in slices])
+
+
+def _distinct(candidates: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Candidates of which each class counts once.
+
+    Args:
+        candidates: Classes, shape (N,).
+
+    Returns:
+        On a CPU the different classes, (K,), and None. Elsewhere the host would have to wait for their number: there,
+        all of them, sorted, (N,), and where one is a repetition, (N,).
+    """
+    if candidates.device.type == "cpu":
+        return torch.unique(candidates), None
+    candidates = candidates.sort().values
+    return candidates, F.pad(candidates[1:] == candidates[:-1], (1, 0))
 
 
 class _SampledCrossEntropy(torch.autograd.Function):
@@ -129,7 +148,8 @@ class LanguageModel(nn.Module):
         losses, new_states = [], []
         for i, (lstm, softmax) in enumerate(zip(self.encoder.directions, self.softmaxes, strict=True)):
             embeddings = self.encoder.embed(tokens[i], dropout)
-            outputs, (h, c) = lstm(embeddings, states[i] if states else None)
+            with without_autocast(embeddings.device):  # see `Encoder.features`
+                outputs, (h, c) = lstm(embeddings, states[i] if states else None)
             new_states.append((h.detach(), c.detach()))
             hidden, flat = outputs.reshape(-1, outputs.shape[2]), targets[i].reshape(-1)
             assert isinstance(softmax, SampledSoftmax)

@@ -14,8 +14,9 @@ from textadv.corpus.batching import Whole
 from textadv.errors import InputError
 from textadv.settings import FinetuningSettings, PretrainingSettings
 from textadv.training.draws import SharedDraws
-from textadv.training.guards import require_finite
+from textadv.training.guards import FiniteGuard
 
+STEPS_UNWATCHED = 20  # between two looks at a device that the host does not wait for otherwise
 EMBEDDING = "encoder.embedding.weight"
 
 
@@ -41,6 +42,7 @@ class TrainingModule(pl.LightningModule):
         self.seed = seed
         self.card = card
         self.loss = torch.zeros(())
+        self.finite = FiniteGuard()
         self.whole: dict[str, Whole] = {}  # sizes of the batches over all ranks; none on one process
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
@@ -49,6 +51,11 @@ class TrainingModule(pl.LightningModule):
         torch.manual_seed(int(sequence.generate_state(1, np.uint64)[0]))
         if self.trainer.world_size > 1:
             self.whole = self.trainer.datamodule.whole(self.global_step)  # type: ignore[attr-defined]
+
+    @property
+    def check_every(self) -> int:
+        """Steps between two looks at whether all numbers are finite; to look at a CPU costs nothing."""
+        return 1 if self.device.type == "cpu" else STEPS_UNWATCHED
 
     def draws(self, name: str, tokens: Tensor) -> AbstractContextManager[object]:
         """Where the random numbers for a batch are drawn.
@@ -98,18 +105,26 @@ class TrainingModule(pl.LightningModule):
     ) -> None:
         """Clip the norm of all gradients but the embeddings' (as the paper's code does); stop where one is not finite.
 
-        This comes before the optimizer's step, so that no weight has changed.
+        This comes before the optimizer's step, so that no weight has changed. A CPU is looked at in every step.
         """
         named = list(self.named_parameters())
         others = [p for name, p in named if not name.endswith(EMBEDDING)]
         norm = nn.utils.clip_grad_norm_(others, self.settings.gradient_clip)
         self.log("gradient_norm", norm)
-        self.log("learning_rate", optimizer.param_groups[0]["lr"])
+        self.log("learning_rate", torch.tensor(optimizer.param_groups[0]["lr"]))
         embeddings = [p.grad for name, p in named if name.endswith(EMBEDDING) and p.grad is not None]
-        require_finite(self, self.loss, norm + nn.utils.get_total_norm(embeddings))
+        self.finite.note(self.global_step, self.loss, norm + nn.utils.get_total_norm(embeddings))
+        optimizer.found_inf = self.finite.skip  # type: ignore[attr-defined]
+        if (self.global_step + 1) % self.check_every == 0:
+            self.finite.check(self)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the card."""
+        """Add the card, unless the run has to stop.
+
+        Raises:
+            InputError: A step since the last look was not finite.
+        """
+        self.finite.check(self)
         checkpoint[CARD] = self.card
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytorch_lightning as pl
@@ -12,6 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 LINE_SECONDS = 15.0
+ZERO_SHARE = 0.01
 SPEED = "tokens_per_second"
 tqdm.set_lock(threading.RLock())  # one process writes; a lock between processes would outlive one that is killed
 
@@ -61,7 +63,7 @@ class Progress(Callback):
         tokens, seconds = float(trainer.callback_metrics["tokens"]), now - self._step_started
         self.seconds += seconds
         self.tokens += tokens
-        pl_module.log(SPEED, tokens / seconds)
+        pl_module.log(SPEED, torch.tensor(tokens / seconds))
         if self._bar is not None:
             self._bar.update(1)
             self._bar.set_postfix_str(self._figures(trainer))
@@ -100,6 +102,33 @@ class Progress(Callback):
         line += f"{elapsed:.0f} s, at most {left:.0f} s left"
         tqdm.write(line, file=sys.stderr)
         sys.stderr.flush()
+
+
+class ZeroGradients(Callback):
+    """Says once, at a validation, that the gradient was 0 for more than a percent of the documents.
+
+    No perturbation can be found for them. Virtual adversarial training rewards that: a prediction that is the same for
+    all texts is the smoothest.
+
+    Args:
+        take_share: Yields the share of such documents since it was last called, and starts anew.
+    """
+
+    def __init__(self, take_share: Callable[[], float]) -> None:
+        self._take_share = take_share
+        self._told = False
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Look at all documents since the last validation."""
+        share = self._take_share()
+        if share > ZERO_SHARE and trainer.is_global_zero and not self._told:
+            self._told = True
+            line = (
+                f"textadv: up to step {trainer.global_step} the gradient is 0 for {share:.1%} of the documents, which "
+                "therefore have no perturbation: the classifier does not depend on their words. A smaller "
+                "--finetuning.epsilon, a longer --finetuning.ramp_steps or another --model.head_activation may help"
+            )
+            tqdm.write(line, file=sys.stderr)
 
 
 class WeightEMA(WeightAveraging):

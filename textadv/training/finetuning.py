@@ -19,6 +19,7 @@ from textadv.corpus.batching import Batch
 from textadv.corpus.tokenization import SPECIAL_TOKENS
 from textadv.errors import InputError
 from textadv.models.classifier import Classifier
+from textadv.precision import full_precision
 from textadv.settings import FinetuningSettings
 from textadv.training.base import TrainingModule
 
@@ -74,6 +75,9 @@ class FinetuningModule(TrainingModule):
         super().__init__(model, settings, seed, card)
         self.target = target_of(settings, card["classes"])
         self.validation_sums = torch.zeros(3)
+        self.zero_gradients: list[Tensor] = []  # of this step: which documents no perturbation can be found for, (B,)
+        self.zero_count: Tensor | int = 0  # number of them since `take_zero_share`, and of all documents
+        self.gradient_count = 0
         # Those of the pretrained embeddings, so that a resumed run has the same.
         interpretable = settings.perturbs_labeled and settings.adversary == "interpretable"
         self.register_buffer("neighbours", self._nearest_words() if interpretable else None, persistent=False)
@@ -98,6 +102,7 @@ class FinetuningModule(TrainingModule):
     def training_step(self, batch: dict[str, Batch], batch_idx: int) -> Tensor:
         """The total loss of a labeled and an unlabeled batch."""
         s = self.settings
+        self.zero_gradients = []
         with self.draws("labeled", batch["labeled"].tokens):
             supervised, adversarial, lds = self._labeled_losses(batch["labeled"])
         confusion = None
@@ -105,7 +110,10 @@ class FinetuningModule(TrainingModule):
             with self.draws("unlabeled", batch["unlabeled"].tokens):
                 unlabeled = self._clean_pass(batch["unlabeled"])
                 if lds is not None:
-                    logits = self._logits_at(unlabeled, s.virtual_epsilon * self._virtual_direction(unlabeled))
+                    direction = self._virtual_direction(unlabeled)
+                    if self._in_closed_form(unlabeled):  # a power iteration keeps its random start where there is none
+                        self._note_zeros(direction, unlabeled.mask)
+                    logits = self._logits_at(unlabeled, s.virtual_epsilon * direction)
                     lds = torch.cat([lds, local_distributional_smoothness(unlabeled.logits, logits)])
                 if s.entropy_weight:
                     confusion = entropy(unlabeled.logits).mean()
@@ -118,8 +126,9 @@ class FinetuningModule(TrainingModule):
         if confusion is not None:
             loss = loss + rise * s.entropy_weight * self._share(batch, "unlabeled") * confusion
         terms = {"loss": loss, "cross_entropy": supervised, "adversarial_loss": adversarial, "lds": lds}
-        self.log_means({name: term.mean() for name, term in terms.items() if term is not None})
-        self.log("tokens", self._count_tokens(batch))
+        means = {name: term.mean() for name, term in terms.items() if term is not None}
+        self.log_means(means | self._zero_share(batch))
+        self.log("tokens", torch.tensor(float(self._count_tokens(batch))))
         return loss
 
     def _share(self, batch: dict[str, Batch], *names: str) -> float:
@@ -127,11 +136,31 @@ class FinetuningModule(TrainingModule):
         total = sum(self.whole[name].rows for name in names) if self.whole else 0
         return self.share(sum(len(batch[name].lengths) for name in names), total)
 
-    def _count_tokens(self, batch: dict[str, Batch]) -> Tensor:
+    def _count_tokens(self, batch: dict[str, Batch]) -> int:
         """Tokens of a step, on all ranks."""
         if self.whole:
-            return torch.tensor(float(sum(whole.tokens for whole in self.whole.values())))
-        return torch.stack([b.lengths.sum() for b in batch.values()]).sum().float()
+            return sum(whole.tokens for whole in self.whole.values())
+        return sum(int(b.lengths.sum()) for b in batch.values())
+
+    def _note_zeros(self, gradient: Tensor, mask: Tensor) -> None:
+        """Note which documents have words but no gradient at them: the prediction is a constant there.
+
+        Args:
+            gradient: Gradients, or directions made of them, (B, T, D).
+            mask: Where a perturbation is allowed, (B, T).
+        """
+        at_words = gradient.detach().abs().amax(2) * mask  # (B, T)
+        self.zero_gradients.append(mask.any(1) & (at_words.amax(1) == 0))
+
+    def _zero_share(self, batch: dict[str, Batch]) -> dict[str, Tensor]:
+        """Share of the documents of a step whose gradient is 0, to be logged; nothing where none was taken."""
+        if not self.zero_gradients:
+            return {}
+        zeros = torch.cat(self.zero_gradients)
+        self.zero_count = self.zero_count + zeros.sum()
+        self.gradient_count += len(zeros)
+        names = list(batch)[: len(self.zero_gradients)]
+        return {"zero_gradients": zeros.float().mean() * self._share(batch, *names)}
 
     def _labeled_losses(self, batch: Batch) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Mean cross entropy; cross entropy at x + r and smoothness per example, where the method has them.
@@ -151,6 +180,7 @@ class FinetuningModule(TrainingModule):
         on_line = self._in_closed_form(clean) and clean.logits.shape[1] == 2
         direction = self._virtual_direction(clean) if s.uses_vat and not on_line else None
         supervised, gradient = early_backward(supervised, clean.embeddings, self._classifying_parameters())
+        self._note_zeros(gradient, clean.mask)
         adversarial = smoothness = None
         if s.perturbs_labeled:
             logits = self._logits_at(clean, self._adversarial_perturbation(clean, batch, gradient))
@@ -213,7 +243,7 @@ class FinetuningModule(TrainingModule):
             near = embeddings[:, width:].detach().reshape(len(tokens), width, -1, embeddings.shape[2])
             embeddings = embeddings[:, :width]
         logits = self.model.classify(embeddings, batch.lengths)
-        return Clean(embeddings, batch.lengths, perturbation_mask(batch.lengths, width), logits, near)
+        return Clean(embeddings, batch.lengths, perturbation_mask(batch.lengths, embeddings), logits, near)
 
     def _logits_at(self, clean: Clean, r: Tensor) -> Tensor:
         """Logits at x + r."""
@@ -232,9 +262,8 @@ class FinetuningModule(TrainingModule):
 
     def _power_direction(self, clean: Clean) -> Tensor:
         """The direction by power iteration, in full precision: bfloat16 would lose a step of size xi."""
-        device = clean.embeddings.device.type
         fixed = clean.logits.detach()
-        with torch.autocast(device, enabled=False):
+        with full_precision(clean.embeddings.device):
             if fixed.dtype != clean.embeddings.dtype:  # computed under autocast
                 fixed = self.model.classify(clean.embeddings.detach(), clean.lengths).detach()
             return power_iteration(
@@ -255,6 +284,13 @@ class FinetuningModule(TrainingModule):
         errors = (logits.argmax(1) != batch.labels).sum()
         loss = cross_entropy(logits, batch.labels).double().sum()
         self.validation_sums += torch.stack([errors.double(), loss, errors.new_tensor(len(logits)).double()])
+
+    def take_zero_share(self) -> float:
+        """Share of the documents whose gradient was 0, over all ranks, since this was last asked; 0 without any."""
+        counts = torch.tensor([float(self.zero_count), self.gradient_count], device=self.device)
+        self.zero_count = self.gradient_count = 0
+        zeros, documents = self.trainer.strategy.reduce(counts, reduce_op="sum").tolist()
+        return float(zeros / max(documents, 1))
 
     def on_validation_epoch_end(self) -> None:
         """Report error (percent) and cross entropy over all ranks."""

@@ -56,28 +56,60 @@ def no_rank_lost(trainer: pl.Trainer) -> Iterator[None]:
         raise
 
 
-def require_finite(module: pl.LightningModule, loss: Tensor, norm: Tensor) -> None:
-    """Stop all ranks before a step that would ruin the weights.
+class FiniteGuard:
+    """Keeps a loss or gradient that is not finite from changing a weight, without waiting for the device.
 
-    Args:
-        module: In training; its data module describes the batch.
-        loss: This rank's loss of the step.
-        norm: Norm of this step's gradients.
+    The optimizer skips the first such step and all that follow (a fused optimizer of torch reads `found_inf` on the
+    device), until the host reads what has been noted and stops all ranks.
 
-    Raises:
-        InputError: One of them is not finite, on this rank or on another one; it says what they have read, the same on
-            every rank.
+    Attributes:
+        skip: 1.0 from the first step on that is not finite, a scalar on the device.
     """
-    trainer = module.trainer
-    if not any_rank(trainer, not bool(torch.isfinite(loss + norm))):  # one number to wait for
-        return
-    step = trainer.global_step
-    batch = "unknown" if trainer.datamodule is None else trainer.datamodule.describe(step)  # type: ignore[attr-defined]
-    ranks = all_ranks(trainer, (bool(torch.isfinite(loss)), batch))
-    # Gradients are averages over the ranks: only a loss tells whose they are.
-    culprits = [number for number, (finite, _) in enumerate(ranks) if not finite]
-    batches = [f"rank {number}: " * (len(ranks) > 1) + ranks[number][1] for number in culprits or range(len(ranks))]
-    raise InputError(
-        f"stopped before step {step + 1} changed any weight: the {'loss' if culprits else 'gradient'} is not finite. "
-        f"The checkpoint before it is kept. Batch: {'; '.join(batches)}"
-    )
+
+    def __init__(self) -> None:
+        self.skip: Tensor | None = None
+        self._first = -1  # step of the first of `_noted`
+        self._noted: list[Tensor] = []  # finite loss, finite gradients of each step since, (2,) each
+
+    def note(self, step: int, loss: Tensor, norm: Tensor) -> None:
+        """Note one step, before the optimizer takes it.
+
+        Args:
+            step: Steps done before it.
+            loss: This rank's loss.
+            norm: Norm of the gradients.
+        """
+        if not self._noted:
+            self._first = step
+        finite = torch.stack([loss, loss + norm]).isfinite()
+        self._noted.append(finite)
+        broken = (~finite[1]).float()
+        self.skip = broken if self.skip is None else torch.maximum(self.skip, broken)
+
+    def check(self, module: pl.LightningModule) -> None:
+        """Read what has been noted; every rank has to.
+
+        Args:
+            module: In training; its data module describes the batch.
+
+        Raises:
+            InputError: A number was not finite, on this rank or on another one; it says what they had read at that
+                step, the same on every rank.
+        """
+        if not self._noted:
+            return
+        trainer, noted = module.trainer, torch.stack(self._noted).tolist()  # all that there is to wait for
+        self._noted = []
+        mine = next((i for i, (_, gradients) in enumerate(noted) if not gradients), len(noted))
+        if not any_rank(trainer, mine < len(noted)):
+            return
+        place = min(all_ranks(trainer, mine))
+        step, data = self._first + place, trainer.datamodule  # type: ignore[attr-defined]
+        ranks = all_ranks(trainer, (noted[place][0], "unknown" if data is None else data.describe(step)))
+        # Gradients are averages over the ranks: only a loss tells whose they are.
+        culprits = [number for number, (finite, _) in enumerate(ranks) if not finite]
+        batches = [f"rank {number}: " * (len(ranks) > 1) + ranks[number][1] for number in culprits or range(len(ranks))]
+        raise InputError(
+            f"stopped before step {step + 1} changed any weight: the {'loss' if culprits else 'gradient'} is not "
+            f"finite. The checkpoint before it is kept. Batch: {'; '.join(batches)}"
+        )

@@ -40,14 +40,11 @@ class PretrainingModule(TrainingModule):
             losses, self.states = self.model(
                 batch.tokens, batch.targets, states, self.settings.dropout, self.settings.candidates
             )
-        if self.whole:  # this rank may have read nothing but the padding behind the end of the stream
-            count = torch.tensor(self.whole["stream"].tokens)
-            loss: Tensor = losses.sum() * self.share(1, int(count))
-        else:
-            count = batch.targets.count_nonzero()
-            loss = losses.sum() / count
+        # Of several ranks, one may have read nothing but the padding behind the end of the stream.
+        count = self.whole["stream"].tokens if self.whole else batch.num_targets
+        loss: Tensor = losses.sum() * self.share(1, count) if self.whole else losses.sum() / count
         self.log_means({"loss": loss})
-        self.log("tokens", count.float())
+        self.log("tokens", torch.tensor(float(count)))
         return loss
 
     def on_validation_epoch_start(self) -> None:

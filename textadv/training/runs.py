@@ -19,7 +19,7 @@ from textadv.errors import InputError
 from textadv.models.language_model import LanguageModel
 from textadv.settings import Experiment, TrainerSettings
 from textadv.training.base import TrainingModule
-from textadv.training.callbacks import Patience, Progress, WeightEMA, figures
+from textadv.training.callbacks import Patience, Progress, WeightEMA, ZeroGradients, figures
 from textadv.training.finetuning import FinetuningModule, target_of
 from textadv.training.guards import no_rank_lost
 from textadv.training.memory import out_of_memory_advice
@@ -101,7 +101,7 @@ def finetune(
     every = min(settings.validate_every, settings.steps)
     best = BestCheckpoint(output)
     callbacks: list[Callback] = [WeightEMA(settings.ema_decay)] if settings.ema_decay else []
-    callbacks += [Patience(settings.patience), best]
+    callbacks += [ZeroGradients(module.take_zero_share), Patience(settings.patience), best]
     description = f"fine-tuning {settings.method}"
     run = _fit(experiment, module, data, output, settings.steps, every, description, callbacks, resume)
     error = None if best.best_model_score is None else float(best.best_model_score)

@@ -66,7 +66,7 @@ def word_examples(
         x = victim.embeddings.clone().requires_grad_()
         logits = loaded.classifier.classify(x, victim.lengths)
         (gradient,) = torch.autograd.grad(cross_entropy(logits, batch.labels).sum(), x)
-        mask = perturbation_mask(victim.lengths, x.shape[1])
+        mask = perturbation_mask(victim.lengths, x)
         r_adv = adversarial_perturbation(gradient, mask, epsilon)
         tokens = batch.tokens[0, :-1]
         pieces = tokenizer.pieces(tokens.tolist())

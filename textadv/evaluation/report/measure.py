@@ -110,7 +110,7 @@ def _virtual_direction(
 ) -> Tensor:
     x = victim.embeddings.clone().requires_grad_()
     logits = classify(x, victim.lengths)
-    mask = perturbation_mask(victim.lengths, x.shape[1])
+    mask = perturbation_mask(victim.lengths, x)
     return closed_form_direction(logits, logit_gradients(logits, x), mask, generator)
 
 

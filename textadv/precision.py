@@ -1,0 +1,46 @@
+"""Number formats: where autocast and TensorFloat-32 are kept out, whatever they are set to elsewhere."""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+import torch
+
+
+def without_autocast(device: torch.device) -> AbstractContextManager[object]:
+    """Compute in the number format of the tensors, on any kind of device.
+
+    Args:
+        device: Where the tensors are. `torch.autocast` itself refuses devices that have no autocast.
+
+    Returns:
+        The context.
+    """
+    if torch.amp.is_autocast_available(device.type):
+        return torch.autocast(device.type, enabled=False)
+    return nullcontext()
+
+
+@contextmanager
+def full_precision(device: torch.device) -> Iterator[None]:
+    """Compute float32 in full: neither autocast nor TensorFloat-32, whose ten bits lose small finite differences.
+
+    Args:
+        device: Where the tensors are.
+    """
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    try:
+        allow_tf32(False)
+        with without_autocast(device):
+            yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+
+
+def allow_tf32(allowed: bool) -> None:
+    """Choose how NVIDIA GPUs multiply float32 matrices, in products and in LSTMs alike.
+
+    Args:
+        allowed: With TensorFloat-32, which keeps ten of the 23 bits of a factor and is several times as fast.
+    """
+    torch.backends.cuda.matmul.allow_tf32 = allowed
+    torch.backends.cudnn.allow_tf32 = allowed
