@@ -11,6 +11,8 @@ from torch.overrides import TorchFunctionMode
 from textadv.corpus.batching import Whole
 
 SIZE_ARGUMENT = {torch.randn: 0, torch.rand: 0, torch.randint: 2}
+LIKE = {torch.randn_like, torch.rand_like, torch.randint_like}
+IN_PLACE = {Tensor.uniform_, Tensor.normal_, Tensor.bernoulli_, Tensor.random_, Tensor.exponential_}
 
 
 class SharedDraws(TorchFunctionMode):
@@ -47,11 +49,13 @@ class SharedDraws(TorchFunctionMode):
             if size[0] == self.count:
                 more = (*args[:place], self._size_of_whole(size), *args[place + 1 :])
                 return self._mine(func(*more, **options), size)
-        elif func in (F.dropout, Tensor.uniform_) and len(args[0]) == self.count:
+        elif (func is F.dropout or func in LIKE | IN_PLACE) and len(args[0]) == self.count:
             x = args[0]
             whole = func(x.new_ones(self._size_of_whole(tuple(x.shape))), *args[1:], **options)
             mine = self._mine(whole, tuple(x.shape))
-            return x * mine if func is F.dropout else x.copy_(mine)
+            if func in IN_PLACE:
+                return x.copy_(mine)
+            return x * mine if func is F.dropout else mine
         return func(*args, **options)
 
     def _size_of_whole(self, size: tuple[int, ...]) -> tuple[int, ...]:
