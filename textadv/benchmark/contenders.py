@@ -16,11 +16,11 @@ from torch import Tensor, nn
 
 from textadv.benchmark.arithmetic import (
     distinct_candidates,
-    synchronize,
     useful_finetuning_operations,
     useful_pretraining_operations,
 )
 from textadv.benchmark.memory import peak_memory
+from textadv.benchmark.peak import synchronize
 from textadv.benchmark.textbook import TextbookLanguageModel, TextbookStep, random_batch
 from textadv.checkpoints import build_classifier, new_encoder
 from textadv.corpus.batching import Batch, StreamBatch
