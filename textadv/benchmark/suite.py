@@ -27,7 +27,7 @@ OURS = Contender("", textbook=False, tuned=True)
 CONTENDERS = {
     "ours": OURS,
     "textbook": Contender("", textbook=True, tuned=False),
-    "textbook, our allocator": Contender("", textbook=True, tuned=True),
+    "textbook, our settings": Contender("", textbook=True, tuned=True),
 }
 REVIEWS = 2000
 
@@ -43,7 +43,7 @@ def benchmark(experiment: Experiment, store: TokenStore, device: str, quick: boo
 
     Returns:
         Figures by name. `speedup` holds each task's ratio of real tokens per second to the textbook step's as a user
-        would run it, `speedup_same_allocator` that to the textbook step with our settings of the memory allocator.
+        would run it, `speedup_same_settings` that to the textbook step in a process with our settings.
     """
     rounds = 2 if quick else 5
     methods: tuple[Method, ...] = ("adversarial+vat",) if quick else METHODS
@@ -60,7 +60,7 @@ def benchmark(experiment: Experiment, store: TokenStore, device: str, quick: boo
         "machine": machine,
         "tasks": tasks,
         "speedup": _ratios(tasks, "textbook"),
-        "speedup_same_allocator": _ratios(tasks, "textbook, our allocator"),
+        "speedup_same_settings": _ratios(tasks, "textbook, our settings"),
         "predict_reviews_per_second": _predict_speed(experiment, store, device),
     }
     if not quick and store.path != Path(str(experiment.data.source)):  # which was prepared before
