@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-SHARED = {"settings", "ranges", "errors", "progress", "durable", "locks", "processes", "versions"}
+SHARED = {"settings", "ranges", "errors", "progress", "durable", "locks", "openmp", "processes", "versions"}
 FLOOR_0 = {"adversarial", "models", "precision"}
 FLOOR_1 = FLOOR_0 | SHARED | {"corpus"}
 BELOW_2 = FLOOR_1 | {"checkpoints", "machine"}

@@ -16,7 +16,7 @@ from pathlib import Path
 import yaml
 from jsonargparse import ArgumentParser, Namespace
 
-from textadv import processes
+from textadv import openmp, processes
 from textadv.errors import InputError, ProcessLostError, is_out_of_memory, one_line
 from textadv.ranges import check, check_nulls
 from textadv.settings import Experiment, Options
@@ -140,6 +140,7 @@ def run(arguments: Sequence[str]) -> None:
     Raises:
         InputError: The input is wrong.
     """
+    openmp.bound_spinning()
     parser = build_parser()
     for file in _configs(arguments):
         _check_config(file)

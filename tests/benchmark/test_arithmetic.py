@@ -5,7 +5,6 @@ import torch
 from textadv.benchmark.arithmetic import (
     distinct_candidates,
     lstm_operations,
-    machine_speed,
     useful_finetuning_operations,
     useful_pretraining_operations,
 )
@@ -40,10 +39,3 @@ def test_candidates_that_are_drawn_twice_count_once() -> None:
     mean = np.mean([len(set(row)) for row in drawn.tolist()])
     assert distinct_candidates(frequencies, 5) == pytest.approx(mean, rel=0.01)
     assert distinct_candidates(frequencies, 0) == 4
-
-
-def test_machine_speed_is_plausible() -> None:
-    speed = machine_speed(ModelSettings(embedding_size=64, hidden_size=64), 8, 20, "cpu", 2)
-    assert 1e9 < speed["matrix_product"] < 1e14
-    assert 0 < speed["lstm_forward"] < 1.5
-    assert 0 < speed["lstm_backward"] < 1.5

@@ -1,12 +1,15 @@
+import os
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from textadv.benchmark import contenders
-from textadv.benchmark.contenders import LANGUAGE_MODEL, Gate, Timing
+from textadv.benchmark.contenders import LANGUAGE_MODEL, Contender, Gate, Timing
 from textadv.corpus.store import TokenStore
+from textadv.openmp import SPINS
 from textadv.settings import Experiment
 
 
@@ -41,6 +44,28 @@ def test_each_contender_trains_as_many_steps_as_asked_for(
         assert timing.peak_memory > 2**20
     if task == LANGUAGE_MODEL:  # the same stream
         assert [t.tokens for t in ours.answers[:2]] == [t.tokens for t in textbook.answers]
+
+
+@pytest.mark.parametrize(
+    ("tuned", "chosen", "expected"), [(True, SPINS, SPINS), (False, SPINS, None), (False, "7", "7")]
+)
+def test_the_textbook_has_the_defaults_of_openmp_unless_the_user_has_not(
+    monkeypatch: pytest.MonkeyPatch,
+    experiment: Experiment,
+    store: TokenStore,
+    tuned: bool,
+    chosen: str,
+    expected: str | None,
+) -> None:
+    started: list[str | None] = []
+    child = SimpleNamespace(start=lambda: started.append(os.environ.get("GOMP_SPINCOUNT")), join=lambda: None)
+    pipe = SimpleNamespace(send=lambda ask: None, close=lambda: None)
+    context = SimpleNamespace(Pipe=lambda: (pipe, pipe), Process=lambda **arguments: child)
+    monkeypatch.setattr(contenders.multiprocessing, "get_context", lambda method: context)
+    monkeypatch.setenv("GOMP_SPINCOUNT", chosen)
+    with contenders.process(Contender("vat", textbook=True, tuned=tuned), experiment, store, "cpu"):
+        assert started == [expected]
+    assert os.environ["GOMP_SPINCOUNT"] == chosen
 
 
 def test_textbook_trains(experiment: Experiment, store: TokenStore) -> None:

@@ -1,16 +1,10 @@
-"""Floating-point operations: how many a step needs, and how many this machine can do."""
-
-import time
-from collections.abc import Callable
+"""Floating-point operations that a step needs."""
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from textadv.settings import FinetuningSettings, ModelSettings
-
-MATRIX_SIZE = 2048
 
 
 def lstm_operations(model: ModelSettings) -> int:
@@ -73,51 +67,3 @@ def distinct_candidates(frequencies: NDArray[np.floating], draws: int) -> float:
     if not draws:
         return len(frequencies)
     return float(-np.expm1(draws * np.log1p(-frequencies / frequencies.sum())).sum())
-
-
-def matrix_product_speed(device: str) -> float:
-    """Operations per second of one float32 matrix product, the machine's peak at this moment."""
-    a, b = torch.randn(2, MATRIX_SIZE, MATRIX_SIZE, device=device)
-    return 2 * MATRIX_SIZE**3 / _seconds(lambda: torch.mm(a, b), device)
-
-
-def machine_speed(model: ModelSettings, rows: int, width: int, device: str, rounds: int) -> dict[str, float]:
-    """The machine's matrix product and the LSTM's part of it, measured in turns.
-
-    Args:
-        model: Sizes of the LSTM.
-        rows: Documents of a batch.
-        width: Tokens of each.
-        device: Where to compute.
-        rounds: Measurements of each, of which the median counts.
-
-    Returns:
-        Operations per second of a float32 matrix product (`matrix_product`), and what share of it an LSTM reaches
-        forward and backward (`lstm_forward`, `lstm_backward`).
-    """
-    lstm = nn.LSTM(model.embedding_size, model.hidden_size, batch_first=True).to(device)
-    x = torch.randn(rows, width, model.embedding_size, device=device, requires_grad=True)
-    forward = rows * width * 8 * model.hidden_size * (model.embedding_size + model.hidden_size)
-    speeds: list[list[float]] = []
-    for _ in range(rounds + 1):
-        product = matrix_product_speed(device)
-        outputs: list[Tensor] = []
-        forth = _seconds(lambda out=outputs: out.append(lstm(x)[0]), device)  # type: ignore[misc]
-        back = _seconds(outputs[0].sum().backward, device)
-        speeds.append([product, forward / forth / product, 2 * forward / back / product])
-    peak, forth, back = np.median(np.array(speeds[1:]), axis=0)
-    return {"matrix_product": float(peak), "lstm_forward": float(forth), "lstm_backward": float(back)}
-
-
-def _seconds(run: Callable[[], object], device: str) -> float:
-    synchronize(device)
-    started = time.perf_counter()
-    run()
-    synchronize(device)
-    return time.perf_counter() - started
-
-
-def synchronize(device: str) -> None:
-    """Wait for what the device has been given."""
-    if device == "cuda":
-        torch.cuda.synchronize()

@@ -3,7 +3,7 @@
 import multiprocessing
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -16,11 +16,11 @@ from torch import Tensor, nn
 
 from textadv.benchmark.arithmetic import (
     distinct_candidates,
-    synchronize,
     useful_finetuning_operations,
     useful_pretraining_operations,
 )
 from textadv.benchmark.memory import peak_memory
+from textadv.benchmark.peak import synchronize
 from textadv.benchmark.textbook import TextbookLanguageModel, TextbookStep, random_batch
 from textadv.checkpoints import build_classifier, new_encoder
 from textadv.corpus.batching import Batch, StreamBatch
@@ -28,6 +28,7 @@ from textadv.corpus.datamodules import FinetuningData, PretrainingData
 from textadv.corpus.store import TokenStore
 from textadv.machine import prepare_machine
 from textadv.models.language_model import LanguageModel
+from textadv.openmp import default_spinning
 from textadv.settings import Experiment
 from textadv.training.base import TrainingModule
 from textadv.training.finetuning import FinetuningModule
@@ -44,7 +45,7 @@ class Contender:
     Attributes:
         task: `language model`, or a fine-tuning method.
         textbook: The textbook implementation instead of ours.
-        tuned: With our settings of the memory allocator instead of the process's defaults.
+        tuned: With our settings of the process (`prepare_machine`, `bound_spinning`) instead of the defaults.
     """
 
     task: str
@@ -109,7 +110,8 @@ def process(
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     child = context.Process(target=_serve, args=(theirs, contender, experiment, str(store.path), device), daemon=True)
-    child.start()
+    with nullcontext() if contender.tuned else default_spinning():
+        child.start()
     theirs.close()
 
     def step() -> Timing:

@@ -1,0 +1,123 @@
+"""The machine's peak, the fastest float32 matrix product that it has, and what an LSTM reaches of it."""
+
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from textadv.settings import ModelSettings
+
+SQUARES = (1024, 2048)
+RUNS = 2  # of a product at a time, of which the faster one counts
+
+
+class Product(NamedTuple):
+    """A matrix product, (m, k) times (k, n).
+
+    Attributes:
+        name: Its library and sizes.
+        operations: Number of additions and multiplications.
+        run: Computes it.
+    """
+
+    name: str
+    operations: float
+    run: Callable[[], object]
+
+
+def matrix_products(model: ModelSettings, rows: int, width: int, device: str) -> list[Product]:
+    """The candidates for the peak: the products of each library that torch has, in float32.
+
+    On some CPUs one library is half as fast as another, and the LSTM's is not the one of `torch.mm`. Sizes are those of
+    squares, and of what an LSTM does with its inputs: (rows * width, D) times (D, 4H).
+
+    Args:
+        model: Sizes of the LSTM.
+        rows: Documents of a batch.
+        width: Tokens of each.
+        device: Where to compute.
+    """
+    sizes = [(size, size, size) for size in SQUARES]
+    sizes.append((rows * width, model.embedding_size, 4 * model.hidden_size))
+    factors = [(torch.randn(m, k, device=device), torch.randn(k, n, device=device)) for m, k, n in sizes]
+    products = [_product(_library(device), a, b, partial(torch.mm, a, b)) for a, b in factors]
+    if device == "cpu" and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        for a, b in factors:
+            products.append(_product("oneDNN", a, b, partial(F.linear, a.to_mkldnn(), b.T.contiguous().to_mkldnn())))
+    return products
+
+
+def _library(device: str) -> str:
+    """What `torch.mm` calls."""
+    if device == "cpu":
+        return "MKL" if torch.backends.mkl.is_available() else "BLAS"  # type: ignore[no-untyped-call]
+    return "cuBLAS" if device == "cuda" else device
+
+
+def _product(library: str, a: Tensor, b: Tensor, run: Callable[[], object]) -> Product:
+    (m, k), n = a.shape, b.shape[1]
+    return Product(f"{library} {m} x {k} x {n}", 2.0 * m * k * n, run)
+
+
+def speeds(products: Sequence[Product], device: str) -> dict[str, float]:
+    """Operations per second of each product at this moment, by name."""
+    return {p.name: p.operations / min(_seconds(p.run, device) for _ in range(RUNS)) for p in products}
+
+
+def machine_speed(
+    products: Sequence[Product], model: ModelSettings, rows: int, width: int, device: str, rounds: int
+) -> dict[str, Any]:
+    """The machine's peak and the LSTM's part of it, measured in turns.
+
+    Args:
+        products: From `matrix_products`.
+        model: Sizes of the LSTM.
+        rows: Documents of a batch.
+        width: Tokens of each.
+        device: Where to compute.
+        rounds: Measurements of each, of which the median counts.
+
+    Returns:
+        Operations per second of each product (`matrix_products`), the name of the fastest (`peak_product`), its
+        operations per second (`peak`), and what share of the fastest product of its round an LSTM reaches forward and
+        backward (`lstm_forward`, `lstm_backward`).
+    """
+    lstm = nn.LSTM(model.embedding_size, model.hidden_size, batch_first=True).to(device)
+    x = torch.randn(rows, width, model.embedding_size, device=device, requires_grad=True)
+    forward = rows * width * 8 * model.hidden_size * (model.embedding_size + model.hidden_size)
+    measured: list[list[float]] = []
+    for _ in range(rounds + 1):
+        found = list(speeds(products, device).values())
+        outputs: list[Tensor] = []
+        forth = _seconds(lambda out=outputs: out.append(lstm(x)[0]), device)  # type: ignore[misc]
+        back = _seconds(outputs[0].sum().backward, device)
+        measured.append([*found, forward / forth / max(found), 2 * forward / back / max(found)])
+    *medians, forth, back = np.median(np.array(measured[1:]), axis=0).tolist()
+    by_name = dict(zip((p.name for p in products), medians, strict=True))
+    best = max(by_name, key=by_name.__getitem__)
+    return {
+        "peak": by_name[best],
+        "peak_product": best,
+        "matrix_products": by_name,
+        "lstm_forward": forth,
+        "lstm_backward": back,
+    }
+
+
+def _seconds(run: Callable[[], object], device: str) -> float:
+    synchronize(device)
+    started = time.perf_counter()
+    run()
+    synchronize(device)
+    return time.perf_counter() - started
+
+
+def synchronize(device: str) -> None:
+    """Wait for what the device has been given."""
+    if device == "cuda":
+        torch.cuda.synchronize()
