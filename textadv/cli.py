@@ -161,6 +161,7 @@ def run(arguments: Sequence[str]) -> None:
         from textadv import machine
 
         machine.prepare_machine()
+        machine.device(experiment.trainer)  # one that is not there is refused before hours of work, not after them
     import_module(f"textadv.commands.{parsed.command}").run(experiment, options)
 
 

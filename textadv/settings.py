@@ -246,7 +246,8 @@ class TrainerSettings:
     """The machine: passed on to Lightning's Trainer.
 
     Attributes:
-        accelerator: Kind of device, by Lightning's name.
+        accelerator: Kind of device, for training and everything else. `auto` takes CUDA where there is one, else the
+            CPU; `gpu` is `cuda`; Apple's `mps` is untested and must be asked for.
         devices: Number of devices.
         num_nodes: Number of machines.
         precision: Lightning's name of the number format.

@@ -126,7 +126,7 @@ def test_early_stopping(experiment: Experiment, store: TokenStore, tmp_path: Pat
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_devices_that_are_not_there(experiment: Experiment, store: TokenStore, tmp_path: Path) -> None:
     gpu = replace(experiment, trainer=replace(experiment.trainer, accelerator="gpu", devices=2))
-    with pytest.raises(InputError, match=r"^--trainer\.accelerator gpu --trainer\.devices 2: .*") as error:
+    with pytest.raises(InputError, match=r"^--trainer\.accelerator gpu: torch finds no cuda device") as error:
         runs.pretrain(gpu, store, tmp_path)
     assert "\n" not in str(error.value)
 

@@ -6,9 +6,10 @@ from typing import Any
 
 from textadv.checkpoints import LAST, load_classifier
 from textadv.commands.folder import run_folder
-from textadv.commands.shared import device, require_split
+from textadv.commands.shared import require_split
 from textadv.corpus.preparation import prepare
 from textadv.evaluation.evaluate import evaluate_split
+from textadv.machine import device
 from textadv.processes import is_main
 from textadv.settings import Experiment, Method, Options
 from textadv.training import runs
@@ -32,7 +33,7 @@ def run(experiment: Experiment, options: Options) -> None:
             seconds = time.perf_counter() - started
             if not is_main():
                 continue
-            test = evaluate_split(load_classifier(folder), store, "test", device())
+            test = evaluate_split(load_classifier(folder), store, "test", device(experiment.trainer))
             row = {"method": method, "pretrained": pretrained, "labels": figures["labels"], "error": test["error"]}
             rows.append(row | {"validation_error": figures["validation_error"], "seconds": seconds})
         metrics["rows"] = rows

@@ -1,9 +1,7 @@
-"""What several commands need: the device, the corpus, checks of what was given."""
+"""What several commands need: the corpus, checks of what was given."""
 
 import sys
 from pathlib import Path
-
-import torch
 
 from textadv.checkpoints import LoadedClassifier, newest_intact
 from textadv.corpus.preparation import prepare
@@ -11,11 +9,6 @@ from textadv.corpus.store import TokenStore
 from textadv.errors import InputError
 from textadv.processes import is_main
 from textadv.settings import DataSettings, Experiment, TokenizerSettings
-
-
-def device() -> str:
-    """`cuda` where there is one, else `cpu`."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def given(path: str | None, flag: str) -> Path:
