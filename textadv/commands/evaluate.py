@@ -4,7 +4,7 @@ import json
 
 from textadv.checkpoints import load_classifier
 from textadv.commands.folder import run_folder
-from textadv.commands.shared import given, own_corpus
+from textadv.commands.shared import given, measured_experiment
 from textadv.evaluation.evaluate import evaluate_split
 from textadv.evaluation.report.subjects import Subject
 from textadv.evaluation.report.write import write_report
@@ -16,8 +16,8 @@ def run(experiment: Experiment, options: Options) -> None:
     """Measure a classifier on a split, by default of the corpus it was trained on."""
     path = given(options.checkpoint, "--checkpoint")
     loaded = load_classifier(path)
-    store = own_corpus(loaded, experiment)
-    with run_folder("evaluate", experiment, options) as (output, metrics):
+    used, store = measured_experiment(loaded, experiment)
+    with run_folder("evaluate", used, options) as (output, metrics):
         subject = Subject.of(path, loaded.card)
         subject.quality = evaluate_split(loaded, store, options.split, device(experiment.trainer))
         metrics |= subject.quality | {"checkpoint": options.checkpoint, "split": options.split}

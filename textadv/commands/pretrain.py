@@ -9,8 +9,7 @@ from pathlib import Path
 
 from textadv.checkpoints import LAST, newest_intact
 from textadv.commands.folder import METRICS, run_folder
-from textadv.commands.shared import resume_point
-from textadv.corpus.preparation import prepare
+from textadv.commands.shared import prepared, resume_point
 from textadv.corpus.store import TokenStore
 from textadv.durable import is_intact, writing
 from textadv.locks import lock
@@ -21,7 +20,7 @@ from textadv.training import runs
 
 def run(experiment: Experiment, options: Options) -> None:
     """Train the language model, by default where `finetune` looks for it."""
-    store = prepare(experiment.data, experiment.tokenizer)
+    experiment, store = prepared(experiment)
     shared = _pretrained_folder(experiment, store)
     if options.output is None:
         options = replace(options, output=str(shared))

@@ -9,7 +9,7 @@ import numpy as np
 
 from textadv.checkpoints import LoadedClassifier, load_classifier
 from textadv.commands.folder import run_folder
-from textadv.commands.shared import given, own_corpus
+from textadv.commands.shared import given, measured_experiment
 from textadv.corpus.store import TokenStore
 from textadv.evaluation.evaluate import check_match, evaluate_split
 from textadv.evaluation.report import measure
@@ -30,13 +30,13 @@ def run(experiment: Experiment, options: Options) -> None:
     source = options.source_checkpoint
     attacker = None if source is None else load_classifier(Path(source))
     chosen_attacks(options.attack, loaded[0].classes)  # all that can be wrong is found before long measurements start
-    store = own_corpus(loaded[0], experiment)
+    used, store = measured_experiment(loaded[0], experiment)
     for number, one in enumerate(loaded):
         check_match(one, store, options.split, f"--compare {paths[number]}" if number else "--checkpoint")
     if attacker is not None:
         for one in loaded:
             check_source(attacker, one, store, options.split)
-    with run_folder("report", experiment, options) as (output, metrics):
+    with run_folder("report", used, options) as (output, metrics):
         names = distinct_names(paths)
         subjects = [Subject.of(path, one.card, name) for path, one, name in zip(paths, loaded, names, strict=True)]
         for subject, one in zip(subjects, loaded, strict=True):
