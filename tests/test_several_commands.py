@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 TRAIN = str(Path(__file__).parents[1] / "train.py")
 QUICKSTART = str(Path(TRAIN).parent / "configs" / "quickstart.yaml")
 SETTINGS = {
-    "data": {"train": "train.csv", "test": "train.csv", "cache": "cache", "keep_test_duplicates": True},
+    "data": {"train": "train.csv", "test": "train.csv", "cache": "cache", "keep_duplicates": True},
     "tokenizer": {"min_documents": 1},
     "model": {"embedding_size": 6, "hidden_size": 7, "head_size": 5},
     "pretraining": {"steps": 8, "batch_size": 4, "window": 6, "candidates": 10, "validate_every": 4},

@@ -21,7 +21,7 @@ class DataSettings:
         label_column: Name of the label column in the files.
         labels_per_class: Keep this many training labels per class, the rest of train becomes unlabeled text.
         validation_fraction: Share of train cut off for validation, stratified by class.
-        keep_test_duplicates: Keep training and unlabeled texts that stand in the test split as well.
+        keep_duplicates: Keep training and unlabeled texts that stand in test, or in given validation rows, as well.
         seed: Seed of the validation cut and of the choice of labels.
         cache: Folder of the prepared stores and the pretrained encoders.
     """
@@ -35,7 +35,7 @@ class DataSettings:
     label_column: str = "label"
     labels_per_class: int | None = None
     validation_fraction: float = 0.15
-    keep_test_duplicates: bool = False
+    keep_duplicates: bool = False
     seed: int = 0
     cache: str = "data/cache"
 
