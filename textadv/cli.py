@@ -64,7 +64,7 @@ TRAINING = ("quickstart", "pretrain", "finetune")  # run in as many processes as
 class _TextLoader(yaml.SafeLoader):
     """Reads every plain scalar but null as the text that stands there, as the value of a flag is read.
 
-    What it means the setting's type says: `target: 1` and `target: no` are names of classes, `steps: 1` is a number.
+    The type of a setting says what the text means: `target: 1` and `target: no` name classes, `steps: 1` is a number.
     """
 
 

@@ -167,7 +167,7 @@ def build_trainer(machine: TrainerSettings, callbacks: list[Callback], **options
         The trainer.
 
     Raises:
-        InputError: This machine has no such devices.
+        InputError: This machine has no such devices, or SLURM has started other processes than that.
     """
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -189,7 +189,7 @@ def build_trainer(machine: TrainerSettings, callbacks: list[Callback], **options
             enable_model_summary=False,
             **options,
         )
-    except MisconfigurationException as error:
+    except (MisconfigurationException, RuntimeError) as error:  # the latter for what SLURM has set
         flags = f"--trainer.accelerator {machine.accelerator} --trainer.devices {machine.devices}"
         raise InputError(f"{flags}: {' '.join(str(error).split())}") from None
 
