@@ -187,7 +187,7 @@ ONE_TASK = {"SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NODEID": "0", "SLU
         (ONE_TASK | {"SLURM_NTASKS": "2"}, 1, "devices 1 times --trainer.num_nodes 1: there are 2 processes"),
         (ONE_TASK | {"SLURM_NTASKS": "2", "SLURM_JOB_NAME": "bash"}, 2, "SLURM_JOB_NAME"),
         (ONE_TASK | {"LOCAL_RANK": "0", "WORLD_SIZE": "2"}, 2, False),  # torchrun, within one task
-        (ONE_TASK | {"LOCAL_RANK": "0", "WORLD_SIZE": "4", "SLURM_NTASKS": "2"}, 4, False),
+        (ONE_TASK | {"LOCAL_RANK": "0", "WORLD_SIZE": "4", "SLURM_NTASKS": "2", "SLURM_JOB_NAME": "bash"}, 4, False),
     ],
 )
 def test_what_slurm_has_started(
@@ -197,6 +197,8 @@ def test_what_slurm_has_started(
         monkeypatch.setenv(name, value)
     if isinstance(expected, bool):
         assert processes.are_to_be_started(TrainerSettings(devices=devices)) == expected
+        if expected:
+            assert processes.start_time()  # what is started here needs no --output
     else:
         with pytest.raises(InputError, match=re.escape(expected)):
             processes.are_to_be_started(TrainerSettings(devices=devices))

@@ -58,7 +58,7 @@ def are_to_be_started(trainer: TrainerSettings) -> bool:
     if started != wanted:
         ask = f"--trainer.devices {trainer.devices} times --trainer.num_nodes {trainer.num_nodes}"
         raise InputError(f"{ask}: there are {started} processes ({count})")
-    if by_slurm and os.environ.get("SLURM_JOB_NAME") in INTERACTIVE:
+    if count == TASKS and os.environ.get("SLURM_JOB_NAME") in INTERACTIVE:
         names = " or ".join(INTERACTIVE)
         raise InputError(f"SLURM_JOB_NAME: Lightning passes over SLURM in a job called {names}; give it another name")
     return wanted > 1 and not by_slurm and not any(name in os.environ for name in STARTERS)
@@ -75,7 +75,8 @@ def start_time() -> str:
     Raises:
         InputError: They were started by something that does not tell them.
     """
-    if STARTED not in os.environ and int(os.environ.get("WORLD_SIZE", os.environ.get(TASKS, "1"))) > 1:
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1 or _is_one_of_several_tasks()
+    if STARTED not in os.environ and several:
         raise InputError("--output: is needed where something else (torchrun, SLURM) starts the processes")
     return os.environ.get(STARTED) or time.strftime("%Y%m%d-%H%M%S")
 
