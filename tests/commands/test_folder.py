@@ -60,7 +60,8 @@ def test_a_store_that_is_given_says_how_it_was_tokenized(
     flags += ["--tokenizer.min_documents", 3, "--tokenizer.lowercase", "true"]  # not used
     run("finetune", *flags, "--pretrained", "none", "--output", tmp_path / "f")
     run("evaluate", "--checkpoint", tmp_path / "f", *flags, "--output", tmp_path / "e")
-    for folder in ("f", "e"):
+    run("quickstart", *flags, "--output", tmp_path / "q")
+    for folder in ("f", "e", "q"):
         found = config_of(tmp_path / folder)["tokenizer"]
         assert (found["min_documents"], found["lowercase"]) == (1, False)
 
