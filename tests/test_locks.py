@@ -84,7 +84,7 @@ def test_two_runs_that_need_the_same_encoder_train_one(
 def test_pretraining_that_has_waited_is_not_done_twice(
     cached: Experiment, store: TokenStore, monkeypatch: pytest.MonkeyPatch, waits: threading.Event
 ) -> None:
-    monkeypatch.setattr(commands, "prepare", lambda data, tokenizer: store)
+    monkeypatch.setattr(commands, "prepared", lambda experiment: (experiment, store))
     trained: list[Path] = []
     folder = Path(cached.data.cache) / "pretrained" / pretrained_name(cached, store)
     # What a stopped run says how to go on with names the folder: it is the same one.
@@ -106,7 +106,7 @@ def test_pretraining_that_has_waited_is_not_done_twice(
 def test_an_encoder_that_is_trained_anew_is_not_complete_meanwhile(
     cached: Experiment, store: TokenStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(commands, "prepare", lambda data, tokenizer: store)
+    monkeypatch.setattr(commands, "prepared", lambda experiment: (experiment, store))
 
     def pretrain(experiment: Experiment, store: TokenStore, output: Path, resume: Path | None) -> dict[str, Any]:
         write_file(output / LAST, f"weights {len(trained)}".encode())

@@ -1,11 +1,14 @@
 import ast
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from textadv import machine
+from textadv.errors import InputError
+from textadv.settings import TrainerSettings
 
 PACKAGE = Path(machine.__file__).parent
 # What torch has MKL compute, a part for each thread (aten/src/ATen/cpu/vml.h); and what calls them in turn.
@@ -39,3 +42,28 @@ def test_all_vector_functions_in_use_are_among_them() -> None:
                 name = node.func.attr.removesuffix("_")
                 used |= set() if on_numpy else INDIRECT.get(name, {name} if OF_MKL.fullmatch(name) else set())
     assert used == {function.__name__ for function in machine.VECTOR_FUNCTIONS}
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "there", "expected"),
+    [
+        ("auto", {"cuda", "mps"}, "cuda"),
+        ("auto", {"mps"}, "cpu"),  # untested, so it must be asked for
+        ("auto", set(), "cpu"),
+        ("cpu", {"cuda", "mps"}, "cpu"),
+        ("gpu", {"cuda"}, "cuda"),
+        ("gpu", {"mps"}, None),
+        ("cuda", {"cuda"}, "cuda"),
+        ("cuda", set(), None),
+        ("mps", {"cuda", "mps"}, "mps"),
+        ("mps", {"cuda"}, None),
+    ],
+)
+def test_device(monkeypatch: pytest.MonkeyPatch, accelerator: Any, there: set[str], expected: str | None) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: "cuda" in there)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: "mps" in there)
+    if expected is None:
+        with pytest.raises(InputError, match=f"^--trainer.accelerator {accelerator}: torch finds no "):
+            machine.device(TrainerSettings(accelerator))
+    else:
+        assert machine.device(TrainerSettings(accelerator)) == expected

@@ -1,6 +1,7 @@
 """The processes of a run, here with scripts instead of a training; whole commands are in `test_several_commands.py`."""
 
 import os
+import re
 import runpy
 import signal
 import subprocess
@@ -31,7 +32,8 @@ Start = Callable[[str], int]
 
 @pytest.fixture(autouse=True)
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in (*processes.RANKS, processes.STARTED, "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "SLURM_NTASKS"):
+    others = ("WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "SLURM_NTASKS", "SLURM_JOB_NAME")
+    for name in (*processes.RANKS, processes.STARTED, *others):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -166,6 +168,58 @@ def test_processes_are_started_once(monkeypatch: pytest.MonkeyPatch) -> None:
         processes.start_time()
     monkeypatch.setenv(processes.STARTED, "then")
     assert processes.start_time() == "then"
+
+
+ONE_TASK = {"SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NODEID": "0", "SLURM_NTASKS": "1"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "devices", "expected"),
+    [
+        (ONE_TASK, 1, False),
+        (ONE_TASK, 2, True),  # there is but this process, however many devices the job has
+        (ONE_TASK | {"SLURM_JOB_NAME": "bash"}, 2, True),
+        ({"SLURM_PROCID": "0"}, 2, True),  # a batch script that does not say how many tasks it wants
+        ({"SLURM_NTASKS": "2", "SLURM_JOB_NAME": "interactive"}, 2, True),  # the shell of salloc, which is no task
+        (ONE_TASK | {"SLURM_NTASKS": "2"}, 2, False),
+        (ONE_TASK | {"SLURM_NTASKS": "2", "SLURM_PROCID": "1"}, 2, False),
+        (ONE_TASK | {"SLURM_NTASKS": "4"}, 2, "devices 2 times --trainer.num_nodes 1: there are 4 processes"),
+        (ONE_TASK | {"SLURM_NTASKS": "2"}, 1, "devices 1 times --trainer.num_nodes 1: there are 2 processes"),
+        (ONE_TASK | {"SLURM_NTASKS": "2", "SLURM_JOB_NAME": "bash"}, 2, "SLURM_JOB_NAME"),
+        (ONE_TASK | {"LOCAL_RANK": "0", "WORLD_SIZE": "2"}, 2, False),  # torchrun, within one task
+        (ONE_TASK | {"LOCAL_RANK": "0", "WORLD_SIZE": "4", "SLURM_NTASKS": "2", "SLURM_JOB_NAME": "bash"}, 4, False),
+    ],
+)
+def test_what_slurm_has_started(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], devices: int, expected: bool | str
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    if isinstance(expected, bool):
+        assert processes.are_to_be_started(TrainerSettings(devices=devices)) == expected
+        if expected:
+            assert processes.start_time()  # what is started here needs no --output
+    else:
+        with pytest.raises(InputError, match=re.escape(expected)):
+            processes.are_to_be_started(TrainerSettings(devices=devices))
+
+
+def test_lightning_finds_the_processes_of_one_task(
+    monkeypatch: pytest.MonkeyPatch, start: Start, tmp_path: Path
+) -> None:
+    """And not the one process that SLURM has started."""
+    for name, value in (ONE_TASK | {"SLURM_NNODES": "1", "SLURM_JOB_NAME": "train"}).items():
+        monkeypatch.setenv(name, value)
+    script = """
+from textadv.processes import is_main
+from textadv.settings import TrainerSettings
+from textadv.training.runs import build_trainer
+machine = TrainerSettings(accelerator="cpu", devices=2)
+trainer = build_trainer(machine, [], logger=False, enable_checkpointing=False)
+(folder / f"told{rank}").write_text(f"{trainer.world_size} {trainer.global_rank} {is_main()}")
+"""
+    assert start(script) == 0
+    assert [(tmp_path / f"told{rank}").read_text() for rank in (0, 1)] == ["2 0 True", "2 1 False"]
 
 
 def test_machines_must_know_each_other(monkeypatch: pytest.MonkeyPatch) -> None:

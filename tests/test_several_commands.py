@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 TRAIN = str(Path(__file__).parents[1] / "train.py")
 QUICKSTART = str(Path(TRAIN).parent / "configs" / "quickstart.yaml")
 SETTINGS = {
-    "data": {"train": "train.csv", "test": "train.csv", "cache": "cache", "keep_test_duplicates": True},
+    "data": {"train": "train.csv", "test": "train.csv", "cache": "cache", "keep_duplicates": True},
     "tokenizer": {"min_documents": 1},
     "model": {"embedding_size": 6, "hidden_size": 7, "head_size": 5},
     "pretraining": {"steps": 8, "batch_size": 4, "window": 6, "candidates": 10, "validate_every": 4},
@@ -37,6 +37,8 @@ SETTINGS = {
     "trainer": {"accelerator": "cpu"},
 }
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+ONE_TASK = {"SLURM_NTASKS": "1", "SLURM_NNODES": "1", "SLURM_JOB_NAME": "train", "SLURM_JOB_ID": "77"}
+ONE_TASK |= {"SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NODEID": "0"}
 Start = Callable[..., "subprocess.Popen[str]"]
 
 
@@ -51,13 +53,18 @@ def start(tmp_path: Path) -> Start:
     environment = {name: value for name, value in os.environ.items() if name not in RANKS}
 
     def command(
-        name: str, *flags: object, devices: int = 2, starter: Sequence[str] = (), threads: int = 1
+        name: str,
+        *flags: object,
+        devices: int = 2,
+        starter: Sequence[str] = (),
+        threads: int = 1,
+        slurm: Mapping[str, str] | None = None,
     ) -> "subprocess.Popen[str]":
         given = [name, "--config", "config.yaml", "--trainer.devices", devices, *flags]
         return subprocess.Popen(
             [sys.executable, *starter, TRAIN, *map(str, given)],
             cwd=tmp_path,
-            env=environment | {"OMP_NUM_THREADS": str(threads)},
+            env=environment | {"OMP_NUM_THREADS": str(threads)} | dict(slurm or {}),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -171,9 +178,10 @@ def test_kills(start: Start, tmp_path: Path, target: str) -> None:
 
 
 def test_pretraining_and_finetuning_in_one_command(start: Start, tmp_path: Path) -> None:
-    """Started here and by torchrun: the same bits; in one process: the same numbers."""
+    """Started here, by torchrun and in a SLURM job of one task: the same bits; in one process: the same numbers."""
     flags = ["--finetuning.steps", 20, "--finetuning.method", "adversarial+vat", "--data.labels_per_class", 10]
-    for name, options in {"two": {}, "torchrun": {"starter": TORCHRUN}, "one": {"devices": 1}}.items():
+    ways = {"two": {}, "torchrun": {"starter": TORCHRUN}, "slurm": {"slurm": ONE_TASK}, "one": {"devices": 1}}
+    for name, options in ways.items():
         output, errors = complete(
             start("finetune", "--output", name, "--data.cache", f"{name}-cache", *flags, **options)
         )
@@ -181,6 +189,7 @@ def test_pretraining_and_finetuning_in_one_command(start: Start, tmp_path: Path)
         assert errors.count("everything is in") == 2
         assert json.loads((tmp_path / name / "metrics.json").read_text())["steps"] == 20
     assert same(tmp_path / "two" / LAST, tmp_path / "torchrun" / LAST)
+    assert same(tmp_path / "two" / LAST, tmp_path / "slurm" / LAST)
     two, one = weights(tmp_path / "two" / BEST), weights(tmp_path / "one" / BEST)
     for name in one:
         torch.testing.assert_close(two[name], one[name], rtol=1e-3, atol=1e-4)

@@ -67,6 +67,26 @@ def model_card(kind: str, experiment: Experiment, store: TokenStore, **training:
     }
 
 
+def trained_with(card: dict[str, Any]) -> Experiment:
+    """The experiment that a checkpoint comes from.
+
+    Args:
+        card: What the checkpoint says about itself.
+
+    Returns:
+        The experiment; a setting that there was not yet has its default.
+
+    Raises:
+        InputError: The card holds settings that there are not.
+    """
+    settings = card["settings"]
+    try:
+        sections = {name: type(value)(**settings[name]) for name, value in vars(Experiment()).items() if name != "seed"}
+        return Experiment(**sections, seed=settings["seed"])
+    except (KeyError, TypeError) as error:
+        raise InputError(f"--checkpoint: was trained by another version of textadv ({error})") from None
+
+
 def new_encoder(settings: ModelSettings, store: TokenStore) -> Encoder:
     """A fresh encoder of the given sizes for the vocabulary of a corpus."""
     return build_encoder(settings, torch.from_numpy(np.asarray(store.frequencies)))

@@ -14,7 +14,7 @@ from os import PathLike
 from pathlib import Path
 
 import yaml
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import ArgumentParser, Namespace, set_loader
 
 from textadv import openmp, processes
 from textadv.errors import InputError, ProcessLostError, is_out_of_memory, one_line
@@ -61,6 +61,21 @@ TAKES = {
 TRAINING = ("quickstart", "pretrain", "finetune")  # run in as many processes as there are devices
 
 
+class _TextLoader(yaml.SafeLoader):
+    """Reads every plain scalar but null as the text that stands there, as the value of a flag is read.
+
+    The type of a setting says what the text means: `target: 1` and `target: no` name classes, `steps: 1` is a number.
+    """
+
+
+_TextLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag == "tag:yaml.org,2002:null"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+PARSER_MODE = "text"
+set_loader(PARSER_MODE, lambda stream: yaml.load(stream, Loader=_TextLoader), (yaml.YAMLError,))
+
+
 def build_parser() -> ArgumentParser:
     """The parser with one subcommand per command."""
     parser = ArgumentParser(
@@ -69,6 +84,7 @@ def build_parser() -> ArgumentParser:
         "or finetune where flags are given.",
         allow_abbrev=False,
         exit_on_error=False,
+        parser_mode=PARSER_MODE,
     )
     subcommands = parser.add_subcommands(dest="command", required=True)
     for name, description in COMMANDS.items():
@@ -85,10 +101,9 @@ def build_parser() -> ArgumentParser:
             elif isinstance(default, list):
                 command.add_argument(*names, nargs="+", type=str, default=default, help=FLAGS[flag])
             elif isinstance(default, bool):
-                command.add_argument(*names, action="store_true", help=FLAGS[flag])
+                command.add_argument(*names, type=bool, nargs="?", const=True, default=default, help=FLAGS[flag])
             else:
-                kind = str if default else str | None
-                command.add_argument(*names, type=kind, default=default, help=FLAGS[flag])
+                command.add_argument(*names, type=str, default=default, help=FLAGS[flag])
         command.add_class_arguments(Experiment)
         subcommands.add_subcommand(name, command, help=description)
     return parser
@@ -163,6 +178,7 @@ def run(arguments: Sequence[str]) -> None:
 
         machine.prepare_machine()
         precision.allow_tf32(experiment.trainer.tf32)
+        machine.device(experiment.trainer)  # one that is not there is refused before hours of work, not after them
     import_module(f"textadv.commands.{parsed.command}").run(experiment, options)
 
 

@@ -1,14 +1,38 @@
-"""Process-wide settings that make the CPU fast, and its results those of every run."""
+"""Where a run computes, and process-wide settings that make the CPU fast, and its results those of every run."""
 
 import ctypes
 import os
 import sys
+from collections.abc import Callable
 
 import torch
+
+from textadv.errors import InputError
+from textadv.settings import TrainerSettings
 
 PRIMITIVES = "8"  # with 32, memory still grew by 2 to 5 % after step 50 of 500, at the same speed
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc, malloc.h
 VECTOR_FUNCTIONS = (torch.exp, torch.expm1, torch.log, torch.log1p, torch.sqrt, torch.tanh)  # of MKL, in use here
+
+
+def device(trainer: TrainerSettings) -> str:
+    """The kind of device that training and everything else computes on: `cpu`, `cuda` or `mps`.
+
+    Lightning's own `auto` would take Apple's MPS, on which nothing is tested; here that must be asked for.
+
+    Args:
+        trainer: Its `accelerator` decides.
+
+    Raises:
+        InputError: This machine has no such device.
+    """
+    if trainer.accelerator == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    kind = "cuda" if trainer.accelerator == "gpu" else trainer.accelerator
+    checks: dict[str, Callable[[], bool]] = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
+    if kind in checks and not checks[kind]():
+        raise InputError(f"--trainer.accelerator {trainer.accelerator}: torch finds no {kind} device on this machine")
+    return kind
 
 
 def prepare_machine() -> None:

@@ -24,7 +24,9 @@ from textadv.settings import TrainerSettings
 
 # What the starters of processes number them by: all that are set are 0 in the main process, and in no other one.
 RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
-STARTERS = ("LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")  # one of them is set by whatever starts each process
+STARTERS = ("LOCAL_RANK", "JSM_NAMESPACE_RANK")  # set by what starts each process, unless it is SLURM
+TASKS = "SLURM_NTASKS"
+INTERACTIVE = ("bash", "interactive")
 STARTED = "TEXTADV_STARTED"  # the time of the start, for all processes of a run
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 GRACE_SECONDS = 8.0  # between the end of one process and the forced end of the others
@@ -50,11 +52,21 @@ def are_to_be_started(trainer: TrainerSettings) -> bool:
         InputError: Another number of processes has been started than the settings ask for.
     """
     wanted = trainer.devices * trainer.num_nodes
-    started = int(os.environ.get("WORLD_SIZE", wanted))
+    by_slurm = _is_one_of_several_tasks()
+    count = TASKS if by_slurm and "WORLD_SIZE" not in os.environ else "WORLD_SIZE"
+    started = int(os.environ.get(count, wanted))
     if started != wanted:
         ask = f"--trainer.devices {trainer.devices} times --trainer.num_nodes {trainer.num_nodes}"
-        raise InputError(f"{ask}: there are {started} processes (WORLD_SIZE)")
-    return wanted > 1 and not any(name in os.environ for name in STARTERS)
+        raise InputError(f"{ask}: there are {started} processes ({count})")
+    if count == TASKS and os.environ.get("SLURM_JOB_NAME") in INTERACTIVE:
+        names = " or ".join(INTERACTIVE)
+        raise InputError(f"SLURM_JOB_NAME: Lightning passes over SLURM in a job called {names}; give it another name")
+    return wanted > 1 and not by_slurm and not any(name in os.environ for name in STARTERS)
+
+
+def _is_one_of_several_tasks() -> bool:
+    """Whether SLURM has started several of this process: with one task there is but this one, however many devices."""
+    return "SLURM_PROCID" in os.environ and int(os.environ.get(TASKS, "1")) > 1
 
 
 def start_time() -> str:
@@ -63,7 +75,8 @@ def start_time() -> str:
     Raises:
         InputError: They were started by something that does not tell them.
     """
-    if STARTED not in os.environ and int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", "1"))) > 1:
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1 or _is_one_of_several_tasks()
+    if STARTED not in os.environ and several:
         raise InputError("--output: is needed where something else (torchrun, SLURM) starts the processes")
     return os.environ.get(STARTED) or time.strftime("%Y%m%d-%H%M%S")
 
@@ -132,6 +145,7 @@ def _messages(errors: Connection) -> list[str]:
 def _work(run: Run, arguments: Sequence[str], environment: dict[str, str], errors: Connection) -> None:
     """What a process does."""
     os.environ.update(environment)
+    os.environ.pop(TASKS, None)  # by which Lightning would tell that SLURM had started this process
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     with suppress(AttributeError, OSError):
         os.setpgid(0, 0)  # Ctrl-C reaches the starting process alone, which passes it on

@@ -21,7 +21,7 @@ class DataSettings:
         label_column: Name of the label column in the files.
         labels_per_class: Keep this many training labels per class, the rest of train becomes unlabeled text.
         validation_fraction: Share of train cut off for validation, stratified by class.
-        keep_test_duplicates: Keep training and unlabeled texts that stand in the test split as well.
+        keep_duplicates: Keep training and unlabeled texts that stand in test, or in given validation rows, as well.
         seed: Seed of the validation cut and of the choice of labels.
         cache: Folder of the prepared stores and the pretrained encoders.
     """
@@ -35,7 +35,7 @@ class DataSettings:
     label_column: str = "label"
     labels_per_class: int | None = None
     validation_fraction: float = 0.15
-    keep_test_duplicates: bool = False
+    keep_duplicates: bool = False
     seed: int = 0
     cache: str = "data/cache"
 
@@ -249,7 +249,8 @@ class TrainerSettings:
     """The machine: passed on to Lightning's Trainer.
 
     Attributes:
-        accelerator: Kind of device, by Lightning's name.
+        accelerator: Kind of device, for training and everything else. `auto` takes CUDA where there is one, else the
+            CPU; `gpu` is `cuda`; Apple's `mps` is untested and must be asked for.
         devices: Number of devices.
         num_nodes: Number of machines.
         precision: Lightning's name of the number format. In `bf16-mixed` the LSTMs keep float32: products of the output

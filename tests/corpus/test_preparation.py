@@ -126,7 +126,7 @@ CHANGES: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"source": "other"}, {}),
     ({"validation_fraction": 0.2}, {}),
     ({"seed": 1}, {}),
-    ({"keep_test_duplicates": True}, {}),
+    ({"keep_duplicates": True}, {}),
     ({"text_column": "review"}, {}),
     ({"label_column": "class"}, {}),
     ({}, {"kind": "bpe"}),
@@ -329,3 +329,46 @@ print(store.fingerprint, *store.splits["train"].tokens.tolist())
     store = TokenStore.open(path)
     assert len(store.splits["train"]) + len(store.splits["validation"]) == 40
     assert np.bincount(store.splits["train"].labels).tolist() == [17, 17]
+
+
+def test_texts_of_a_given_validation_file_are_not_trained_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def write(name: str, *rows: str) -> str:
+        (tmp_path / f"{name}.csv").write_text("text,label\n" + "".join(f"{row}\n" for row in rows))
+        return str(tmp_path / f"{name}.csv")
+
+    train = write("train", *(f"{word} film {i},{word}" for i in range(6) for word in ("good", "bad")))
+    validation = write("validation", "good film 0,good", "bad film 1,bad", "a fine one,good", "seen before,bad")
+    test = write("test", "bad film 2,bad")
+    unlabeled = write("unlabeled", "seen before,", "never seen,")
+    data = DataSettings(train=train, cache=str(tmp_path / "cache"))
+    data = replace(data, validation=validation, test=test, unlabeled=unlabeled)
+    store = prepare(data, WORDS)
+    line = "textadv: 3 training and 1 unlabeled texts stand in validation or test too; removed"
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("textadv")]
+    assert lines == [f"{line} (--data.keep_duplicates true keeps them)"]
+    assert {name: len(split) for name, split in store.splits.items()} == {
+        "train": 9, "unlabeled": 1, "validation": 4, "test": 1,
+    }  # fmt: skip
+    prepare(data, WORDS)  # found
+    kept = prepare(replace(data, keep_duplicates=True), WORDS)
+    assert (len(kept.splits["train"]), len(kept.splits["unlabeled"])) == (12, 2)
+    assert kept.report["validation_duplicates_in_train"] == store.report["validation_duplicates_in_train"] == 2
+    assert "textadv:" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("files", "name"),
+    [
+        ({"source": "s"}, "2032d520de0dd9f7"),
+        ({"train": "a", "validation": "b"}, "f17f75a7ee197e9c"),
+        ({"train-00000-of-00001.parquet": "a", "validation-00000-of-00001.parquet": "b"}, "73d802c858f86574"),
+    ],
+)
+def test_names_of_stores_change_on_purpose_only(
+    source: Source, data: DataSettings, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], name: str
+) -> None:
+    """Encoders that took hours are found by them."""
+    monkeypatch.setattr(preparation, "source_identity", lambda settings: files)
+    assert prepare(data, TokenizerSettings()).path.name == name

@@ -83,7 +83,7 @@ def test_parquet_folder_and_archive_give_the_same_corpus(parquet, folder, archiv
 def test_settings_reach_the_splits(folder):
     assert load(folder, seed=1) != load(folder)
     assert len(load(folder, validation_fraction=0.5).splits["validation"].texts) == 4
-    assert len(load(folder, keep_test_duplicates=True).splits["unlabeled"].texts) == 3
+    assert len(load(folder, keep_duplicates=True).splits["unlabeled"].texts) == 3
 
 
 def test_csv_and_jsonl_files_with_any_column_names(tmp_path):

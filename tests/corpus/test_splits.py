@@ -43,11 +43,19 @@ def test_copies_of_a_text_stay_on_one_side_of_the_cut():
         assert corpus.report["validation_duplicates_in_train"] == 0
 
 
-def test_a_given_validation_split_is_used_as_it_is():
-    corpus = build(TRAIN, validation=[("good 0", "pos"), ("fine", "pos")])
-    assert corpus.splits["validation"].texts == ["fine", "good 0"]
-    assert len(corpus.splits["train"].texts) == 50
-    assert corpus.report["validation_duplicates_in_train"] == 1
+@pytest.mark.parametrize("keep", [False, True])
+def test_texts_of_a_given_validation_split_leave_train_and_unlabeled(keep):
+    """Else the best checkpoint would be chosen on texts that it was trained on."""
+    validation = [("good 0", "pos"), ("bad 1", "neg"), ("free", "neg"), ("fine", "pos")]
+    unlabeled = [("free", None), ("good 0", None), ("good 0", None), ("loose", None)]
+    corpus = build([*TRAIN, ("good 0", "pos")], keep=keep, validation=validation, unlabeled=unlabeled)
+    assert corpus.splits["validation"].texts == ["bad 1", "fine", "free", "good 0"]  # as it is
+    seen = {text for name in ("train", "unlabeled") for text in corpus.splits[name].texts}
+    assert seen & {text for text, _ in validation} == ({"good 0", "bad 1", "free"} if keep else set())
+    assert len(corpus.splits["train"].texts) == (51 if keep else 48)
+    assert corpus.report["validation_duplicates_in_train"] == 2
+    assert corpus.report["validation_duplicates_in_unlabeled"] == 2
+    assert corpus.report["train_rows_removed"] == corpus.report["unlabeled_rows_removed"] == (0 if keep else 3)
 
 
 def test_texts_of_the_test_split_leave_train_and_unlabeled():
@@ -120,6 +128,7 @@ def test_unknown_and_missing_labels_are_refused_by_file_and_line(split, name, re
             {"validation": [("c", "pos")], "test": [("a", "pos")]},
             "class 'pos' has no training row left",
         ),
+        ([("a", "pos"), ("b", "neg")], {"validation": [("b", "neg")]}, "class 'neg' has no training row left"),
     ],
 )
 def test_too_little_to_train_on_is_refused(train, others, reason):

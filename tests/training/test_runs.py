@@ -15,7 +15,7 @@ from textadv.checkpoints import BEST, LAST, build_classifier, load_classifier, n
 from textadv.corpus.store import TokenStore
 from textadv.errors import InputError
 from textadv.models.classifier import Classifier
-from textadv.settings import Experiment
+from textadv.settings import Experiment, TrainerSettings
 from textadv.training import runs
 
 
@@ -129,9 +129,17 @@ def test_early_stopping(experiment: Experiment, store: TokenStore, tmp_path: Pat
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_devices_that_are_not_there(experiment: Experiment, store: TokenStore, tmp_path: Path) -> None:
     gpu = replace(experiment, trainer=replace(experiment.trainer, accelerator="gpu", devices=2))
-    with pytest.raises(InputError, match=r"^--trainer\.accelerator gpu --trainer\.devices 2: .*") as error:
+    with pytest.raises(InputError, match=r"^--trainer\.accelerator gpu: torch finds no cuda device") as error:
         runs.pretrain(gpu, store, tmp_path)
     assert "\n" not in str(error.value)
+
+
+def test_what_slurm_has_started_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not by Lightning's traceback: tasks of a job without a number per node."""
+    for name, value in {"NTASKS": "2", "PROCID": "0", "LOCALID": "0", "NODEID": "0", "JOB_NAME": "train"}.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    with pytest.raises(InputError, match=r"^--trainer\.accelerator cpu --trainer\.devices 2: .*--ntasks-per-node=2"):
+        runs.build_trainer(TrainerSettings(accelerator="cpu", devices=2), [])
 
 
 def test_bfloat16(with_finetuning: Callable[..., Experiment], store: TokenStore, tmp_path: Path) -> None:

@@ -5,10 +5,11 @@ from pathlib import Path
 
 from textadv.checkpoints import load_classifier
 from textadv.commands.folder import run_folder
-from textadv.commands.shared import device, given, own_corpus
+from textadv.commands.shared import given, measured_experiment
 from textadv.evaluation.report.subjects import Subject
 from textadv.evaluation.report.write import write_report
 from textadv.evaluation.robustness import robustness, table
+from textadv.machine import device
 from textadv.settings import Experiment, Options
 
 
@@ -18,10 +19,10 @@ def run(experiment: Experiment, options: Options) -> None:
     loaded = load_classifier(path)
     settings = options.attack
     source = None if options.source_checkpoint is None else load_classifier(Path(options.source_checkpoint))
-    store = own_corpus(loaded, experiment)
-    with run_folder("attack", experiment, options) as (output, metrics):
+    used, store = measured_experiment(loaded, experiment)
+    with run_folder("attack", used, options) as (output, metrics):
         subject = Subject.of(path, loaded.card)
-        subject.robustness = robustness(loaded, store, options.split, settings, source, device())
+        subject.robustness = robustness(loaded, store, options.split, settings, source, device(experiment.trainer))
         metrics |= subject.robustness | {"checkpoint": options.checkpoint, "settings": asdict(settings)}
         metrics["source_checkpoint"] = options.source_checkpoint
         print(table(metrics))

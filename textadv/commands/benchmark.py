@@ -2,14 +2,14 @@
 
 from textadv.benchmark import suite
 from textadv.commands.folder import run_folder
-from textadv.commands.shared import device
-from textadv.corpus.preparation import prepare
+from textadv.commands.shared import prepared
+from textadv.machine import device
 from textadv.settings import Experiment, Options
 
 
 def run(experiment: Experiment, options: Options) -> None:
     """Measure the speed of everything, side by side with a textbook implementation."""
-    store = prepare(experiment.data, experiment.tokenizer)
+    experiment, store = prepared(experiment)
     with run_folder("benchmark", experiment, options) as (_, metrics):
-        metrics |= suite.benchmark(experiment, store, device(), options.quick)
+        metrics |= suite.benchmark(experiment, store, device(experiment.trainer), options.quick)
         print(suite.table(metrics))

@@ -4,10 +4,11 @@ import json
 
 from textadv.checkpoints import load_classifier
 from textadv.commands.folder import run_folder
-from textadv.commands.shared import device, given, own_corpus
+from textadv.commands.shared import given, measured_experiment
 from textadv.evaluation.evaluate import evaluate_split
 from textadv.evaluation.report.subjects import Subject
 from textadv.evaluation.report.write import write_report
+from textadv.machine import device
 from textadv.settings import Experiment, Options
 
 
@@ -15,10 +16,10 @@ def run(experiment: Experiment, options: Options) -> None:
     """Measure a classifier on a split, by default of the corpus it was trained on."""
     path = given(options.checkpoint, "--checkpoint")
     loaded = load_classifier(path)
-    store = own_corpus(loaded, experiment)
-    with run_folder("evaluate", experiment, options) as (output, metrics):
+    used, store = measured_experiment(loaded, experiment)
+    with run_folder("evaluate", used, options) as (output, metrics):
         subject = Subject.of(path, loaded.card)
-        subject.quality = evaluate_split(loaded, store, options.split, device())
+        subject.quality = evaluate_split(loaded, store, options.split, device(experiment.trainer))
         metrics |= subject.quality | {"checkpoint": options.checkpoint, "split": options.split}
         print(json.dumps({name: value for name, value in metrics.items() if name != "calibration"}, indent=2))
         write_report(output, [subject], store, options.split)

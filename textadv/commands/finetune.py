@@ -4,8 +4,7 @@ from pathlib import Path
 
 from textadv.commands.folder import run_folder
 from textadv.commands.pretrain import pretrained_encoder
-from textadv.commands.shared import resume_point
-from textadv.corpus.preparation import prepare
+from textadv.commands.shared import prepared, resume_point
 from textadv.corpus.store import TokenStore
 from textadv.errors import InputError
 from textadv.processes import is_main
@@ -17,7 +16,7 @@ def run(experiment: Experiment, options: Options) -> None:
     """Train the classifier; prepares the corpus and pretrains the encoder where that is missing."""
     if options.resume and options.output is None:
         raise InputError("--resume: --output must name the folder of the run to go on with")
-    store = prepare(experiment.data, experiment.tokenizer)
+    experiment, store = prepared(experiment)
     runs.check_finetuning(experiment, store)
     with run_folder("finetune", experiment, options) as (output, metrics):
         resume = resume_point(output, options.resume)

@@ -3,11 +3,12 @@
 import sys
 from pathlib import Path
 
-from textadv.commands.shared import device, given
+from textadv.commands.shared import given
 from textadv.durable import writing
 from textadv.errors import InputError
 from textadv.evaluation.inputs import read_texts
 from textadv.evaluation.predictor import Predictor
+from textadv.machine import device
 from textadv.progress import progress
 from textadv.settings import Experiment, Options
 
@@ -19,7 +20,7 @@ def run(experiment: Experiment, options: Options) -> None:
     """
     if (options.text is None) == (options.input is None):
         raise InputError("predict needs either --text or --input")
-    predictor = Predictor.load(given(options.checkpoint, "--checkpoint"), device())
+    predictor = Predictor.load(given(options.checkpoint, "--checkpoint"), device(experiment.trainer))
     column = experiment.data.text_column
     texts = iter([options.text]) if options.text is not None else read_texts(str(options.input), column)
     if options.text is None and (options.output is not None or not sys.stdout.isatty()):

@@ -7,10 +7,9 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from textadv.checkpoints import LAST, newest_intact
+from textadv.checkpoints import CLASSIFIER_ONLY, LAST, newest_intact
 from textadv.commands.folder import METRICS, run_folder
-from textadv.commands.shared import resume_point
-from textadv.corpus.preparation import prepare
+from textadv.commands.shared import prepared, resume_point
 from textadv.corpus.store import TokenStore
 from textadv.durable import is_intact, writing
 from textadv.locks import lock
@@ -21,7 +20,7 @@ from textadv.training import runs
 
 def run(experiment: Experiment, options: Options) -> None:
     """Train the language model, by default where `finetune` looks for it."""
-    store = prepare(experiment.data, experiment.tokenizer)
+    experiment, store = prepared(experiment)
     shared = _pretrained_folder(experiment, store)
     if options.output is None:
         options = replace(options, output=str(shared))
@@ -71,13 +70,12 @@ def _alone(experiment: Experiment, folder: Path) -> AbstractContextManager[objec
 
 def _pretrained_folder(experiment: Experiment, store: TokenStore) -> Path:
     """Where the encoder of these settings is kept: named by all that its weights depend on."""
-    model = experiment.model
-    identity = [
-        store.fingerprint,
-        [model.embedding_size, model.hidden_size, model.bidirectional],
-        asdict(experiment.pretraining),
-        experiment.seed,
-        experiment.trainer.precision,
-    ]
-    name = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
+    identity = {
+        "store": store.fingerprint,
+        "model": {name: value for name, value in asdict(experiment.model).items() if name not in CLASSIFIER_ONLY},
+        "pretraining": asdict(experiment.pretraining),
+        "seed": experiment.seed,
+        "precision": experiment.trainer.precision,
+    }
+    name = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
     return Path(experiment.data.cache) / "pretrained" / name

@@ -6,9 +6,9 @@ from typing import Any
 
 from textadv.checkpoints import LAST, load_classifier
 from textadv.commands.folder import run_folder
-from textadv.commands.shared import device, require_split
-from textadv.corpus.preparation import prepare
+from textadv.commands.shared import prepared, require_split
 from textadv.evaluation.evaluate import evaluate_split
+from textadv.machine import device
 from textadv.processes import is_main
 from textadv.settings import Experiment, Method, Options
 from textadv.training import runs
@@ -18,10 +18,10 @@ def run(experiment: Experiment, options: Options) -> None:
     """Prepare, pretrain, fine-tune three ways, evaluate on test and print one table."""
     rows: list[dict[str, Any]] = []
     plan: list[tuple[Method, bool]] = [("none", False), ("none", True), ("adversarial+vat", True)]
+    experiment, store = prepared(experiment)
+    require_split(store, "test")
+    runs.check_finetuning(replace(experiment, finetuning=replace(experiment.finetuning, method=plan[-1][0])), store)
     with run_folder("quickstart", experiment, options) as (output, metrics):
-        store = prepare(experiment.data, experiment.tokenizer)
-        require_split(store, "test")
-        runs.check_finetuning(replace(experiment, finetuning=replace(experiment.finetuning, method=plan[-1][0])), store)
         metrics["pretraining"] = runs.pretrain(experiment, store, output / "pretraining")
         for method, pretrained in plan:
             started = time.perf_counter()
@@ -32,7 +32,7 @@ def run(experiment: Experiment, options: Options) -> None:
             seconds = time.perf_counter() - started
             if not is_main():
                 continue
-            test = evaluate_split(load_classifier(folder), store, "test", device())
+            test = evaluate_split(load_classifier(folder), store, "test", device(experiment.trainer))
             row = {"method": method, "pretrained": pretrained, "labels": figures["labels"], "error": test["error"]}
             rows.append(row | {"validation_error": figures["validation_error"], "seconds": seconds})
         metrics["rows"] = rows

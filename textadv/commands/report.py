@@ -9,7 +9,7 @@ import numpy as np
 
 from textadv.checkpoints import LoadedClassifier, load_classifier
 from textadv.commands.folder import run_folder
-from textadv.commands.shared import device, given, own_corpus
+from textadv.commands.shared import given, measured_experiment
 from textadv.corpus.store import TokenStore
 from textadv.evaluation.evaluate import check_match, evaluate_split
 from textadv.evaluation.report import measure
@@ -17,6 +17,7 @@ from textadv.evaluation.report.examples import choose_examples, word_examples
 from textadv.evaluation.report.subjects import Subject, distinct_names
 from textadv.evaluation.report.write import write_report
 from textadv.evaluation.robustness import check_source, choose_documents, chosen_attacks, robustness
+from textadv.machine import device
 from textadv.settings import Experiment, Options
 
 NUM_EXAMPLES = 4
@@ -29,19 +30,19 @@ def run(experiment: Experiment, options: Options) -> None:
     source = options.source_checkpoint
     attacker = None if source is None else load_classifier(Path(source))
     chosen_attacks(options.attack, loaded[0].classes)  # all that can be wrong is found before long measurements start
-    store = own_corpus(loaded[0], experiment)
+    used, store = measured_experiment(loaded[0], experiment)
     for number, one in enumerate(loaded):
         check_match(one, store, options.split, f"--compare {paths[number]}" if number else "--checkpoint")
     if attacker is not None:
         for one in loaded:
             check_source(attacker, one, store, options.split)
-    with run_folder("report", experiment, options) as (output, metrics):
+    with run_folder("report", used, options) as (output, metrics):
         names = distinct_names(paths)
         subjects = [Subject.of(path, one.card, name) for path, one, name in zip(paths, loaded, names, strict=True)]
         for subject, one in zip(subjects, loaded, strict=True):
             # At the first one's size as well: only at one size can two of them be compared.
             epsilons = sorted({subject.epsilon, subjects[0].epsilon})
-            _measure(subject, one, attacker, store, options, epsilons)
+            _measure(subject, one, attacker, store, options, epsilons, device(experiment.trainer))
         page = write_report(output, subjects, store, options.split)
         metrics |= {"report": str(page), "split": options.split, "settings": asdict(options.attack)}
         metrics["checkpoints"] = [_figures(subject) for subject in subjects]
@@ -55,9 +56,10 @@ def _measure(
     store: TokenStore,
     options: Options,
     epsilons: list[float],
+    where: str,
 ) -> None:
     """Fill in all that can be measured."""
-    settings, where = options.attack, device()
+    settings = options.attack
     print(f"{subject.name}:", file=sys.stderr)
     subject.quality = evaluate_split(loaded, store, options.split, where)
     subject.robustness = robustness(loaded, store, options.split, settings, attacker, where)

@@ -1,21 +1,15 @@
-"""What several commands need: the device, the corpus, checks of what was given."""
+"""What several commands need: the corpus, checks of what was given."""
 
 import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 
-import torch
-
-from textadv.checkpoints import LoadedClassifier, newest_intact
+from textadv.checkpoints import LoadedClassifier, newest_intact, trained_with
 from textadv.corpus.preparation import prepare
 from textadv.corpus.store import TokenStore
 from textadv.errors import InputError
 from textadv.processes import is_main
-from textadv.settings import DataSettings, Experiment, TokenizerSettings
-
-
-def device() -> str:
-    """`cuda` where there is one, else `cpu`."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
+from textadv.settings import Experiment, TokenizerSettings
 
 
 def given(path: str | None, flag: str) -> Path:
@@ -39,14 +33,34 @@ def require_split(store: TokenStore, split: str) -> None:
         raise InputError(f"the corpus has no {split} split")
 
 
-def own_corpus(loaded: LoadedClassifier, experiment: Experiment) -> TokenStore:
-    """The corpus that is named, or else that which the classifier was trained on, by default tokenized as that was."""
-    data, tokenizer, own = experiment.data, experiment.tokenizer, loaded.card["settings"]
-    if data.source is None and data.train is None:
-        data, tokenizer = DataSettings(**own["data"]), TokenizerSettings(**own["tokenizer"])
+def prepared(experiment: Experiment) -> tuple[Experiment, TokenStore]:
+    """The experiment with the tokenizer that its corpus has, for a store that is given has its own, and the corpus."""
+    store = prepare(experiment.data, experiment.tokenizer)
+    tokenizer = asdict(experiment.tokenizer) | store.settings["tokenizer"]
+    return replace(experiment, tokenizer=TokenizerSettings(**tokenizer)), store
+
+
+def measured_experiment(loaded: LoadedClassifier, experiment: Experiment) -> tuple[Experiment, TokenStore]:
+    """What a classifier is measured with: the corpus that is named, or else its own, by default tokenized as that was.
+
+    Args:
+        loaded: The classifier.
+        experiment: The settings that are given.
+
+    Returns:
+        The experiment that the classifier comes from, with the data, the tokenizer and the machine that are used
+        instead of its own; the prepared corpus.
+
+    Raises:
+        InputError: The classifier's settings cannot be read.
+    """
+    own, data, tokenizer = trained_with(loaded.card), experiment.data, experiment.tokenizer
+    if not any((data.source, data.train, data.unlabeled, data.validation, data.test)):
+        data, tokenizer = own.data, own.tokenizer
     elif tokenizer == TokenizerSettings():
-        tokenizer = TokenizerSettings(**own["tokenizer"])
-    return prepare(data, tokenizer)
+        tokenizer = own.tokenizer
+    machine = replace(experiment.trainer, devices=1, num_nodes=1, precision="32-true")  # whatever is asked for
+    return prepared(replace(own, data=data, tokenizer=tokenizer, trainer=machine))
 
 
 def resume_point(output: Path, resume: bool) -> Path | None:

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 
 from textadv.corpus.sources import Corpus, check_data, load_corpus, source_identity
+from textadv.corpus.splits import TRAINING
 from textadv.corpus.store import FORMAT_VERSION, SPLITS, Split, TokenStore, is_store, write_store
 from textadv.corpus.tokenization import fit
 from textadv.errors import InputError
 from textadv.locks import can_lock, lock
 from textadv.settings import DataSettings, TokenizerSettings
 
-TRAINING = ("train", "unlabeled")  # the vocabulary knows nothing of validation and test
 NAME_LENGTH = 16
 
 
@@ -75,21 +75,25 @@ def prepare(data: DataSettings, tokenizer: TokenizerSettings) -> TokenStore:
 
 def _identity(data: DataSettings, tokenizer: TokenizerSettings) -> dict[str, Any]:
     """Collect what the content of the store depends on."""
+    source = source_identity(data)
     settings = {
         "validation_fraction": data.validation_fraction,
         "seed": data.seed,
-        "keep_test_duplicates": data.keep_test_duplicates,
+        "keep_test_duplicates": data.keep_duplicates,
         "text_column": data.text_column,
         "label_column": data.label_column,
         "tokenizer": asdict(tokenizer),
     }
-    return {"format_version": FORMAT_VERSION, "source": source_identity(data), "settings": settings}
+    if any(name.startswith("validation") for name in source):  # its own rather than a cut of train
+        settings["keep_validation_duplicates"] = data.keep_duplicates
+    return {"format_version": FORMAT_VERSION, "source": source, "settings": settings}
 
 
 def _build(
     path: Path, corpus: Corpus, data: DataSettings, settings: TokenizerSettings, identity: dict[str, Any]
 ) -> None:
     """Encode the corpus and write the store into an empty folder."""
+    _say_what_is_removed(corpus.report)
     text_tokenizer, documents = fit({name: corpus.splits[name].texts for name in SPLITS}, TRAINING, settings)
     if len(documents["train"].tokens) == len(documents["train"].lengths):  # nothing but <eos>
         raise InputError(f"{data.train or data.source}: the training split has no document with a known word")
@@ -107,6 +111,13 @@ def _build(
             frequencies=np.sum(counts, axis=0, dtype=np.float64),
             manifest=identity | {"classes": corpus.classes, "report": corpus.report},
         )
+
+
+def _say_what_is_removed(report: dict[str, int]) -> None:
+    train, unlabeled = (report.get(f"{name}_rows_removed", 0) for name in TRAINING)
+    if train or unlabeled:
+        texts = f"{train} training and {unlabeled} unlabeled texts stand in validation or test too"
+        print(f"textadv: {texts}; removed (--data.keep_duplicates true keeps them)", file=sys.stderr)
 
 
 def _publish(temporary: Path, folder: Path) -> None:

@@ -42,7 +42,7 @@ def load_corpus(settings: DataSettings) -> Corpus:
         from textadv.corpus import builtin
 
         return builtin.build_corpus(settings.seed)
-    return build_corpus(_read(settings), settings.seed, settings.validation_fraction, settings.keep_test_duplicates)
+    return build_corpus(_read(settings), settings.seed, settings.validation_fraction, settings.keep_duplicates)
 
 
 def source_identity(settings: DataSettings) -> dict[str, str]:

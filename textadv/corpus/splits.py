@@ -9,22 +9,24 @@ from textadv.corpus.rows import UNLABELED, Corpus, NamedRows, Rows
 from textadv.errors import InputError
 
 CUT_STREAM, CHOICE_STREAM = 0, 1  # independent random streams under one seed
+TRAINING = ("train", "unlabeled")  # what a training may know, and the vocabulary
 
 
 def build_corpus(
-    parts: Mapping[str, Sequence[NamedRows]], seed: int, validation_fraction: float, keep_test_duplicates: bool
+    parts: Mapping[str, Sequence[NamedRows]], seed: int, validation_fraction: float, keep_duplicates: bool
 ) -> Corpus:
     """Bring the rows of any source under one schema.
 
     Every split is sorted by text and label, so that a corpus does not depend on the order in which its source lists
-    the rows. Training rows without a label go to `unlabeled`. Training and unlabeled texts that stand in the test
-    split are removed unless they are to be kept; then validation is cut from train, unless the source has its own.
+    the rows. Training rows without a label go to `unlabeled`. Training and unlabeled texts that stand in test,
+    or in a validation split of the source's own, are removed unless they are to be kept; where the source has none,
+    validation is then cut from train.
 
     Args:
         parts: Files of each of `train`, `unlabeled`, `validation` and `test`; only `train` must be there.
         seed: Seed of the validation cut.
         validation_fraction: Share of each class that is cut off for validation.
-        keep_test_duplicates: Keep training and unlabeled texts that stand in the test split.
+        keep_duplicates: Keep training and unlabeled texts that stand in validation or test.
 
     Returns:
         The corpus.
@@ -43,22 +45,23 @@ def build_corpus(
         splits[name] = sorted(row for part in parts.get(name, ()) for row in _pairs(part, classes, need_label=True))
 
     report = {"train_rows_without_label": sum(label == UNLABELED for _, label in given)}
-    report |= _shared_texts(splits, "test", ("train", "unlabeled", "validation"))
+    report |= _shared_texts(splits, "test", (*TRAINING, "validation"))
     report |= _shared_texts(splits, "train", ("unlabeled",))
-    test_texts = set() if keep_test_duplicates else {text for text, _ in splits["test"]}
-    for name in ("train", "unlabeled"):
-        kept = [row for row in splits[name] if row[0] not in test_texts]
+    report |= _shared_texts(splits, "validation", TRAINING)
+    held_out = set() if keep_duplicates else {text for name in ("validation", "test") for text, _ in splits[name]}
+    for name in TRAINING:
+        kept = [row for row in splits[name] if row[0] not in held_out]
         report[f"{name}_rows_removed"] = len(splits[name]) - len(kept)
         splits[name] = kept
     if not splits["validation"]:
-        train, held_out = _cut(splits["train"], classes, seed, validation_fraction, parts["train"])
-        splits |= {"train": train, "validation": held_out}
-    report |= _shared_texts(splits, "validation", ("train", "unlabeled"))
+        train, validation = _cut(splits["train"], classes, seed, validation_fraction, parts["train"])
+        splits |= {"train": train, "validation": validation}
+        report |= _shared_texts(splits, "validation", TRAINING)
     present = {label for _, label in splits["train"]}
     for index, name in enumerate(classes):
         if index not in present:
-            place = _first_place(parts["train"], name)
-            raise InputError(f"{place}: class '{name}' has no training row left that does not stand in the test split")
+            row = f"{_first_place(parts['train'], name)}: class '{name}' has no training row left"
+            raise InputError(f"{row} that does not stand in validation or test")
     rows = {name: Rows([text for text, _ in split], [label for _, label in split]) for name, split in splits.items()}
     return Corpus(classes, rows, report)
 

@@ -16,6 +16,7 @@ from textadv.checkpoints import BEST, LAST, build_classifier, load_encoder, mode
 from textadv.corpus.datamodules import FinetuningData, PretrainingData
 from textadv.corpus.store import TokenStore
 from textadv.errors import InputError
+from textadv.machine import device
 from textadv.models.language_model import LanguageModel
 from textadv.settings import Experiment, TrainerSettings
 from textadv.training.base import TrainingModule
@@ -166,7 +167,7 @@ def build_trainer(machine: TrainerSettings, callbacks: list[Callback], **options
         The trainer.
 
     Raises:
-        InputError: This machine has no such devices.
+        InputError: This machine has no such devices, or SLURM has started other processes than that.
     """
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -175,7 +176,7 @@ def build_trainer(machine: TrainerSettings, callbacks: list[Callback], **options
         return pl.Trainer(
             # No buffer ever changes, and ranks may differ in their number of validation batches.
             strategy=DDPStrategy(broadcast_buffers=False) if several else "auto",
-            accelerator=machine.accelerator,
+            accelerator=device(machine),
             devices=machine.devices,
             num_nodes=machine.num_nodes,
             precision=machine.precision,
@@ -188,7 +189,7 @@ def build_trainer(machine: TrainerSettings, callbacks: list[Callback], **options
             enable_model_summary=False,
             **options,
         )
-    except MisconfigurationException as error:
+    except (MisconfigurationException, RuntimeError) as error:  # the latter for what SLURM has set
         flags = f"--trainer.accelerator {machine.accelerator} --trainer.devices {machine.devices}"
         raise InputError(f"{flags}: {' '.join(str(error).split())}") from None
 
