@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from textadv.adversarial.norms import l2_norm
 from textadv.checkpoints import LoadedClassifier
 from textadv.corpus.batching import Batch, Documents, sequential_batches
 from textadv.corpus.store import Split, TokenStore
@@ -69,8 +70,9 @@ def robustness(
         device: Where to compute, such as `cuda`.
 
     Returns:
-        Plain figures: `clean_accuracy`; `attacks` and `transfer`, rows of name, sizes and accuracies; `words`, shares
-        of words changed, accuracies and a few `examples`; `checks`.
+        Plain figures: `clean_accuracy`; `zero_gradients`, the share of documents whose loss has a gradient of exactly
+        zero at the embeddings; `attacks` and `transfer`, rows of name, sizes and accuracies; `words`, shares of words
+        changed, accuracies and a few `examples`; `checks`.
 
     Raises:
         InputError: Classifier, corpus and settings do not belong together.
@@ -95,11 +97,18 @@ def robustness(
         changed += changed_documents(victim, batch, substitution, settings.word_budgets, part, NUM_EXAMPLES)
     curves = {kind: _curves([part[kind] for part in parts]) for kind in parts[0]}
     few = choose_documents(documents, min(settings.check_documents, len(rows)), settings.seed)
-    checks = _checks(victim, reader.batch(few).to(device), attacks, curves, settings, generator)
+    window = loaded.card["settings"]["finetuning"]["window"]
+    longest = rows[np.argsort(-reader.lengths[rows], kind="stable")[: settings.check_documents]]
+    checked = [
+        [reader.batch(chosen[part]).to(device) for part in sequential_batches(reader.lengths[chosen], BATCH_TOKENS)]
+        for chosen in (few, longest[reader.lengths[longest] > window])
+    ]
+    checks = _checks(victim, checked[0], checked[1], window, attacks, curves, settings, generator)
     return {
         "split": split,
         "documents": len(rows),
-        "clean_accuracy": float(curves["clean"]["clean"][0]),
+        "clean_accuracy": float(curves["unperturbed"]["right"][0]),
+        "zero_gradients": float(curves["unperturbed"]["zero"][0]),
         "attacks": _rows(attacks, curves["attacks"], settings),
         "transfer": _rows(attacks, curves["transfer"], settings) if "transfer" in curves else [],
         "words": {
@@ -167,17 +176,26 @@ def _attack_batch(
     fixed: Tensor,
     generator: torch.Generator,
 ) -> tuple[dict[str, dict[str, NDArray[np.bool_]]], Substitution]:
-    """Which documents keep their label under what, each array of shape (sizes, B), and the changed documents."""
-    target = Victim.of(victim, batch)
-    origins = {"attacks": target} | ({} if attacker is None else {"transfer": Victim.of(attacker, batch)})
+    """Which documents keep their label under what, each array of shape (sizes, B), and the changed documents.
+
+    Beside them, under `unperturbed`, which are right and which have a gradient of zero.
+    """
     sized, names = [(a, settings.sizes(a.norm)) for a in attacks], [a.name for a in attacks]
-    outcome = {
-        kind: dict(zip(names, right_under_attacks(sized, origin, target, batch.labels, generator), strict=True))
-        for kind, origin in origins.items()
-    }
-    clean = (target.logits().argmax(1) == batch.labels).cpu().numpy()
+    target = Victim.of(victim, batch)
+    gradient = target.gradient(batch.labels)
+
+    def right_at(origin: Victim, gradient: Tensor | None) -> dict[str, NDArray[np.bool_]]:
+        right = right_under_attacks(sized, origin, target, batch.labels, generator, gradient)
+        return dict(zip(names, right, strict=True))
+
+    outcome = {"attacks": right_at(target, gradient)}
+    if attacker is not None:
+        outcome["transfer"] = right_at(Victim.of(attacker, batch), None)
+    unperturbed = {"right": target.logits().argmax(1) == batch.labels, "zero": l2_norm(gradient) == 0}
+    outcome["unperturbed"] = {name: which[None].cpu().numpy() for name, which in unperturbed.items()}
     changed = substitute_words(victim, batch, fixed, settings.word_budgets, settings.minimum_similarity)
-    return outcome | {"clean": {"clean": clean[None]}, "words": {"words": (~changed.fooled).cpu().numpy()}}, changed
+    outcome["words"] = {"words": (~changed.fooled).cpu().numpy()}
+    return outcome, changed
 
 
 def _curves(parts: Sequence[dict[str, NDArray[np.bool_]]]) -> Curves:
@@ -211,25 +229,27 @@ def _rows(attacks: Sequence[Attack], curves: Curves, settings: AttackSettings) -
 
 def _checks(
     classifier: Classifier,
-    batch: Batch,
+    few: Sequence[Batch],
+    long: Sequence[Batch],
+    window: int,
     attacks: Sequence[Attack],
     curves: dict[str, Curves],
     settings: AttackSettings,
     generator: torch.Generator,
 ) -> list[masking.Check]:
-    """All checks; what was not measured on all documents is measured on a batch of few."""
-    victim, labels, sizes = Victim.of(classifier, batch), batch.labels, settings.l2_epsilons
-    own = curves["attacks"]
+    """All checks; what was not measured on all documents is measured on few, or on the few that are longest."""
+    sizes, own = settings.l2_epsilons, curves["attacks"]
     basic = [(Attack("fgsm", "l2"), sizes), (Attack("noise", "l2"), sizes)]
-    step, noise = right_under_attacks(basic, victim, victim, labels, generator)
-    few = {"fgsm-l2": step.mean(1), "noise-l2": noise.mean(1)}
-    falling = own if any(attack.kind == "fgsm" for attack in attacks) else few
-    compared = own if masking.noise_pairs(own.keys()) else few
+    step, noise = masking.right_in_batches(basic, classifier, few, generator)
+    some = {"fgsm-l2": step.mean(1), "noise-l2": noise.mean(1)}
+    falling = own if any(attack.kind == "fgsm" for attack in attacks) else some
+    compared = own if masking.noise_pairs(own.keys()) else some
     checks = [
-        partial(masking.check_repeatability, classifier, batch),
-        partial(masking.check_gradients, victim, labels),
-        partial(masking.check_huge_perturbation, victim, labels, sizes[-1], generator),
-        partial(masking.check_many_steps, victim, labels, sizes[len(sizes) // 2], generator),
+        partial(masking.check_repeatability, classifier, few),
+        partial(masking.check_gradients, float(curves["unperturbed"]["zero"][0])),
+        partial(masking.check_whole_documents, classifier, long, sizes, window, generator),
+        partial(masking.check_huge_perturbation, classifier, few, sizes[-1], generator),
+        partial(masking.check_many_steps, classifier, few, sizes[len(sizes) // 2], generator),
         partial(masking.check_monotony, falling),
         partial(masking.check_noise, compared),
     ]
