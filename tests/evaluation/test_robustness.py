@@ -67,6 +67,19 @@ def test_a_classifier_is_measured_against_every_attack(loaded: LoadedClassifier,
     assert names(result) == BASIC
 
 
+def test_examples_of_changed_documents_are_texts(
+    loaded: LoadedClassifier, store: TokenStore, alone: Callable[[str], list[float]]
+) -> None:
+    settings = AttackSettings(attacks=[], num_steps=1, word_budgets=[1.0], minimum_similarity=-1.0)
+    words = robustness(loaded, store, "test", settings)["words"]
+    assert words["exchangeable"] == pytest.approx(13 / 17)  # all but a, with, and, a
+    assert words["examples"]
+    for example in words["examples"]:
+        assert "".join(example["before"]) == TEXTS[example["document"]]
+        assert sum(a != b for a, b in zip(example["before"], example["after"], strict=True)) > 0
+        assert loaded.classes[int(np.argmax(alone("".join(example["after"]))))] == example["predicted"]
+
+
 def test_zero_gradients_are_counted_on_all_documents(loaded: LoadedClassifier, store: TokenStore) -> None:
     """Not only on the two of the other checks, and on those classified wrongly, too."""
     settings = AttackSettings(attacks=["noise-l2"], num_steps=1, check_documents=2, seed=1)

@@ -15,9 +15,10 @@ from textadv.corpus.store import Split, TokenStore
 from textadv.corpus.tokenization import TextTokenizer
 from textadv.evaluation import masking
 from textadv.evaluation.attacks import Victim
+from textadv.evaluation.lexicon import Lexicon
 from textadv.evaluation.report.measure import Sample, along_directions, smoothness
 from textadv.evaluation.robustness import robustness
-from textadv.evaluation.substitution import fixed_words, substitute_words
+from textadv.evaluation.substitution import substitute_words
 from textadv.settings import AttackSettings
 
 WINDOW = 20
@@ -112,8 +113,8 @@ def test_short_documents_have_no_window(trained: LoadedClassifier) -> None:
 
 
 def test_words_before_the_window_are_replaced(trained: LoadedClassifier, batch: Batch) -> None:
-    fixed = fixed_words(TextTokenizer.from_json(trained.tokenizer_json))
-    result = substitute_words(trained.classifier, batch, fixed, [0.05], -1.0)
+    lexicon = Lexicon.of(TextTokenizer.from_json(trained.tokenizer_json), [batch.tokens.numpy().ravel()])
+    result = substitute_words(trained.classifier, batch, lexicon, [0.05], -1.0)
     changed = result.tokens[0] != batch.tokens
     width = batch.tokens.shape[1]
     neither = perturbation_mask(batch.lengths - WINDOW, width) & (torch.arange(width) >= WINDOW)  # from either end

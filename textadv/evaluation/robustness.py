@@ -15,15 +15,16 @@ from textadv.checkpoints import LoadedClassifier
 from textadv.corpus.batching import Batch, Documents, sequential_batches
 from textadv.corpus.store import Split, TokenStore
 from textadv.corpus.tokenization import TextTokenizer
+from textadv.corpus.words import split_words
 from textadv.errors import InputError
 from textadv.evaluation import masking
 from textadv.evaluation.attacks import Attack, Victim, parse_attack, right_under_attacks
 from textadv.evaluation.evaluate import check_match
+from textadv.evaluation.lexicon import Lexicon
 from textadv.evaluation.substitution import (
     ChangedDocument,
     Substitution,
     changed_documents,
-    fixed_words,
     substitute_words,
 )
 from textadv.models.classifier import Classifier
@@ -72,7 +73,7 @@ def robustness(
     Returns:
         Plain figures: `clean_accuracy`; `zero_gradients`, the share of documents whose loss has a gradient of exactly
         zero at the embeddings; `attacks` and `transfer`, rows of name, sizes and accuracies; `words`, shares of words
-        changed, accuracies and a few `examples`; `checks`.
+        changed, accuracies, the share `exchangeable` that can be, and a few `examples`; `checks`.
 
     Raises:
         InputError: Classifier, corpus and settings do not belong together.
@@ -88,12 +89,13 @@ def robustness(
     attacker = source.classifier.to(device).eval() if source is not None else None
     generator = torch.Generator(device).manual_seed(settings.seed)
     tokenizer = TextTokenizer.from_json(loaded.tokenizer_json)
-    fixed = fixed_words(tokenizer).to(device)
-    parts, changed = [], []
+    lexicon = Lexicon.of(tokenizer, [one.tokens for one in store.splits.values()], device)
+    parts, changed, counts = [], [], np.zeros(2)
     for part in progress(batches, len(batches), f"attacking on {split}"):
         batch = reader.batch(part).to(device)
-        outcome, substitution = _attack_batch(victim, attacker, batch, attacks, settings, fixed, generator)
+        outcome, substitution = _attack_batch(victim, attacker, batch, attacks, settings, lexicon, generator)
         parts.append(outcome)
+        counts += [int(substitution.exchangeable.sum()), int(substitution.words.sum())]
         changed += changed_documents(victim, batch, substitution, settings.word_budgets, part, NUM_EXAMPLES)
     curves = {kind: _curves([part[kind] for part in parts]) for kind in parts[0]}
     few = choose_documents(documents, min(settings.check_documents, len(rows)), settings.seed)
@@ -114,6 +116,7 @@ def robustness(
         "words": {
             "budgets": settings.word_budgets,
             "accuracy": curves["words"]["words"].tolist(),
+            "exchangeable": float(counts[0] / max(counts[1], 1)),
             "examples": _examples(changed, tokenizer, loaded.classes),
         },
         "checks": [check._asdict() for check in checks],
@@ -173,7 +176,7 @@ def _attack_batch(
     batch: Batch,
     attacks: Sequence[Attack],
     settings: AttackSettings,
-    fixed: Tensor,
+    lexicon: Lexicon,
     generator: torch.Generator,
 ) -> tuple[dict[str, dict[str, NDArray[np.bool_]]], Substitution]:
     """Which documents keep their label under what, each array of shape (sizes, B), and the changed documents.
@@ -193,7 +196,7 @@ def _attack_batch(
         outcome["transfer"] = right_at(Victim.of(attacker, batch), None)
     unperturbed = {"right": target.logits().argmax(1) == batch.labels, "zero": l2_norm(gradient) == 0}
     outcome["unperturbed"] = {name: which[None].cpu().numpy() for name, which in unperturbed.items()}
-    changed = substitute_words(victim, batch, fixed, settings.word_budgets, settings.minimum_similarity)
+    changed = substitute_words(victim, batch, lexicon, settings.word_budgets, settings.minimum_similarity)
     outcome["words"] = {"words": (~changed.fooled).cpu().numpy()}
     return outcome, changed
 
@@ -206,15 +209,15 @@ def _curves(parts: Sequence[dict[str, NDArray[np.bool_]]]) -> Curves:
 def _examples(
     changed: Sequence[ChangedDocument], tokenizer: TextTokenizer, classes: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """A few changed documents in words."""
+    """A few changed documents, their texts cut into words."""
     return [
         {
             "document": example.document,
             "label": classes[example.label],
             "predicted": classes[example.predicted],
             "budget": example.budget,
-            "before": tokenizer.pieces(example.before),
-            "after": tokenizer.pieces(example.after),
+            "before": split_words(tokenizer.decode(example.before)),
+            "after": split_words(tokenizer.decode(example.after)),
         }
         for example in sorted(changed, key=lambda example: example.rank)[:NUM_EXAMPLES]
     ]
@@ -274,5 +277,5 @@ def table(result: dict[str, Any]) -> str:
     cells = "  ".join(
         f"{budget:.0%}: {accuracy:.1%}" for budget, accuracy in zip(words["budgets"], words["accuracy"], strict=True)
     )
-    lines.append(f"{'words':<11} {'substituted':<26} {cells}")
+    lines.append(f"{'words':<11} {'substituted':<26} {cells}  ({words['exchangeable']:.0%} exchangeable)")
     return "\n".join([*lines, *(masking.Check(**check).line() for check in result["checks"])])
