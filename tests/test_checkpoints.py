@@ -71,7 +71,8 @@ def test_a_classifier_comes_back_bitwise(tmp_path: Path, store: TokenStore, sett
     loaded = load_classifier(save(tmp_path / "c.ckpt", "classifier", classifier, settings, store))
     assert not loaded.classifier.training
     assert torch.equal(loaded.classifier(TOKENS, LENGTHS), classifier.eval()(TOKENS, LENGTHS))
-    assert (loaded.classifier.window, loaded.classifier.dropout) == (3, settings.finetuning.dropout)
+    assert classifier.window == 3
+    assert (loaded.classifier.window, loaded.classifier.dropout) == (None, settings.finetuning.dropout)
     assert loaded.classes == ("neg", "pos")
     assert loaded.tokenizer_json == store.tokenizer_json
     assert loaded.card["store_fingerprint"] == store.fingerprint

@@ -269,7 +269,7 @@ def load_encoder(encoder: Encoder, path: Path, tokenizer_fingerprint: str) -> No
 
 
 def load_classifier(path: Path) -> LoadedClassifier:
-    """Read a classifier back, ready for evaluation.
+    """Read a classifier back, ready for evaluation: gradients reach whole documents, as attacks need.
 
     Args:
         path: Checkpoint of a classifier, or the folder of its run.
@@ -289,6 +289,7 @@ def load_classifier(path: Path) -> LoadedClassifier:
         encoder = build_encoder(model, torch.ones(card["vocabulary_size"]))
         classifier = build_classifier(encoder, model, finetuning, len(card["classes"]))
         classifier.load_state_dict(network_weights(checkpoint), strict=True)
+        classifier.window = None  # that of the settings is for training; attacks reach all that is read
         card = card | {"step": checkpoint["global_step"]}
         return LoadedClassifier(classifier.eval(), tuple(card["classes"]), card["tokenizer"], card)
     except (RuntimeError, KeyError, TypeError, AttributeError) as error:

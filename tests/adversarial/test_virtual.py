@@ -10,6 +10,7 @@ from textadv.adversarial.virtual import (
     closed_form_direction,
     logit_gradients,
     power_iteration,
+    virtual_direction,
 )
 
 MakeClassifier = Callable[..., nn.Module]
@@ -262,3 +263,34 @@ def test_autocast_does_not_round_the_eigenproblem(mask: Tensor) -> None:
     with torch.autocast("cpu", torch.bfloat16):
         rounded = direction()
     assert torch.equal(rounded, direction())
+
+
+@pytest.mark.parametrize("closed_form", [True, False])
+def test_either_way_to_the_direction(
+    make_classifier: MakeClassifier, embeddings: Tensor, mask: Tensor, closed_form: bool
+) -> None:
+    classifier = make_classifier(4)
+    x = embeddings.clone().requires_grad_()
+    logits = classifier(x)
+    found = virtual_direction(classifier, x, logits, mask, closed_form, 1e-3, 2, torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    if closed_form:
+        expected = closed_form_direction(logits, logit_gradients(logits, x), mask, generator)
+    else:
+        expected = power_iteration(_divergence(classifier, embeddings), embeddings, mask, 1e-3, 2, generator)
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=0)
+    _assert_unit(found, mask)
+
+
+def test_the_power_iteration_is_in_full_precision_under_autocast(
+    make_classifier: MakeClassifier, embeddings: Tensor, mask: Tensor
+) -> None:
+    classifier, x = make_classifier(4).float(), embeddings.float()
+    expected = virtual_direction(
+        classifier, x, classifier(x).detach(), mask, False, 1e-3, 1, torch.Generator().manual_seed(0)
+    )
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = classifier(x).detach()
+        found = virtual_direction(classifier, x, logits, mask, False, 1e-3, 1, torch.Generator().manual_seed(0))
+    assert logits.dtype == torch.bfloat16
+    torch.testing.assert_close(found, expected)

@@ -42,6 +42,9 @@ def test_attack(run: Run, corpus: list[str], config: str, tmp_path: Path, capsys
         assert [len(row["accuracy"]) for row in rows] == sizes  # type: ignore[attr-defined]
         assert all(0 <= accuracy <= 1 for row in rows for accuracy in row["accuracy"])  # type: ignore[attr-defined]
     assert len(result["words"]["accuracy"]) == 3  # type: ignore[index]
+    share = result["words"]["exchangeable"]  # type: ignore[index]
+    assert 0 < share < 1
+    assert f"{100 * share:.1f} % of the words can be" in (tmp_path / "a" / "report.html").read_text(encoding="utf-8")
     for example in result["words"]["examples"]:  # type: ignore[index]
         assert len(example["before"]) == len(example["after"])
         assert example["label"] in ("happy", "sad")
@@ -52,7 +55,7 @@ def test_attack(run: Run, corpus: list[str], config: str, tmp_path: Path, capsys
         "accuracy_linf.json",
     ]
     printed = capsys.readouterr().out.splitlines()
-    assert [line[:4] for line in printed].count("pass") + [line[:4] for line in printed].count("warn") == 7
+    assert [line[:4] for line in printed].count("pass") + [line[:4] for line in printed].count("warn") == 8
 
     run(
         "attack",

@@ -147,6 +147,25 @@ def test_pieces_make_up_the_text(kind: str) -> None:
     assert len(pieces) == 3 or kind == "bpe"
 
 
+@pytest.mark.parametrize("unknown", ["replace", "drop"])
+@pytest.mark.parametrize("lowercase", [False, True])
+@pytest.mark.parametrize(("kind", "max_vocabulary"), [("word", 12), ("bpe", 300)])
+def test_what_is_decoded_is_encoded_as_it_was(kind: str, max_vocabulary: int, lowercase: bool, unknown: str) -> None:
+    chosen = TokenizerSettings(kind, lowercase, max_vocabulary, 1, unknown)  # type: ignore[arg-type]
+    tokenizer = fit(TEXTS, TRAINING, chosen)[0]
+    texts = [*TRAIN, "unk unkunk film", "unseen (film)\n  <br>dull", "e\u0301\u0301 \u0130 \u03a3", "\u2014\U0001f600"]
+    encoded = tokenizer.encode(texts)
+    assert kind == "bpe" or unknown == "drop" or any(UNKNOWN in ids for ids in encoded)
+    again = tokenizer.encode([tokenizer.decode(ids[:-1].tolist()) for ids in encoded])
+    assert [ids.tolist() for ids in again] == [ids.tolist() for ids in encoded]
+
+
+def test_an_unknown_word_is_decoded_to_one_out_of_the_vocabulary() -> None:
+    assert fit_words(["a b"]).decode([UNKNOWN, 3]) == "unk a"
+    tokenizer = fit_words(["unk a unkunk unk a unk"])
+    assert tokenizer.decode([UNKNOWN, 3]) == "unkunkunk unk"
+
+
 def test_bpe_merges_what_is_frequent() -> None:
     assert BYTES.vocabulary_size == 300
     assert len(BYTES.encode([" the"])[0]) == 2

@@ -12,7 +12,7 @@ from textadv.settings import FinetuningSettings, ModelSettings, TokenizerSetting
 CLASSES = ("bad", "fine", "good")
 WORDS = "a film with plot and many words one two three four five six seven"
 MODEL = ModelSettings(embedding_size=5, hidden_size=6, bidirectional=True, pooling="last_mean_max", head_size=8)
-FINETUNING = FinetuningSettings(window=4, dropout=0.5)
+FINETUNING = FinetuningSettings(window=4, dropout=0.5)  # the window of training
 
 
 @pytest.fixture
@@ -29,6 +29,7 @@ def make_loaded() -> Callable[..., LoadedClassifier]:
             classifier.head[0].weight.mul_(3)
             classifier.head[0].bias.fill_(1)
             classifier.head[2].bias.zero_()
+        classifier.window = None  # as `load_classifier` reads it
         card = {
             "format": FORMAT,
             "kind": "classifier",

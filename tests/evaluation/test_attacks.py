@@ -207,6 +207,20 @@ def test_attacks_share_the_unperturbed_pass_and_its_gradient(victim: Victim, pas
         assert (right == alone).all()
 
 
+def test_a_known_gradient_of_all_examples_serves_those_that_are_right(victim: Victim, passes: list[int]) -> None:
+    labels = victim.logits().argmax(1)
+    labels[0] = (labels[0] + 1) % 3
+    attacks = [(parse(name), [0.1, 5.0]) for name in ("fgsm-l2", "ifgsm-linf", "interpretable-l2")]
+    gradient = victim.gradient(labels)
+    passes.clear()
+    expected = right_under_attacks(attacks, victim, victim, labels, generator())
+    count = len(passes)
+    passes.clear()
+    found = right_under_attacks(attacks, victim, victim, labels, generator(), gradient)
+    assert [right.tolist() for right in found] == [right.tolist() for right in expected]
+    assert len(passes) == count - 1
+
+
 def test_transfer_applies_what_was_found_elsewhere(make_loaded: Callable[..., LoadedClassifier], batch: Batch) -> None:
     target, source = make_loaded().classifier, make_loaded().classifier
     with torch.no_grad():

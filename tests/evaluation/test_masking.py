@@ -6,7 +6,8 @@ from torch import Tensor
 from textadv.checkpoints import LoadedClassifier
 from textadv.corpus.batching import Batch
 from textadv.evaluation import masking
-from textadv.evaluation.attacks import Victim
+from textadv.evaluation.attacks import Attack, Victim, right_under_attacks
+from textadv.models.classifier import Classifier
 
 
 @pytest.fixture
@@ -29,38 +30,61 @@ def generator() -> torch.Generator:
     return torch.Generator().manual_seed(0)
 
 
-def mask_the_gradient(victim: Victim) -> Victim:
+def in_parts(batch: Batch, labels: Tensor) -> list[Batch]:
+    """A batch of one document and one of the others."""
+    return [Batch(batch.tokens[rows], batch.lengths[rows], labels[rows]) for rows in (slice(1), slice(1, None))]
+
+
+def mask_the_gradient(classifier: Classifier) -> Classifier:
     """A classifier whose logits are rounded: they change, but their gradient is zero."""
-    original = victim.classifier.classify
-    victim.classifier.classify = lambda x, lengths: original(x, lengths).mul(8).round() + 0 * x.sum()  # type: ignore[method-assign]
-    return victim
+    original = classifier.classify
+    classifier.classify = lambda x, lengths: original(x, lengths).mul(8).round() + 0 * x.sum()  # type: ignore[method-assign]
+    return classifier
 
 
-def test_logits_repeat_or_do_not(loaded: LoadedClassifier, batch: Batch) -> None:
-    assert masking.check_repeatability(loaded.classifier, batch).passed
-    loaded.classifier.train()  # with dropout
-    assert not masking.check_repeatability(loaded.classifier, batch).passed
+def test_logits_repeat_or_do_not(loaded: LoadedClassifier, batch: Batch, labels: Tensor) -> None:
+    parts = in_parts(batch, labels)
+    assert masking.check_repeatability(loaded.classifier, parts).passed
+    original = loaded.classifier.classify
+    generators = [torch.Generator().manual_seed(0) for _ in parts]
+
+    def noisy(x: Tensor, lengths: Tensor) -> Tensor:
+        """Only the second batch is not repeated."""
+        return original(x, lengths) + (len(lengths) > 1) * torch.rand((), generator=generators[0])
+
+    loaded.classifier.classify = noisy  # type: ignore[method-assign]
+    assert masking.check_repeatability(loaded.classifier, parts[:1]).passed
+    assert not masking.check_repeatability(loaded.classifier, parts).passed
 
 
-def test_zero_gradients_are_seen(victim: Victim, labels: Tensor) -> None:
-    assert masking.check_gradients(victim, labels).passed
-    check = masking.check_gradients(mask_the_gradient(victim), labels)
+@pytest.mark.parametrize(("share", "passed"), [(0.0, True), (0.001, False)])
+def test_zero_gradients_are_seen(share: float, passed: bool) -> None:
+    check = masking.check_gradients(share)
+    assert check.passed is passed
+    assert f"{share:.1%}" in check.detail
+
+
+def test_batches_are_joined(victim: Victim, batch: Batch) -> None:
+    labels = victim.logits().argmax(1)
+    attacks = [(Attack("fgsm", "l2"), [0.1, 5.0]), (Attack("fgsm", "linf"), [0.1])]
+    whole = right_under_attacks(attacks, victim, victim, labels, generator())
+    parts = masking.right_in_batches(attacks, victim.classifier, in_parts(batch, labels), generator())
+    assert [array.tolist() for array in parts] == [array.tolist() for array in whole]
+
+
+def test_huge_perturbations(victim: Victim, batch: Batch) -> None:
+    parts = in_parts(batch, victim.logits().argmax(1))
+    assert masking.check_huge_perturbation(victim.classifier, parts, 1.0, generator()).passed
+    assert not masking.check_huge_perturbation(mask_the_gradient(victim.classifier), parts, 1.0, generator()).passed
+
+
+def test_many_steps(victim: Victim, batch: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = in_parts(batch, victim.logits().argmax(1))
+    assert masking.check_many_steps(victim.classifier, parts, 2.0, generator()).passed
+    monkeypatch.setattr(masking, "right_in_batches", lambda *_: [np.array([[True, False]]), np.array([[True, True]])])
+    check = masking.check_many_steps(victim.classifier, parts, 2.0, generator())
     assert not check.passed
-    assert "100.0%" in check.detail
-
-
-def test_huge_perturbations(victim: Victim, labels: Tensor) -> None:
-    predictions = victim.logits().argmax(1)
-    assert masking.check_huge_perturbation(victim, predictions, 1.0, generator()).passed
-    assert not masking.check_huge_perturbation(mask_the_gradient(victim), predictions, 1.0, generator()).passed
-
-
-def test_many_steps(victim: Victim, monkeypatch: pytest.MonkeyPatch) -> None:
-    predictions = victim.logits().argmax(1)
-    assert masking.check_many_steps(victim, predictions, 2.0, generator()).passed
-    accuracies = iter([0.5, 0.6])
-    monkeypatch.setattr(masking, "_accuracy", lambda *_: next(accuracies))
-    assert not masking.check_many_steps(victim, predictions, 2.0, generator()).passed
+    assert "100.0% with 50 steps, 50.0% with one" in check.detail
 
 
 @pytest.mark.parametrize(("curve", "passed"), [([0.9, 0.5, 0.5], True), ([0.9, 0.5, 0.6], False)])

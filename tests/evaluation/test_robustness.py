@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from textadv.checkpoints import LoadedClassifier, build_classifier, build_encoder
 from textadv.corpus.store import Split, TokenStore
@@ -18,6 +19,7 @@ TEXTS = ["a film with plot", "one two three four", "many words", "", "words and 
 BASIC = [
     "logits repeat",
     "gradients are not zero",
+    "attacks reach whole documents",
     "accuracy vanishes at a huge epsilon",
     "many steps are as strong as one",
     "accuracy falls with epsilon",
@@ -61,7 +63,56 @@ def test_a_classifier_is_measured_against_every_attack(loaded: LoadedClassifier,
     assert all(row["accuracy"][0] == result["clean_accuracy"] for row in result["attacks"])
     assert all(accuracy <= result["clean_accuracy"] for row in result["attacks"] for accuracy in row["accuracy"])
     assert result["transfer"] == []
+    assert result["zero_gradients"] == 0
     assert names(result) == BASIC
+
+
+def test_examples_of_changed_documents_are_texts(
+    loaded: LoadedClassifier, store: TokenStore, alone: Callable[[str], list[float]]
+) -> None:
+    settings = AttackSettings(attacks=[], num_steps=1, word_budgets=[1.0], minimum_similarity=-1.0)
+    words = robustness(loaded, store, "test", settings)["words"]
+    assert words["exchangeable"] == pytest.approx(13 / 17)  # all but a, with, and, a
+    assert words["examples"]
+    for example in words["examples"]:
+        assert "".join(example["before"]) == TEXTS[example["document"]]
+        assert sum(a != b for a, b in zip(example["before"], example["after"], strict=True)) > 0
+        assert loaded.classes[int(np.argmax(alone("".join(example["after"]))))] == example["predicted"]
+
+
+def test_zero_gradients_are_counted_on_all_documents(loaded: LoadedClassifier, store: TokenStore) -> None:
+    """Not only on the two of the other checks, and on those classified wrongly, too."""
+    settings = AttackSettings(attacks=["noise-l2"], num_steps=1, check_documents=2, seed=1)
+    checked = choose_documents(store.splits["test"], 2, settings.seed)
+    assert 2 not in checked
+    original = loaded.classifier.classify
+
+    def dead(x: Tensor, lengths: Tensor) -> Tensor:
+        """That of the document of two words, number 2, is zero; its label is wrong."""
+        return original(torch.where((lengths == 3)[:, None, None], x.detach(), x), lengths)
+
+    loaded.classifier.classify = dead  # type: ignore[method-assign]
+    result = robustness(loaded, store, "test", settings)
+    assert result["zero_gradients"] == pytest.approx(1 / 6)
+    (check,) = [check for check in result["checks"] if check["name"] == "gradients are not zero"]
+    assert not check["passed"]
+    assert "16.7%" in check["detail"]
+
+
+def test_gradients_are_never_kept_of_more_than_a_batch(
+    loaded: LoadedClassifier, store: TokenStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = []
+    original = loaded.classifier.classify
+
+    def measured(x: Tensor, lengths: Tensor) -> Tensor:
+        sizes.append(x.shape[0] * x.shape[1])
+        return original(x, lengths)
+
+    loaded.classifier.classify = measured  # type: ignore[method-assign]
+    monkeypatch.setattr("textadv.evaluation.robustness.BATCH_TOKENS", 10)
+    robustness(loaded, store, "test", AttackSettings(num_steps=1))
+    assert max(sizes) <= 10
 
 
 @pytest.mark.parametrize(

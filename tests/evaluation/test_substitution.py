@@ -1,24 +1,33 @@
-from typing import Literal
-
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from textadv.adversarial.divergences import cross_entropy
-from textadv.checkpoints import LoadedClassifier
-from textadv.corpus.batching import Batch
+from textadv.checkpoints import LoadedClassifier, build_classifier, build_encoder
+from textadv.corpus.batching import Batch, collate
 from textadv.corpus.tokenization import TextTokenizer, fit
+from textadv.corpus.words import split_words
 from textadv.errors import InputError
-from textadv.evaluation.substitution import ChangedDocument, changed_documents, fixed_words, substitute_words
-from textadv.settings import TokenizerSettings
+from textadv.evaluation.lexicon import Lexicon
+from textadv.evaluation.substitution import ChangedDocument, changed_documents, substitute_words
+from textadv.models.classifier import Classifier
+from textadv.settings import FinetuningSettings, ModelSettings, TokenizerSettings
 
 BUDGETS = [0.1, 0.25, 0.5]
+SENTENCES = [
+    "The film was good, the plot wasn't (a dull film).<br /><br />Good film!",
+    'A "great" cast: the café — dull 10th scene, 20 songs; it\'s unwatchable...',
+    "plot plot cast scene songs great dull good film हिन्दी \U0001f600 2nd",
+    "  two  spaces,\na line; under_score good-looking film/plot",
+]
+TEXTS = [f"{a} {b}" for a in SENTENCES for b in SENTENCES] * 2
+TEXTS[5] += " seldom"
 
 
 @pytest.fixture
-def fixed(loaded: LoadedClassifier) -> Tensor:
-    return fixed_words(TextTokenizer.from_json(loaded.tokenizer_json))
+def lexicon(loaded: LoadedClassifier) -> Lexicon:
+    tokenizer = TextTokenizer.from_json(loaded.tokenizer_json)
+    return Lexicon.of(tokenizer, [np.arange(tokenizer.vocabulary_size)])
 
 
 @pytest.fixture
@@ -32,24 +41,8 @@ def batch(loaded: LoadedClassifier) -> Batch:
         return Batch(tokens, lengths, loaded.classifier(tokens, lengths).argmax(1))
 
 
-def test_stop_words_and_special_tokens_are_fixed(loaded: LoadedClassifier, fixed: Tensor) -> None:
-    tokenizer = TextTokenizer.from_json(loaded.tokenizer_json)
-    words = {tokenizer.token(i) for i in fixed.nonzero().flatten().tolist()}
-    assert {"a", "with", "and", "many"} & words == {"a", "with", "and"}
-    assert fixed[:3].all()
-
-
-@pytest.mark.parametrize("kind", ["word", "bpe"])
-def test_the_parts_of_contractions_are_stop_words(kind: Literal["word", "bpe"]) -> None:
-    text = "it isn't what they'd wasn't couldn't i'll we've you're i'm don't weren't let's"
-    tokenizer, documents = fit(
-        {"train": [" ".join(20 * [text])]}, ["train"], TokenizerSettings(kind=kind, min_documents=1)
-    )
-    assert fixed_words(tokenizer)[documents["train"].tokens].all()
-
-
-def test_changes_stay_in_the_budget_and_grow(loaded: LoadedClassifier, batch: Batch, fixed: Tensor) -> None:
-    result = substitute_words(loaded.classifier, batch, fixed, BUDGETS, -1.0)
+def test_changes_stay_in_the_budget_and_grow(loaded: LoadedClassifier, batch: Batch, lexicon: Lexicon) -> None:
+    result = substitute_words(loaded.classifier, batch, lexicon, BUDGETS, -1.0)
     changed = result.tokens != batch.tokens
     words = batch.lengths - 1
     for budget, change in zip(BUDGETS, changed, strict=True):
@@ -60,28 +53,28 @@ def test_changes_stay_in_the_budget_and_grow(loaded: LoadedClassifier, batch: Ba
     assert not changed[:, 3].any()
 
 
-def test_only_words_become_words(loaded: LoadedClassifier, batch: Batch, fixed: Tensor) -> None:
-    result = substitute_words(loaded.classifier, batch, fixed, BUDGETS, -1.0)
+def test_only_words_become_words(loaded: LoadedClassifier, batch: Batch, lexicon: Lexicon) -> None:
+    result = substitute_words(loaded.classifier, batch, lexicon, BUDGETS, -1.0)
     changed = result.tokens[-1] != batch.tokens
-    assert not fixed[batch.tokens[changed]].any()
-    assert not fixed[result.tokens[-1][changed]].any()
+    assert not lexicon.fixed[batch.tokens[changed]].any()
+    assert not lexicon.fixed[result.tokens[-1][changed]].any()
 
 
-def test_replacements_are_similar(loaded: LoadedClassifier, batch: Batch, fixed: Tensor) -> None:
-    table = loaded.classifier.encoder.embedding(torch.arange(len(fixed))).detach()
+def test_replacements_are_similar(loaded: LoadedClassifier, batch: Batch, lexicon: Lexicon) -> None:
+    table = loaded.classifier.encoder.embedding(torch.arange(len(lexicon.fixed))).detach()
     similarity = torch.cosine_similarity(table[:, None], table[None], dim=2)
     for least in (0.0, 0.3):
-        result = substitute_words(loaded.classifier, batch, fixed, [1.0], least)
+        result = substitute_words(loaded.classifier, batch, lexicon, [1.0], least)
         changed = result.tokens[-1] != batch.tokens
         assert changed.any()
         assert (similarity[batch.tokens[changed], result.tokens[-1][changed]] >= least - 1e-6).all()
-    assert not (substitute_words(loaded.classifier, batch, fixed, [1.0], 1.01).tokens[-1] != batch.tokens).any()
+    assert not (substitute_words(loaded.classifier, batch, lexicon, [1.0], 1.01).tokens[-1] != batch.tokens).any()
 
 
 def test_fooled_documents_are_those_that_lose_their_label(
-    loaded: LoadedClassifier, batch: Batch, fixed: Tensor
+    loaded: LoadedClassifier, batch: Batch, lexicon: Lexicon
 ) -> None:
-    result = substitute_words(loaded.classifier, batch, fixed, BUDGETS, -1.0)
+    result = substitute_words(loaded.classifier, batch, lexicon, BUDGETS, -1.0)
     with torch.no_grad():
         predictions = torch.stack([loaded.classifier(t, batch.lengths).argmax(1) for t in result.tokens])
     assert (result.fooled == (predictions != batch.labels)).all()
@@ -93,23 +86,90 @@ def test_fooled_documents_are_those_that_lose_their_label(
     assert (after > before)[changed].all()
 
 
-def test_a_wrong_document_is_left_as_it_is(loaded: LoadedClassifier, batch: Batch, fixed: Tensor) -> None:
+def test_a_wrong_document_is_left_as_it_is(loaded: LoadedClassifier, batch: Batch, lexicon: Lexicon) -> None:
     wrong = batch._replace(labels=(batch.labels + 1) % 3)
-    result = substitute_words(loaded.classifier, wrong, fixed, BUDGETS, -1.0)
+    result = substitute_words(loaded.classifier, wrong, lexicon, BUDGETS, -1.0)
     assert result.fooled.all()
     assert (result.tokens == batch.tokens).all()
 
 
-def test_a_vocabulary_without_two_words_is_refused(loaded: LoadedClassifier, batch: Batch, fixed: Tensor) -> None:
+def test_a_vocabulary_without_two_words_is_refused(loaded: LoadedClassifier, batch: Batch, lexicon: Lexicon) -> None:
     with pytest.raises(InputError, match="no two words"):
-        substitute_words(loaded.classifier, batch, torch.ones_like(fixed), BUDGETS, 0.0)
+        substitute_words(loaded.classifier, batch, lexicon._replace(fixed=torch.ones_like(lexicon.fixed)), BUDGETS, 0.0)
+
+
+@pytest.fixture(params=["word", "word, drop", "bpe", "bpe of few tokens"])
+def spelled(request: pytest.FixtureRequest) -> tuple[Lexicon, Classifier, Batch]:
+    """Words, a random classifier, and documents of all sorts with the labels that they are given."""
+    kind, _, rest = request.param.partition(" ")
+    settings = TokenizerSettings(
+        "bpe" if kind == "bpe" else "word",
+        max_vocabulary=300 if rest else 400,
+        min_documents=2,
+        unknown="drop" if rest == "drop" else "replace",
+    )
+    tokenizer, documents = fit({"train": TEXTS}, ["train"], settings)
+    torch.manual_seed(0)
+    model = ModelSettings(embedding_size=5, hidden_size=6, pooling="last_mean_max", head_size=8)
+    encoder = build_encoder(model, torch.ones(tokenizer.vocabulary_size))
+    classifier = build_classifier(encoder, model, FinetuningSettings(), 2).eval()
+    classifier.window = None
+    batch = collate(list(documents["train"]), np.zeros(len(TEXTS), np.int64))
+    with torch.no_grad():
+        batch = batch._replace(labels=classifier(batch.tokens, batch.lengths).argmax(1))
+    return Lexicon.of(tokenizer, [documents["train"].tokens]), classifier, batch
+
+
+def test_the_result_is_a_text(spelled: tuple[Lexicon, Classifier, Batch]) -> None:
+    lexicon, classifier, batch = spelled
+    tokenizer = lexicon.tokenizer
+    result = substitute_words(classifier, batch, lexicon, BUDGETS, -1.0)
+    assert (result.tokens[-1] != batch.tokens).any(1).sum() > len(TEXTS) / 2
+    for tokens, fooled in zip(result.tokens, result.fooled, strict=True):
+        documents = [row[:n].tolist() for row, n in zip(tokens, batch.lengths, strict=True)]
+        texts = [tokenizer.decode(ids[:-1]) for ids in documents]
+        encoded = tokenizer.encode(texts)
+        assert [ids.tolist() for ids in encoded] == documents
+        again = collate(encoded, np.zeros(len(texts), np.int64))
+        with torch.no_grad():
+            assert ((classifier(again.tokens, again.lengths).argmax(1) != batch.labels) == fooled).all()
+
+
+def test_whole_words_are_replaced_and_words_are_counted(spelled: tuple[Lexicon, Classifier, Batch]) -> None:
+    lexicon, classifier, batch = spelled
+    tokenizer = lexicon.tokenizer
+    result = substitute_words(classifier, batch, lexicon, BUDGETS, -1.0)
+    assert (result.exchangeable <= lexicon.exchangeable(batch.tokens, batch.lengths).sum(1)).all()
+    assert ((result.tokens[-1] != batch.tokens).sum(1) <= result.exchangeable).all()
+    for budget, tokens in zip(BUDGETS, result.tokens, strict=True):
+        for before, after, length in zip(batch.tokens, tokens, batch.lengths, strict=True):
+            old, new = (split_words(tokenizer.decode(ids[: length - 1].tolist())) for ids in (before, after))
+            assert len(old) == len(new)
+            assert sum(a != b for a, b in zip(old, new, strict=True)) == (before != after).sum() <= budget * len(old)
+
+
+def test_a_text_that_is_encoded_otherwise_is_left_as_it_is() -> None:
+    odd = "<br<br/>/> the film was good and the plot was good too"
+    tokenizer, documents = fit({"train": TEXTS}, ["train"], TokenizerSettings("bpe", max_vocabulary=400))
+    assert tokenizer.encode([tokenizer.decode(tokenizer.encode([odd])[0].tolist()[:-1])])[0].tolist() != (
+        tokenizer.encode([odd])[0].tolist()
+    )
+    model = ModelSettings(embedding_size=5, hidden_size=6, head_size=8)
+    torch.manual_seed(0)
+    encoder = build_encoder(model, torch.ones(tokenizer.vocabulary_size))
+    classifier = build_classifier(encoder, model, FinetuningSettings(), 2).eval()
+    batch = collate(tokenizer.encode([odd, odd.replace("<br<br/>/>", "")]), np.zeros(2, np.int64))
+    with torch.no_grad():
+        batch = batch._replace(labels=classifier(batch.tokens, batch.lengths).argmax(1))
+    result = substitute_words(classifier, batch, Lexicon.of(tokenizer, [documents["train"].tokens]), [1.0], -1.0)
+    assert (result.tokens[0] != batch.tokens).any(1).tolist() == [False, True]
 
 
 def test_examples_are_documents_that_were_right_and_are_changed(
-    loaded: LoadedClassifier, batch: Batch, fixed: Tensor
+    loaded: LoadedClassifier, batch: Batch, lexicon: Lexicon
 ) -> None:
     wrong = batch._replace(labels=torch.where(torch.arange(4) == 1, (batch.labels + 1) % 3, batch.labels))
-    result = substitute_words(loaded.classifier, wrong, fixed, BUDGETS, -1.0)
+    result = substitute_words(loaded.classifier, wrong, lexicon, BUDGETS, -1.0)
     rows = np.array([40, 50, 60, 70])
     examples = changed_documents(loaded.classifier, wrong, result, BUDGETS, rows, 9)
     assert {example.document for example in examples} <= {40, 60}  # one was wrong before, one has no words

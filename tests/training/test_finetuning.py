@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from textadv.adversarial import virtual
 from textadv.adversarial.divergences import cross_entropy, kl_divergence
 from textadv.adversarial.norms import Norm, l2_norm, norm_of, perturbation_mask
 from textadv.benchmark.textbook import TextbookStep
@@ -346,13 +347,13 @@ def test_a_power_iteration_is_made_in_full_precision(
     """TensorFloat-32 would lose its small step, as bfloat16 does; elsewhere it stays as it is set."""
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
     seen = []
-    original = finetuning.power_iteration
+    original = virtual.power_iteration
 
     def observed(*arguments: Any) -> Tensor:
         seen.append(torch.backends.cudnn.allow_tf32)
         return original(*arguments)
 
-    monkeypatch.setattr(finetuning, "power_iteration", observed)
+    monkeypatch.setattr(virtual, "power_iteration", observed)
     step(make(method="vat", vat_direction="power_iteration"), store)
     assert seen == [False, False]
     assert torch.backends.cudnn.allow_tf32

@@ -14,8 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from textadv.adversarial.norms import l2_norm, random_signs, scale_to_norm
+from textadv.adversarial.objectives import local_distributional_smoothness
 from textadv.adversarial.perturbations import random_perturbation
-from textadv.precision import without_autocast
+from textadv.precision import full_precision, without_autocast
+
+CLOSED_FORM_CLASSES = 3  # beyond it the power iteration is faster; measured: docs/PERFORMANCE.md
 
 
 def logit_gradients(logits: Tensor, embeddings: Tensor) -> Tensor:
@@ -90,6 +93,50 @@ def power_iteration(
         step = scale_to_norm(gradient, mask, 1.0)
         direction = torch.where(l2_norm(step)[:, None, None] > 0, step, direction)
     return direction
+
+
+def virtual_direction(
+    classify: Callable[[Tensor], Tensor],
+    embeddings: Tensor,
+    logits: Tensor,
+    mask: Tensor,
+    closed_form: bool,
+    xi: float,
+    num_power_iterations: int,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """The virtual adversarial direction, in closed form or by power iteration.
+
+    The closed form takes the time and the memory of C - 1 gradients. The power iteration runs in full precision, as
+    bfloat16 or TensorFloat-32 would lose a step of size xi.
+
+    Args:
+        classify: From embeddings (B, T, D) to logits (B, C), each row from its own example only.
+        embeddings: The clean embeddings, part of the graph of `logits` where the form is closed, (B, T, D).
+        logits: `classify(embeddings)`, perhaps under autocast.
+        mask: True at the positions that may change, (B, T).
+        closed_form: Which of the two; by default in this package up to `CLOSED_FORM_CLASSES` classes.
+        xi: As in `power_iteration`.
+        num_power_iterations: As in `power_iteration`.
+        generator: Source of randomness, on the device of the embeddings; the global one if None.
+
+    Returns:
+        Directions of L2 norm 1 over the whole sequence, (B, T, D).
+    """
+    if closed_form:
+        return closed_form_direction(logits, logit_gradients(logits, embeddings), mask, generator)
+    fixed = logits.detach()
+    with full_precision(embeddings.device):
+        if fixed.dtype != embeddings.dtype:  # computed under autocast
+            fixed = classify(embeddings.detach()).detach()
+        return power_iteration(
+            lambda x: local_distributional_smoothness(fixed, classify(x)),
+            embeddings,
+            mask,
+            xi,
+            num_power_iterations,
+            generator,
+        )
 
 
 def _top_eigenvector(logits: Tensor, logit_gradients: Tensor, mask: Tensor) -> Tensor:

@@ -10,12 +10,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice, pairwise
+from functools import cached_property
+from itertools import chain, count, islice, pairwise
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from textadv.corpus.words import word_splitter
 from textadv.errors import InputError
 from textadv.progress import progress
 from textadv.settings import TokenizerSettings
@@ -30,8 +32,6 @@ SPECIAL_TOKENS = ("<pad>", "<unk>", "<eos>")
 NUM_BYTES = 256
 TEXTS_PER_CHUNK = 2000
 
-# Line-break markup, punctuation (the underscore too) and white space separate words.
-WORD_SEPARATOR = r"(?:<(?i:br)\s*/?>|[\W_])+"
 LINE_BREAK = r"<(?i:br)\s*/?>"
 
 
@@ -143,6 +143,27 @@ class TextTokenizer:
         documents = EncodedDocuments(np.concatenate(pieces), np.array([len(piece) for piece in pieces[1:]], np.int64))
         return documents.without_unknown() if self._drop_unknown else documents
 
+    def decode(self, ids: Sequence[int]) -> str:
+        """Write a text of which `encode` makes the given tokens.
+
+        There are exceptions, but hardly in what people write: of "<br<br/>/>" BPE makes "<br />" and of this a space.
+
+        Args:
+            ids: Token ids of a document, without its `<eos>`.
+
+        Returns:
+            The text; for `<unk>` it has a word that is not in the vocabulary.
+        """
+        if self._tokenizer.decoder is None:
+            return " ".join(self._unknown_word if id == UNKNOWN else self.token(id) for id in ids)
+        return self._tokenizer.decode(list(ids), skip_special_tokens=False)
+
+    @cached_property
+    def _unknown_word(self) -> str:
+        """A word that the vocabulary does not have."""
+        candidates = ("unk" * times for times in count(1))
+        return next(word for word in candidates if self._tokenizer.token_to_id(word) is None)
+
     def token(self, id: int) -> str:
         """Look a token up, for people.
 
@@ -246,12 +267,12 @@ def _candidate_words(
 
 def _word_tokenizer(words: Sequence[str], lowercase: bool) -> Tokenizer:
     """Make a tokenizer of known words. No word has punctuation, so none can be mistaken for a special token."""
-    from tokenizers import Regex, Tokenizer, models, pre_tokenizers
+    from tokenizers import Tokenizer, models
 
     vocabulary = {word: id for id, word in enumerate([*SPECIAL_TOKENS, *words])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=SPECIAL_TOKENS[UNKNOWN]))
     tokenizer.normalizer = _normalizer(lowercase)
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(WORD_SEPARATOR), "removed")
+    tokenizer.pre_tokenizer = word_splitter()
     return tokenizer
 
 

@@ -205,6 +205,7 @@ def right_under_attacks(
     target: Victim,
     labels: Tensor,
     generator: torch.Generator,
+    gradient: Tensor | None = None,
 ) -> list[NDArray[np.bool_]]:
     """Which examples are classified rightly, unperturbed and at x + r, for each size of r by itself.
 
@@ -217,6 +218,7 @@ def right_under_attacks(
         target: Where they are applied; the source itself for a white-box attack.
         labels: The right classes, (B,).
         generator: Source of randomness.
+        gradient: `source.gradient(labels)`, where it is known already.
 
     Returns:
         For each attack an array of shape (sizes, B).
@@ -226,7 +228,7 @@ def right_under_attacks(
     if not len(tried):
         return outcome
     origin, victim, wanted, places = source.rows(tried), target.rows(tried), labels[tried], tried.cpu().numpy()
-    gradient = origin.gradient(wanted)
+    gradient = origin.gradient(wanted) if gradient is None else gradient[tried]
     for (attack, epsilons), right in zip(attacks, outcome, strict=True):
         unit = perturb(attack, origin, wanted, 1.0, generator, gradient) if attack.keeps_direction else None
         for row, epsilon in zip(right, epsilons, strict=True):

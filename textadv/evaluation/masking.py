@@ -1,16 +1,16 @@
 """Signs of gradient masking: a robustness that only hides the gradient from the attack (Athalye et al. 2018)."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from copy import copy
 from typing import NamedTuple, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from textadv.adversarial.norms import Norm, l2_norm
+from textadv.adversarial.norms import Norm
 from textadv.corpus.batching import Batch
-from textadv.evaluation.attacks import Attack, Victim, perturb, right_under_attacks
+from textadv.evaluation.attacks import Attack, Victim, right_under_attacks
 from textadv.models.classifier import Classifier
 
 HUGE = 100.0  # times the largest size asked for
@@ -36,34 +36,116 @@ class Check(NamedTuple):
         return f"{'pass' if self.passed else 'warn'}  {self.name}: {self.detail}"
 
 
-def check_repeatability(classifier: Classifier, batch: Batch) -> Check:
+def right_in_batches(
+    attacks: Sequence[tuple[Attack, Sequence[float]]],
+    classifier: Classifier,
+    batches: Sequence[Batch],
+    generator: torch.Generator,
+) -> list[NDArray[np.bool_]]:
+    """Which documents of all batches are classified rightly under white-box attacks, see `right_under_attacks`.
+
+    Args:
+        attacks: How perturbations are found, each with their sizes.
+        classifier: The one under attack.
+        batches: The documents, n in all.
+        generator: Source of randomness.
+
+    Returns:
+        For each attack an array of shape (sizes, n).
+    """
+    parts = []
+    for batch in batches:
+        victim = Victim.of(classifier, batch)
+        parts.append(right_under_attacks(attacks, victim, victim, batch.labels, generator))
+    return [np.concatenate(pieces, axis=1) for pieces in zip(*parts, strict=True)]
+
+
+def check_repeatability(classifier: Classifier, batches: Sequence[Batch]) -> Check:
     """Two passes over the same documents, from the words to the end, give the same logits."""
-    first, second = (Victim.of(classifier, batch).logits() for _ in range(2))
-    difference = float((first - second).abs().max())
-    return Check("logits repeat", difference == 0.0, f"largest difference {difference:.3g}")
+    differences = []
+    for batch in batches:
+        first, second = (Victim.of(classifier, batch).logits() for _ in range(2))
+        differences.append(float((first - second).abs().max()))
+    return Check("logits repeat", max(differences) == 0.0, f"largest difference {max(differences):.3g}")
 
 
-def check_gradients(victim: Victim, labels: Tensor) -> Check:
-    """No example has a gradient of zero."""
-    share = float((l2_norm(victim.gradient(labels)) == 0).double().mean())
-    return Check("gradients are not zero", share == 0.0, f"zero for {share:.1%} of the examples")
+def check_gradients(share: float) -> Check:
+    """No document has a gradient of zero.
+
+    Args:
+        share: Documents whose loss has a gradient of exactly zero at the embeddings, from 0 to 1.
+
+    Returns:
+        The check.
+    """
+    return Check("gradients are not zero", share == 0.0, f"zero for {share:.1%} of the documents")
 
 
-def check_huge_perturbation(victim: Victim, labels: Tensor, epsilon: float, generator: torch.Generator) -> Check:
+def check_huge_perturbation(
+    classifier: Classifier, batches: Sequence[Batch], epsilon: float, generator: torch.Generator
+) -> Check:
     """Accuracy reaches about zero when the perturbation may be huge; smaller ones count, as the ball holds them."""
     sizes = [factor * epsilon for factor in (1.0, 3.0, 10.0, 30.0, HUGE)]
-    (right,) = right_under_attacks([(Attack("ifgsm", "l2"), sizes)], victim, victim, labels, generator)
+    (right,) = right_in_batches([(Attack("ifgsm", "l2"), sizes)], classifier, batches, generator)
     accuracy = float(right.all(0).mean())
     return Check("accuracy vanishes at a huge epsilon", accuracy <= NEAR_ZERO, f"{accuracy:.1%} at {sizes[-1]:g}")
 
 
-def check_many_steps(victim: Victim, labels: Tensor, epsilon: float, generator: torch.Generator) -> Check:
+def check_many_steps(
+    classifier: Classifier, batches: Sequence[Batch], epsilon: float, generator: torch.Generator
+) -> Check:
     """Many steps are at least as strong as one."""
-    one = _accuracy(victim, labels, perturb(Attack("fgsm", "l2"), victim, labels, epsilon, generator))
-    many_steps = Attack("pgd", "l2", num_steps=MANY_STEPS)
-    many = _accuracy(victim, labels, perturb(many_steps, victim, labels, epsilon, generator))
+    attacks = [Attack("fgsm", "l2"), Attack("pgd", "l2", num_steps=MANY_STEPS)]
+    right = right_in_batches([(attack, [epsilon]) for attack in attacks], classifier, batches, generator)
+    one, many = (float(array.mean()) for array in right)
     detail = f"accuracy {many:.1%} with {MANY_STEPS} steps, {one:.1%} with one, at {epsilon:g}"
     return Check("many steps are as strong as one", many <= one, detail)
+
+
+def through_window(classifier: Classifier, window: int | None) -> Classifier:
+    """The same classifier, its parts shared, with gradients through another window.
+
+    Args:
+        classifier: The classifier.
+        window: Tokens of each document that gradients reach; None for all.
+
+    Returns:
+        The other view of it.
+    """
+    view = copy(classifier)
+    view.window = window
+    return view
+
+
+def check_whole_documents(
+    classifier: Classifier, batches: Sequence[Batch], sizes: Sequence[float], window: int, generator: torch.Generator
+) -> Check:
+    """The attacks are as strong as those through whole documents, which are as strong as those through a window.
+
+    A classifier reads words that its training did not differentiate. An attack that stops where training did leaves
+    them alone, and overstates the robustness of long documents.
+
+    Args:
+        classifier: As it is attacked.
+        batches: Documents longer than the window; there may be none.
+        sizes: Sizes of the single step in L2 at which accuracy is taken, their mean.
+        window: Tokens of each document that gradients reached in training.
+        generator: Source of randomness.
+
+    Returns:
+        The check.
+    """
+    name = "attacks reach whole documents"
+    if not batches:
+        return Check(name, True, f"none is longer than the {window} tokens that training differentiates")
+    views = [classifier, through_window(classifier, None), through_window(classifier, window)]
+    step = [(Attack("fgsm", "l2"), sizes)]
+    attacked, whole, part = (float(right_in_batches(step, view, batches, generator)[0].mean()) for view in views)
+    detail = (
+        f"accuracy {attacked:.1%} as attacked, {whole:.1%} with the gradient of the whole, {part:.1%} with that of "
+        f"{window} tokens, mean over the sizes, {sum(len(batch.labels) for batch in batches)} longer documents"
+    )
+    return Check(name, attacked <= min(whole, part), detail)
 
 
 def check_monotony(curves: Mapping[str, NDArray[np.float64]]) -> Check:
@@ -106,7 +188,3 @@ def check_transfer(
     names = [name for name in white_box if not name.startswith("noise-")]
     lead = max(float((white_box[name] - transferred[name]).max()) for name in names)
     return Check("transfer is weaker than white-box", lead <= 0, f"transfer ahead by at most {max(lead, 0.0):.1%}")
-
-
-def _accuracy(victim: Victim, labels: Tensor, r: Tensor) -> float:
-    return float((victim.logits(r).argmax(1) == labels).double().mean())

@@ -10,19 +10,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from textadv.adversarial.norms import l2_norm
 from textadv.checkpoints import LoadedClassifier
 from textadv.corpus.batching import Batch, Documents, sequential_batches
 from textadv.corpus.store import Split, TokenStore
 from textadv.corpus.tokenization import TextTokenizer
+from textadv.corpus.words import split_words
 from textadv.errors import InputError
 from textadv.evaluation import masking
 from textadv.evaluation.attacks import Attack, Victim, parse_attack, right_under_attacks
 from textadv.evaluation.evaluate import check_match
+from textadv.evaluation.lexicon import Lexicon
 from textadv.evaluation.substitution import (
     ChangedDocument,
     Substitution,
     changed_documents,
-    fixed_words,
     substitute_words,
 )
 from textadv.models.classifier import Classifier
@@ -69,8 +71,9 @@ def robustness(
         device: Where to compute, such as `cuda`.
 
     Returns:
-        Plain figures: `clean_accuracy`; `attacks` and `transfer`, rows of name, sizes and accuracies; `words`, shares
-        of words changed, accuracies and a few `examples`; `checks`.
+        Plain figures: `clean_accuracy`; `zero_gradients`, the share of documents whose loss has a gradient of exactly
+        zero at the embeddings; `attacks` and `transfer`, rows of name, sizes and accuracies; `words`, shares of words
+        changed, accuracies, the share `exchangeable` that can be, and a few `examples`; `checks`.
 
     Raises:
         InputError: Classifier, corpus and settings do not belong together.
@@ -86,25 +89,34 @@ def robustness(
     attacker = source.classifier.to(device).eval() if source is not None else None
     generator = torch.Generator(device).manual_seed(settings.seed)
     tokenizer = TextTokenizer.from_json(loaded.tokenizer_json)
-    fixed = fixed_words(tokenizer).to(device)
-    parts, changed = [], []
+    lexicon = Lexicon.of(tokenizer, [one.tokens for one in store.splits.values()], device)
+    parts, changed, counts = [], [], np.zeros(2)
     for part in progress(batches, len(batches), f"attacking on {split}"):
         batch = reader.batch(part).to(device)
-        outcome, substitution = _attack_batch(victim, attacker, batch, attacks, settings, fixed, generator)
+        outcome, substitution = _attack_batch(victim, attacker, batch, attacks, settings, lexicon, generator)
         parts.append(outcome)
+        counts += [int(substitution.exchangeable.sum()), int(substitution.words.sum())]
         changed += changed_documents(victim, batch, substitution, settings.word_budgets, part, NUM_EXAMPLES)
     curves = {kind: _curves([part[kind] for part in parts]) for kind in parts[0]}
     few = choose_documents(documents, min(settings.check_documents, len(rows)), settings.seed)
-    checks = _checks(victim, reader.batch(few).to(device), attacks, curves, settings, generator)
+    window = loaded.card["settings"]["finetuning"]["window"]
+    longest = rows[np.argsort(-reader.lengths[rows], kind="stable")[: settings.check_documents]]
+    checked = [
+        [reader.batch(chosen[part]).to(device) for part in sequential_batches(reader.lengths[chosen], BATCH_TOKENS)]
+        for chosen in (few, longest[reader.lengths[longest] > window])
+    ]
+    checks = _checks(victim, checked[0], checked[1], window, attacks, curves, settings, generator)
     return {
         "split": split,
         "documents": len(rows),
-        "clean_accuracy": float(curves["clean"]["clean"][0]),
+        "clean_accuracy": float(curves["unperturbed"]["right"][0]),
+        "zero_gradients": float(curves["unperturbed"]["zero"][0]),
         "attacks": _rows(attacks, curves["attacks"], settings),
         "transfer": _rows(attacks, curves["transfer"], settings) if "transfer" in curves else [],
         "words": {
             "budgets": settings.word_budgets,
             "accuracy": curves["words"]["words"].tolist(),
+            "exchangeable": float(counts[0] / max(counts[1], 1)),
             "examples": _examples(changed, tokenizer, loaded.classes),
         },
         "checks": [check._asdict() for check in checks],
@@ -164,20 +176,29 @@ def _attack_batch(
     batch: Batch,
     attacks: Sequence[Attack],
     settings: AttackSettings,
-    fixed: Tensor,
+    lexicon: Lexicon,
     generator: torch.Generator,
 ) -> tuple[dict[str, dict[str, NDArray[np.bool_]]], Substitution]:
-    """Which documents keep their label under what, each array of shape (sizes, B), and the changed documents."""
-    target = Victim.of(victim, batch)
-    origins = {"attacks": target} | ({} if attacker is None else {"transfer": Victim.of(attacker, batch)})
+    """Which documents keep their label under what, each array of shape (sizes, B), and the changed documents.
+
+    Beside them, under `unperturbed`, which are right and which have a gradient of zero.
+    """
     sized, names = [(a, settings.sizes(a.norm)) for a in attacks], [a.name for a in attacks]
-    outcome = {
-        kind: dict(zip(names, right_under_attacks(sized, origin, target, batch.labels, generator), strict=True))
-        for kind, origin in origins.items()
-    }
-    clean = (target.logits().argmax(1) == batch.labels).cpu().numpy()
-    changed = substitute_words(victim, batch, fixed, settings.word_budgets, settings.minimum_similarity)
-    return outcome | {"clean": {"clean": clean[None]}, "words": {"words": (~changed.fooled).cpu().numpy()}}, changed
+    target = Victim.of(victim, batch)
+    gradient = target.gradient(batch.labels)
+
+    def right_at(origin: Victim, gradient: Tensor | None) -> dict[str, NDArray[np.bool_]]:
+        right = right_under_attacks(sized, origin, target, batch.labels, generator, gradient)
+        return dict(zip(names, right, strict=True))
+
+    outcome = {"attacks": right_at(target, gradient)}
+    if attacker is not None:
+        outcome["transfer"] = right_at(Victim.of(attacker, batch), None)
+    unperturbed = {"right": target.logits().argmax(1) == batch.labels, "zero": l2_norm(gradient) == 0}
+    outcome["unperturbed"] = {name: which[None].cpu().numpy() for name, which in unperturbed.items()}
+    changed = substitute_words(victim, batch, lexicon, settings.word_budgets, settings.minimum_similarity)
+    outcome["words"] = {"words": (~changed.fooled).cpu().numpy()}
+    return outcome, changed
 
 
 def _curves(parts: Sequence[dict[str, NDArray[np.bool_]]]) -> Curves:
@@ -188,15 +209,15 @@ def _curves(parts: Sequence[dict[str, NDArray[np.bool_]]]) -> Curves:
 def _examples(
     changed: Sequence[ChangedDocument], tokenizer: TextTokenizer, classes: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """A few changed documents in words."""
+    """A few changed documents, their texts cut into words."""
     return [
         {
             "document": example.document,
             "label": classes[example.label],
             "predicted": classes[example.predicted],
             "budget": example.budget,
-            "before": tokenizer.pieces(example.before),
-            "after": tokenizer.pieces(example.after),
+            "before": split_words(tokenizer.decode(example.before)),
+            "after": split_words(tokenizer.decode(example.after)),
         }
         for example in sorted(changed, key=lambda example: example.rank)[:NUM_EXAMPLES]
     ]
@@ -211,25 +232,27 @@ def _rows(attacks: Sequence[Attack], curves: Curves, settings: AttackSettings) -
 
 def _checks(
     classifier: Classifier,
-    batch: Batch,
+    few: Sequence[Batch],
+    long: Sequence[Batch],
+    window: int,
     attacks: Sequence[Attack],
     curves: dict[str, Curves],
     settings: AttackSettings,
     generator: torch.Generator,
 ) -> list[masking.Check]:
-    """All checks; what was not measured on all documents is measured on a batch of few."""
-    victim, labels, sizes = Victim.of(classifier, batch), batch.labels, settings.l2_epsilons
-    own = curves["attacks"]
+    """All checks; what was not measured on all documents is measured on few, or on the few that are longest."""
+    sizes, own = settings.l2_epsilons, curves["attacks"]
     basic = [(Attack("fgsm", "l2"), sizes), (Attack("noise", "l2"), sizes)]
-    step, noise = right_under_attacks(basic, victim, victim, labels, generator)
-    few = {"fgsm-l2": step.mean(1), "noise-l2": noise.mean(1)}
-    falling = own if any(attack.kind == "fgsm" for attack in attacks) else few
-    compared = own if masking.noise_pairs(own.keys()) else few
+    step, noise = masking.right_in_batches(basic, classifier, few, generator)
+    some = {"fgsm-l2": step.mean(1), "noise-l2": noise.mean(1)}
+    falling = own if any(attack.kind == "fgsm" for attack in attacks) else some
+    compared = own if masking.noise_pairs(own.keys()) else some
     checks = [
-        partial(masking.check_repeatability, classifier, batch),
-        partial(masking.check_gradients, victim, labels),
-        partial(masking.check_huge_perturbation, victim, labels, sizes[-1], generator),
-        partial(masking.check_many_steps, victim, labels, sizes[len(sizes) // 2], generator),
+        partial(masking.check_repeatability, classifier, few),
+        partial(masking.check_gradients, float(curves["unperturbed"]["zero"][0])),
+        partial(masking.check_whole_documents, classifier, long, sizes, window, generator),
+        partial(masking.check_huge_perturbation, classifier, few, sizes[-1], generator),
+        partial(masking.check_many_steps, classifier, few, sizes[len(sizes) // 2], generator),
         partial(masking.check_monotony, falling),
         partial(masking.check_noise, compared),
     ]
@@ -254,5 +277,5 @@ def table(result: dict[str, Any]) -> str:
     cells = "  ".join(
         f"{budget:.0%}: {accuracy:.1%}" for budget, accuracy in zip(words["budgets"], words["accuracy"], strict=True)
     )
-    lines.append(f"{'words':<11} {'substituted':<26} {cells}")
+    lines.append(f"{'words':<11} {'substituted':<26} {cells}  ({words['exchangeable']:.0%} exchangeable)")
     return "\n".join([*lines, *(masking.Check(**check).line() for check in result["checks"])])

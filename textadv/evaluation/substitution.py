@@ -9,11 +9,9 @@ from torch import Tensor
 from textadv.adversarial.attacks import gradient_at
 from textadv.adversarial.divergences import cross_entropy
 from textadv.adversarial.interpretable import nearest_words
-from textadv.adversarial.norms import perturbation_mask
 from textadv.corpus.batching import Batch, Indices
-from textadv.corpus.tokenization import SPECIAL_TOKENS, TextTokenizer
 from textadv.errors import InputError
-from textadv.evaluation.stop_words import STOP_WORDS
+from textadv.evaluation.lexicon import Lexicon
 from textadv.models.classifier import Classifier
 
 NUM_NEIGHBOURS = 10
@@ -27,10 +25,14 @@ class Substitution(NamedTuple):
     Attributes:
         tokens: The changed documents at each budget, (budgets, B, T).
         fooled: Whether the label is lost at this budget or a smaller one, (budgets, B).
+        words: Words of each document, (B,).
+        exchangeable: How many of them the attack can replace, (B,).
     """
 
     tokens: Tensor
     fooled: Tensor
+    words: Tensor
+    exchangeable: Tensor
 
 
 class ChangedDocument(NamedTuple):
@@ -58,21 +60,6 @@ class ChangedDocument(NamedTuple):
         return self.predicted == self.label, len(self.before) > EXAMPLE_WORDS, self.document
 
 
-def fixed_words(tokenizer: TextTokenizer) -> Tensor:
-    """Which tokens an attack neither replaces nor puts in: special tokens and stop words.
-
-    Args:
-        tokenizer: The classifier's.
-
-    Returns:
-        Shape (V,), bool.
-    """
-    words = [tokenizer.token(i).strip().strip("'").lower() for i in range(tokenizer.vocabulary_size)]
-    fixed = torch.tensor([word in STOP_WORDS for word in words])
-    fixed[: len(SPECIAL_TOKENS)] = True
-    return fixed
-
-
 def near_words(table: Tensor, words: Tensor, excluded: Tensor) -> Tensor:
     """The `NUM_NEIGHBOURS` words nearest to each of the given ones, or as many as the vocabulary has.
 
@@ -89,18 +76,21 @@ def near_words(table: Tensor, words: Tensor, excluded: Tensor) -> Tensor:
 
 
 def substitute_words(
-    classifier: Classifier, batch: Batch, fixed: Tensor, budgets: Sequence[float], minimum_similarity: float
+    classifier: Classifier, batch: Batch, lexicon: Lexicon, budgets: Sequence[float], minimum_similarity: float
 ) -> Substitution:
     """Replace words by near neighbours in embedding space so that the label is lost.
 
     In each round the gradient g of the cross entropy says what replacing word v by w would add, to first order:
     (w - v) g (Ebrahimi et al. 2018, equation 1). The best replacements of a document are made at once, at most so many
     as the budget allows; a changed word is not changed again, and a document that has lost its label is left as it is.
+    What is classified is a text: its tokens are those that it is encoded as. A document of which that cannot be said is
+    left as it is (`TextTokenizer.decode`), and so are words that are no token by themselves (`Lexicon`), though they
+    count as words.
 
     Args:
         classifier: In evaluation mode.
         batch: The documents.
-        fixed: From `fixed_words`, (V,).
+        lexicon: The words of the vocabulary.
         budgets: Shares of the words that may be changed, rising, each in (0, 1].
         minimum_similarity: Least cosine similarity of a word and its replacement.
 
@@ -111,21 +101,22 @@ def substitute_words(
         InputError: There are no words to exchange.
     """
     original, lengths, labels = batch
-    words = (lengths - 1).to(torch.float64)  # (B,)
+    words = lexicon.count_words(original, lengths)  # (B,)
     words_in_batch, places = torch.unique(original, return_inverse=True)
-    table = classifier.encoder.embedding(torch.arange(len(fixed), device=original.device)).detach()  # (V, D)
-    neighbours = near_words(table, words_in_batch, fixed)  # (U, K)
+    table = classifier.encoder.embedding(torch.arange(len(lexicon.fixed), device=original.device)).detach()  # (V, D)
+    neighbours = near_words(table, words_in_batch, lexicon.fixed)  # (U, K)
     if neighbours.shape[1] == 0:
         raise InputError("the vocabulary has no two words that a substitution attack could exchange")
     close = torch.cosine_similarity(table[words_in_batch][:, None], table[neighbours], dim=2) >= minimum_similarity
     candidates, allowed = neighbours[places], close[places]  # (B, T, K)
-    free = perturbation_mask(lengths, original) & ~fixed[original]  # (B, T)
+    free = lexicon.exchangeable(original, lengths)  # (B, T)
     tokens = original.clone()
     lost = _lost(classifier, tokens, lengths, labels)
     states, fooled = [], []
     for budget in budgets:
         for rest in range(ROUNDS, 0, -1):
-            left = (words * budget + 1e-9).floor().to(torch.int64) - (tokens != original).sum(1)  # (B,)
+            most = (words.to(torch.float64) * budget + 1e-9).floor().to(torch.int64)  # (B,)
+            left = most - (tokens != original).sum(1)
             allowance = left.clamp(min=0).add(rest - 1).div(rest, rounding_mode="floor").masked_fill(lost, 0)
             rows = allowance.nonzero().squeeze(1)
             if not len(rows):
@@ -139,10 +130,11 @@ def substitute_words(
             ranks = best.argsort(1, descending=True).argsort(1)
             change = (ranks < allowance[rows, None]) & (best > 0)
             after = torch.where(change, candidates[rows].gather(2, choice[:, :, None]).squeeze(2), before)
+            after = torch.where(lexicon.is_encoded_so(after, lengths[rows])[:, None], after, before)
             tokens[rows], lost[rows] = after, _lost(classifier, after, lengths[rows], labels[rows])
         states.append(tokens.clone())
         fooled.append(lost.clone())
-    return Substitution(torch.stack(states), torch.stack(fooled))
+    return Substitution(torch.stack(states), torch.stack(fooled), words, (free & allowed.any(2)).sum(1))
 
 
 def changed_documents(

@@ -20,7 +20,7 @@ class Classifier(nn.Module):
         num_classes: Number of classes C.
         pooling: What the head reads, see `Encoder.features`.
         head_size: Width of the hidden layer.
-        window: Tokens of each document that gradients reach.
+        window: Tokens of each document that gradients reach, see `Encoder.features`; None for all.
         dropout: Dropout of the embeddings in training.
         activation: Of the hidden layer. Where all units of a `relu` are inactive, the logits are a constant, their
             gradient is 0, and so is every perturbation.
@@ -32,7 +32,7 @@ class Classifier(nn.Module):
         num_classes: int,
         pooling: Pooling,
         head_size: int,
-        window: int,
+        window: int | None,
         dropout: float,
         activation: Activation = "gelu",
     ) -> None:
@@ -68,7 +68,8 @@ class Classifier(nn.Module):
         Returns:
             Logits, shape (B, C).
         """
-        logits: Tensor = self.head(self.encoder.features(embeddings, lengths, self.window, self.pooling))
+        window = embeddings.shape[1] if self.window is None else self.window
+        logits: Tensor = self.head(self.encoder.features(embeddings, lengths, window, self.pooling))
         return logits
 
     def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:

@@ -13,17 +13,14 @@ from textadv.adversarial.interpretable import interpretable_perturbation, neares
 from textadv.adversarial.norms import perturbation_mask, random_signs, steepest_step
 from textadv.adversarial.objectives import local_distributional_smoothness, ramp, total_loss
 from textadv.adversarial.perturbations import adversarial_perturbation
-from textadv.adversarial.virtual import closed_form_direction, logit_gradients, power_iteration
+from textadv.adversarial.virtual import CLOSED_FORM_CLASSES, virtual_direction
 from textadv.checkpoints import CARD
 from textadv.corpus.batching import Batch
 from textadv.corpus.tokenization import SPECIAL_TOKENS
 from textadv.errors import InputError
 from textadv.models.classifier import Classifier
-from textadv.precision import full_precision
 from textadv.settings import FinetuningSettings
 from textadv.training.base import TrainingModule
-
-CLOSED_FORM_CLASSES = 3  # measured: docs/PERFORMANCE.md
 
 
 class Clean(NamedTuple):
@@ -251,28 +248,20 @@ class FinetuningModule(TrainingModule):
 
     def _virtual_direction(self, clean: Clean) -> Tensor:
         """The direction of r_vadv, of norm 1."""
-        if self._in_closed_form(clean):
-            return closed_form_direction(clean.logits, logit_gradients(clean.logits, clean.embeddings), clean.mask)
-        return self._power_direction(clean)
+        return virtual_direction(
+            lambda x: self.model.classify(x, clean.lengths),
+            clean.embeddings,
+            clean.logits,
+            clean.mask,
+            self._in_closed_form(clean),
+            self.settings.xi,
+            self.settings.num_power_iterations,
+        )
 
     def _in_closed_form(self, clean: Clean) -> bool:
         """Whether r_vadv is had from C - 1 backward passes."""
         chosen = self.settings.vat_direction
         return chosen == "closed_form" or (chosen == "auto" and clean.logits.shape[1] <= CLOSED_FORM_CLASSES)
-
-    def _power_direction(self, clean: Clean) -> Tensor:
-        """The direction by power iteration, in full precision: bfloat16 would lose a step of size xi."""
-        fixed = clean.logits.detach()
-        with full_precision(clean.embeddings.device):
-            if fixed.dtype != clean.embeddings.dtype:  # computed under autocast
-                fixed = self.model.classify(clean.embeddings.detach(), clean.lengths).detach()
-            return power_iteration(
-                lambda x: local_distributional_smoothness(fixed, self.model.classify(x, clean.lengths)),
-                clean.embeddings,
-                clean.mask,
-                self.settings.xi,
-                self.settings.num_power_iterations,
-            )
 
     def on_validation_epoch_start(self) -> None:
         """Start from empty sums."""

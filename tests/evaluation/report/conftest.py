@@ -34,6 +34,7 @@ def _robustness() -> dict[str, Any]:
         "words": {
             "budgets": [0.1, 0.2],
             "accuracy": [0.7, 0.4],
+            "exchangeable": 0.625,
             "examples": [
                 {
                     "document": 7,

@@ -41,7 +41,6 @@ def test_the_perturbation_lowers_the_probability_of_the_label(loaded: LoadedClas
 
 def test_words_are_pushed_to_where_the_loss_rises(loaded: LoadedClassifier, sample: Sample) -> None:
     tokenizer = TextTokenizer.from_json(loaded.tokenizer_json)
-    loaded.classifier.window = 100  # the gradient is the whole one
     ids = {tokenizer.token(i): i for i in range(tokenizer.vocabulary_size)}
     chosen = choose_examples(sample, 3)
     pushed = 0

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -84,6 +86,34 @@ def test_smoothness_of_a_linear_model(linear: Linear, two_classes: Sample, monke
     np.testing.assert_allclose(distances, 0, atol=1e-5)
     assert one["values"][-1] == 0.0  # no words, nothing to move
     assert max(one["values"]) > 0.01
+
+
+@pytest.mark.parametrize(("num_classes", "gradients"), [(3, 2), (4, 10), (40, 10)])
+def test_many_classes_do_not_take_a_gradient_each(
+    linear: Linear, sample: Sample, monkeypatch: pytest.MonkeyPatch, num_classes: int, gradients: int
+) -> None:
+    linear.weights = torch.randn((4, num_classes), generator=torch.Generator().manual_seed(3))
+    taken = []
+    grad = torch.autograd.grad
+
+    def counting(outputs: Tensor, *arguments: Any, **options: Any) -> Any:
+        taken.append(outputs)
+        return grad(outputs, *arguments, **options)
+
+    monkeypatch.setattr(torch.autograd, "grad", counting)
+    smoothness(linear, sample, [1.5], seed=0)  # type: ignore[arg-type]
+    assert len(taken) == gradients
+
+
+def test_the_power_iteration_finds_the_direction_of_the_closed_form(
+    linear: Linear, sample: Sample, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    linear.double().weights = torch.randn((4, 6), generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    (iterated,) = smoothness(linear, sample, [0.01], seed=0)  # type: ignore[arg-type]
+    monkeypatch.setattr(measure, "CLOSED_FORM_CLASSES", 6)
+    (exact,) = smoothness(linear, sample, [0.01], seed=0)  # type: ignore[arg-type]
+    assert iterated["values"] != exact["values"]
+    np.testing.assert_allclose(iterated["values"], exact["values"], rtol=0.05)  # either sign
 
 
 def test_several_classes_and_real_encoders(loaded: LoadedClassifier, sample: Sample) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from textadv.adversarial.divergences import cross_entropy
 from textadv.adversarial.norms import perturbation_mask
 from textadv.adversarial.objectives import local_distributional_smoothness
-from textadv.adversarial.virtual import closed_form_direction, logit_gradients
+from textadv.adversarial.virtual import CLOSED_FORM_CLASSES, virtual_direction
 from textadv.corpus.batching import Batch, Documents, Indices, sequential_batches
 from textadv.corpus.store import Split
 from textadv.evaluation.attacks import Attack, Victim, perturb
@@ -21,6 +21,7 @@ from textadv.progress import progress
 
 STEPS = 10
 RANDOM_DIRECTIONS = 3  # per document
+XI, POWER_ITERATIONS = 0.1, 10  # with fewer iterations a checkpoint would look smoother than it is
 SPREAD = (10, 90)  # percent of the documents
 
 
@@ -81,13 +82,16 @@ def along_directions(
 def smoothness(
     classifier: Classifier, sample: Sample, epsilons: Sequence[float], seed: int, device: str = "cpu"
 ) -> list[dict[str, Any]]:
-    """Local distributional smoothness of documents, along the closed-form virtual adversarial direction.
+    """Local distributional smoothness of documents, along the virtual adversarial direction.
+
+    As in training by default, the direction is had in closed form for few classes and by power iteration for more,
+    whose time and memory do not grow with the classes.
 
     Args:
         classifier: In evaluation mode, on the device.
         sample: The documents, n of them.
         epsilons: Sizes of the perturbation, L2 norms over the whole sequence.
-        seed: Seed of the signs.
+        seed: Seed of the signs and starts.
         device: Where the classifier is.
 
     Returns:
@@ -97,8 +101,9 @@ def smoothness(
     values = np.empty((len(epsilons), len(sample.rows)))
     for places, batch in sample.batches("measuring smoothness", device):
         victim = Victim.of(classifier, batch)
-        direction = _virtual_direction(classifier.classify, victim, generator)
         clean = victim.logits()
+        in_closed_form = clean.shape[1] <= CLOSED_FORM_CLASSES
+        direction = _virtual_direction(classifier.classify, victim, in_closed_form, generator)
         for row, epsilon in zip(values, epsilons, strict=True):
             lds = local_distributional_smoothness(clean, victim.logits(epsilon * direction))
             row[places] = lds.clamp(min=0).double().cpu().numpy()  # rounding can take it below 0
@@ -106,12 +111,15 @@ def smoothness(
 
 
 def _virtual_direction(
-    classify: Callable[[Tensor, Tensor], Tensor], victim: Victim, generator: torch.Generator
+    classify: Callable[[Tensor, Tensor], Tensor], victim: Victim, in_closed_form: bool, generator: torch.Generator
 ) -> Tensor:
-    x = victim.embeddings.clone().requires_grad_()
-    logits = classify(x, victim.lengths)
+    x = victim.embeddings.clone().requires_grad_(in_closed_form)
+    with torch.set_grad_enabled(in_closed_form):
+        logits = classify(x, victim.lengths)
     mask = perturbation_mask(victim.lengths, x)
-    return closed_form_direction(logits, logit_gradients(logits, x), mask, generator)
+    return virtual_direction(
+        lambda x: classify(x, victim.lengths), x, logits, mask, in_closed_form, XI, POWER_ITERATIONS, generator
+    )
 
 
 def _loss_and_margin(logits: Tensor, labels: Tensor) -> Tensor:

@@ -134,7 +134,8 @@ def _attacked(name: str, result: Mapping[str, Any]) -> Html:
                 tables.append(table(f"{title.format(name)}, {norm}", columns, cells))
     budgets = ["words changed, at most", "0 %", *(f"{100 * budget:g} %" for budget in words["budgets"])]
     cells = [("accuracy", percent(clean), *map(percent, words["accuracy"]))]
-    tables.append(table(f"Accuracy of {name} when words are replaced", budgets, cells))
+    title = f"Accuracy of {name} when words are replaced ({percent(words['exchangeable'])} of the words can be)"
+    tables.append(table(title, budgets, cells))
     checks = [_check_line(Check(**check)) for check in result["checks"]]
     about = tag("p", f"{result['documents']:,} documents of {result['split']}.", class_="soft")
     masking = tag("ul", *checks, class_="checks")

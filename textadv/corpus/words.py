@@ -1,0 +1,51 @@
+"""What a word of a text is: the rule of Miyato et al. (2017)."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tokenizers.pre_tokenizers import Split
+
+# Line-break markup, punctuation (the underscore too) and white space separate words.
+WORD_SEPARATOR = r"(?:<(?i:br)\s*/?>|[\W_])+"
+
+
+@cache
+def word_splitter() -> Split:
+    """The rule as a part of a tokenizer."""
+    from tokenizers import Regex, pre_tokenizers
+
+    return pre_tokenizers.Split(Regex(WORD_SEPARATOR), "removed")
+
+
+def word_places(text: str) -> list[tuple[int, int]]:
+    """Find the words of a text.
+
+    Args:
+        text: The text.
+
+    Returns:
+        Where each word starts and where it ends.
+    """
+    return [place for _, place in word_splitter().pre_tokenize_str(text)]
+
+
+def split_words(text: str) -> list[str]:
+    """Cut a text into its words, to be shown one after another.
+
+    Args:
+        text: The text.
+
+    Returns:
+        Each word with the space before it and the punctuation that clings to it; together they are the text. None
+        where that has no words.
+    """
+    places = word_places(text)
+    if not places:
+        return []
+    cuts = [end + len(re.split(r"\s", text[end:start], maxsplit=1)[0]) for (_, end), (start, _) in pairwise(places)]
+    return [text[start:stop] for start, stop in pairwise([0, *cuts, len(text)])]
