@@ -100,7 +100,7 @@ class Victim(NamedTuple):
     classifier: Classifier
     tokens: Tensor  # (B, T)
     embeddings: Tensor  # (B, T, D)
-    lengths: Tensor  # (B,)
+    lengths: Tensor  # (B,), in main memory
 
     @classmethod
     def of(cls, classifier: Classifier, batch: Batch) -> "Victim":
@@ -123,7 +123,7 @@ class Victim(NamedTuple):
 
     def rows(self, chosen: Tensor) -> "Victim":
         """Some of the examples."""
-        return Victim(self.classifier, self.tokens[chosen], self.embeddings[chosen], self.lengths[chosen])
+        return Victim(self.classifier, self.tokens[chosen], self.embeddings[chosen], self.lengths[chosen.cpu()])
 
 
 def directions_to_neighbours(classifier: Classifier, tokens: Tensor) -> tuple[Tensor, Tensor]:

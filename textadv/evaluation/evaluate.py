@@ -38,7 +38,7 @@ def class_probabilities(
     for batch_rows in batches:
         batch = documents.batch(batch_rows)
         with torch.inference_mode():
-            logits = classifier(batch.tokens.to(device), batch.lengths.to(device))  # (B, C)
+            logits = classifier(batch.tokens.to(device), batch.lengths)  # (B, C)
             pieces.append(logits.double().softmax(dim=1).cpu().numpy())
         rows.append(batch_rows)
     stacked = np.concatenate(pieces)

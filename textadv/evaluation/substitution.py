@@ -121,17 +121,17 @@ def substitute_words(
             rows = allowance.nonzero().squeeze(1)
             if not len(rows):
                 continue
-            before = tokens[rows]
+            before, spans = tokens[rows], lengths[rows.cpu()]
             usable = allowed[rows] & (free[rows] & (before == original[rows]))[:, :, None]  # (b, T, K)
-            gradient = _gradient(classifier, before, lengths[rows], labels[rows])  # (b, T, D)
+            gradient = _gradient(classifier, before, spans, labels[rows])  # (b, T, D)
             gains = torch.einsum("btkd,btd->btk", table[candidates[rows]], gradient)
             gains = gains - (table[before] * gradient).sum(2, keepdim=True)
             best, choice = gains.masked_fill(~usable, -torch.inf).max(2)  # (b, T)
             ranks = best.argsort(1, descending=True).argsort(1)
             change = (ranks < allowance[rows, None]) & (best > 0)
             after = torch.where(change, candidates[rows].gather(2, choice[:, :, None]).squeeze(2), before)
-            after = torch.where(lexicon.is_encoded_so(after, lengths[rows])[:, None], after, before)
-            tokens[rows], lost[rows] = after, _lost(classifier, after, lengths[rows], labels[rows])
+            after = torch.where(lexicon.is_encoded_so(after, spans)[:, None], after, before)
+            tokens[rows], lost[rows] = after, _lost(classifier, after, spans, labels[rows])
         states.append(tokens.clone())
         fooled.append(lost.clone())
     return Substitution(torch.stack(states), torch.stack(fooled), words, (free & allowed.any(2)).sum(1))
