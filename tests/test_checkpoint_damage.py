@@ -22,8 +22,8 @@ from textadv.checkpoints import (
     resolve_checkpoint,
     write_checkpoint,
 )
-from textadv.durable import sums_path, write_file
 from textadv.errors import InputError
+from textadv.system.durable import sums_path, write_file
 
 CONTENT = {CARD: {"format": FORMAT, "kind": "classifier"}, "state_dict": {"a": torch.arange(300.0)}}
 

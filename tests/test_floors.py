@@ -8,10 +8,10 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-SHARED = {"settings", "ranges", "errors", "progress", "durable", "locks", "openmp", "processes", "versions"}
+SHARED = {"settings", "errors", "system"}
 FLOOR_0 = {"adversarial", "models", "precision"}
 FLOOR_1 = FLOOR_0 | SHARED | {"corpus"}
-BELOW_2 = FLOOR_1 | {"checkpoints", "machine"}
+BELOW_2 = FLOOR_1 | {"checkpoints"}
 FLOOR_2 = BELOW_2 | {"training", "evaluation"}
 FLOOR_3 = FLOOR_2 | {"benchmark"}
 # Room of textadv -> rooms that it may import. Nobody imports `cli`: that is for train.py.
@@ -22,7 +22,6 @@ ALLOWED: dict[str, set[str]] = {
     "adversarial": {"adversarial", "precision"},
     "models": {"models", "precision"},
     "corpus": FLOOR_1,
-    "machine": SHARED,
     "checkpoints": FLOOR_1,
     "training": BELOW_2 | {"training"},
     "evaluation": BELOW_2 | {"evaluation"},

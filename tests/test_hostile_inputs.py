@@ -34,7 +34,7 @@ def csv_of(*rows: str, head: str = "text,label") -> bytes:
 def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Call:
     """Run a command; its exit code, stdout, and the one line of a refusal."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("textadv.machine.prepare_machine", lambda: None)
+    monkeypatch.setattr("textadv.system.machine.prepare_machine", lambda: None)
     monkeypatch.setattr(cli, "build_parser", PARSER)
 
     def command(*arguments: object, stdin: bytes = b"") -> tuple[int, str, str]:

@@ -44,7 +44,7 @@ def test_a_device_that_has_no_autocast() -> None:
 @pytest.mark.parametrize("allowed", [True, False])
 def test_a_command_sets_what_is_chosen(monkeypatch: pytest.MonkeyPatch, allowed: bool) -> None:
     """The defaults of torch differ between products and LSTMs."""
-    monkeypatch.setattr("textadv.machine.prepare_machine", lambda: None)
+    monkeypatch.setattr("textadv.system.machine.prepare_machine", lambda: None)
     allow_tf32(not allowed)
     with pytest.raises(InputError, match="no such checkpoint"):
         cli.run(["evaluate", "--checkpoint", "nowhere", "--trainer.tf32", str(allowed).lower()])

@@ -35,7 +35,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
         csv.writer(file).writerows([("text", "label"), *rows])
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(SMALL))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("textadv.machine.prepare_machine", lambda: None)
+    monkeypatch.setattr("textadv.system.machine.prepare_machine", lambda: None)
 
     def command(name: str, *arguments: object) -> int:
         given = ["--config", "config.yaml", "--data.train", "train.csv", "--data.cache", "cache"]

@@ -16,7 +16,7 @@ import yaml
 from readers import curves
 
 from textadv.checkpoints import BEST, LAST, load_file
-from textadv.processes import RANKS
+from textadv.system.processes import RANKS
 
 pytestmark = pytest.mark.slow
 TRAIN = str(Path(__file__).parents[1] / "train.py")

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from textadv.corpus.store import TokenStore
-from textadv.durable import open_intact, write_file
 from textadv.errors import InputError
 from textadv.models.classifier import Classifier
 from textadv.models.encoders import Encoder
 from textadv.settings import Experiment, FinetuningSettings, ModelSettings
-from textadv.versions import versions
+from textadv.system.durable import open_intact, write_file
+from textadv.system.versions import versions
 
 CARD = "textadv"
 FORMAT = 2
@@ -131,7 +131,7 @@ def resolve_checkpoint(path: Path) -> Path:
 
 
 def write_checkpoint(path: Path, checkpoint: dict[str, Any], keep: Path | None = None) -> None:
-    """Write a checkpoint so that a kill at any moment leaves an intact one, see `textadv.durable.write_file`.
+    """Write a checkpoint so that a kill at any moment leaves an intact one, see `textadv.system.durable.write_file`.
 
     Args:
         path: The file.

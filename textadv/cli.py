@@ -16,10 +16,10 @@ from pathlib import Path
 import yaml
 from jsonargparse import ArgumentParser, Namespace, set_loader
 
-from textadv import openmp, processes
 from textadv.errors import InputError, ProcessLostError, is_out_of_memory, one_line
-from textadv.ranges import check, check_nulls
 from textadv.settings import Experiment, Options
+from textadv.system import openmp, processes
+from textadv.system.ranges import check, check_nulls
 
 QUICKSTART_CONFIG = Path(__file__).parent.parent / "configs" / "quickstart.yaml"
 COMMANDS = {
@@ -174,7 +174,8 @@ def run(arguments: Sequence[str]) -> None:
     options = Options(**{name: objects[name] for name in TAKES[parsed.command]})
     check_nulls(options)
     if parsed.command != "prepare":  # which computes nothing
-        from textadv import machine, precision
+        from textadv import precision
+        from textadv.system import machine
 
         machine.prepare_machine()
         precision.allow_tf32(experiment.trainer.tf32)

@@ -9,8 +9,8 @@ import pytest
 from textadv.benchmark import contenders
 from textadv.benchmark.contenders import LANGUAGE_MODEL, Contender, Gate, Timing
 from textadv.corpus.store import TokenStore
-from textadv.openmp import SPINS
 from textadv.settings import Experiment
+from textadv.system.openmp import SPINS
 
 
 class Line:

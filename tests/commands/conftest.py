@@ -30,7 +30,7 @@ def config(tmp_path: Path) -> str:
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("textadv.machine.prepare_machine", lambda: None)
+    monkeypatch.setattr("textadv.system.machine.prepare_machine", lambda: None)
 
     def command(*arguments: object) -> None:
         monkeypatch.setattr(sys, "argv", ["textadv", *map(str, arguments)])

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from textadv import locks
 from textadv.corpus import preparation
 from textadv.corpus.preparation import prepare
 from textadv.corpus.rows import Corpus, Rows
@@ -20,6 +19,7 @@ from textadv.corpus.store import TokenStore
 from textadv.corpus.tokenization import EOS, UNKNOWN, TextTokenizer
 from textadv.errors import InputError
 from textadv.settings import DataSettings, TokenizerSettings
+from textadv.system import locks
 
 WORDS = TokenizerSettings(min_documents=1)
 

@@ -117,9 +117,9 @@ def test_words_before_the_window_are_replaced(trained: LoadedClassifier, batch: 
     result = substitute_words(trained.classifier, batch, lexicon, [0.05], -1.0)
     changed = result.tokens[0] != batch.tokens
     width = batch.tokens.shape[1]
-    neither = perturbation_mask(batch.lengths - WINDOW, batch.tokens) & (torch.arange(width) >= WINDOW)  # from either end
-    assert changed[neither].any()
-    assert changed[~neither].any()
+    from_both_ends = perturbation_mask(batch.lengths - WINDOW, batch.tokens) & (torch.arange(width) >= WINDOW)
+    assert changed[from_both_ends].any()
+    assert changed[~from_both_ends].any()
 
 
 def test_the_report_goes_through_whole_documents(

@@ -15,11 +15,11 @@ import pytest
 import torch
 from readers import curves
 
-from textadv import durable
 from textadv.checkpoints import BEST, LAST, PREVIOUS, load_file, newest_intact, write_checkpoint
 from textadv.corpus.store import TokenStore
 from textadv.errors import InputError, Stopped
 from textadv.settings import Experiment
+from textadv.system import durable
 from textadv.training import runs
 from textadv.training.base import TrainingModule
 from textadv.training.finetuning import FinetuningModule

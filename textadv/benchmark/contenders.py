@@ -26,10 +26,10 @@ from textadv.checkpoints import build_classifier, new_encoder
 from textadv.corpus.batching import Batch, StreamBatch
 from textadv.corpus.datamodules import FinetuningData, PretrainingData
 from textadv.corpus.store import TokenStore
-from textadv.machine import prepare_machine
 from textadv.models.language_model import LanguageModel
-from textadv.openmp import default_spinning
 from textadv.settings import Experiment
+from textadv.system.machine import prepare_machine
+from textadv.system.openmp import default_spinning
 from textadv.training.base import TrainingModule
 from textadv.training.finetuning import FinetuningModule
 from textadv.training.pretraining import PretrainingModule

@@ -19,8 +19,8 @@ from textadv.corpus.preparation import prepare
 from textadv.corpus.store import TokenStore
 from textadv.corpus.tokenization import TextTokenizer
 from textadv.evaluation.predictor import Predictor
-from textadv.progress import progress
 from textadv.settings import Experiment, Method
+from textadv.system.progress import progress
 
 METHODS: tuple[Method, ...] = ("none", "adversarial", "vat", "adversarial+vat")
 OURS = Contender("", textbook=False, tuned=True)

@@ -9,8 +9,8 @@ from textadv.commands.shared import given, measured_experiment
 from textadv.evaluation.report.subjects import Subject
 from textadv.evaluation.report.write import write_report
 from textadv.evaluation.robustness import robustness, table
-from textadv.machine import device
 from textadv.settings import Experiment, Options
+from textadv.system.machine import device
 
 
 def run(experiment: Experiment, options: Options) -> None:

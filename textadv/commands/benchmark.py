@@ -3,8 +3,8 @@
 from textadv.benchmark import suite
 from textadv.commands.folder import run_folder
 from textadv.commands.shared import prepared
-from textadv.machine import device
 from textadv.settings import Experiment, Options
+from textadv.system.machine import device
 
 
 def run(experiment: Experiment, options: Options) -> None:

@@ -7,8 +7,8 @@ from textadv.commands.pretrain import pretrained_encoder
 from textadv.commands.shared import prepared, resume_point
 from textadv.corpus.store import TokenStore
 from textadv.errors import InputError
-from textadv.processes import is_main
 from textadv.settings import Experiment, Options
+from textadv.system.processes import is_main
 from textadv.training import runs
 
 

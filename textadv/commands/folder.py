@@ -10,11 +10,11 @@ from typing import Any
 
 import yaml
 
-from textadv.durable import replace_text, writing
 from textadv.errors import InputError, Stopped
-from textadv.processes import is_main, start_time
 from textadv.settings import Experiment, Options
-from textadv.versions import versions
+from textadv.system.durable import replace_text, writing
+from textadv.system.processes import is_main, start_time
+from textadv.system.versions import versions
 
 METRICS, CONFIG = "metrics.json", "config.yaml"
 

@@ -4,13 +4,13 @@ import sys
 from pathlib import Path
 
 from textadv.commands.shared import given
-from textadv.durable import writing
 from textadv.errors import InputError
 from textadv.evaluation.inputs import read_texts
 from textadv.evaluation.predictor import Predictor
-from textadv.machine import device
-from textadv.progress import progress
 from textadv.settings import Experiment, Options
+from textadv.system.durable import writing
+from textadv.system.machine import device
+from textadv.system.progress import progress
 
 
 def run(experiment: Experiment, options: Options) -> None:

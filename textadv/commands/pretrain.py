@@ -11,10 +11,10 @@ from textadv.checkpoints import CLASSIFIER_ONLY, LAST, newest_intact
 from textadv.commands.folder import METRICS, run_folder
 from textadv.commands.shared import prepared, resume_point
 from textadv.corpus.store import TokenStore
-from textadv.durable import is_intact, writing
-from textadv.locks import lock
-from textadv.processes import is_main
 from textadv.settings import Experiment, Options
+from textadv.system.durable import is_intact, writing
+from textadv.system.locks import lock
+from textadv.system.processes import is_main
 from textadv.training import runs
 
 

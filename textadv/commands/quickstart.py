@@ -8,9 +8,9 @@ from textadv.checkpoints import LAST, load_classifier
 from textadv.commands.folder import run_folder
 from textadv.commands.shared import prepared, require_split
 from textadv.evaluation.evaluate import evaluate_split
-from textadv.machine import device
-from textadv.processes import is_main
 from textadv.settings import Experiment, Method, Options
+from textadv.system.machine import device
+from textadv.system.processes import is_main
 from textadv.training import runs
 
 

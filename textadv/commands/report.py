@@ -17,8 +17,8 @@ from textadv.evaluation.report.examples import choose_examples, word_examples
 from textadv.evaluation.report.subjects import Subject, distinct_names
 from textadv.evaluation.report.write import write_report
 from textadv.evaluation.robustness import check_source, choose_documents, chosen_attacks, robustness
-from textadv.machine import device
 from textadv.settings import Experiment, Options
+from textadv.system.machine import device
 
 NUM_EXAMPLES = 4
 

@@ -8,8 +8,8 @@ from textadv.checkpoints import LoadedClassifier, newest_intact, trained_with
 from textadv.corpus.preparation import prepare
 from textadv.corpus.store import TokenStore
 from textadv.errors import InputError
-from textadv.processes import is_main
 from textadv.settings import Experiment, TokenizerSettings
+from textadv.system.processes import is_main
 
 
 def given(path: str | None, flag: str) -> Path:

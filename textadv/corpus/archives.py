@@ -11,7 +11,7 @@ from pathlib import Path
 
 from textadv.corpus.rows import NamedRows, checked_text
 from textadv.errors import InputError
-from textadv.progress import progress
+from textadv.system.progress import progress
 
 CLASSES = ("neg", "pos")
 PARTS = ("train/neg", "train/pos", "train/unsup", "test/neg", "test/pos")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from textadv.corpus.rows import NamedRows, checked_text, class_name
 from textadv.errors import InputError
-from textadv.progress import progress
+from textadv.system.progress import progress
 
 if TYPE_CHECKING:  # imported where it is used: training from a prepared store does not need it
     import pyarrow as pa

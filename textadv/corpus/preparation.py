@@ -18,8 +18,8 @@ from textadv.corpus.splits import TRAINING
 from textadv.corpus.store import FORMAT_VERSION, SPLITS, Split, TokenStore, is_store, write_store
 from textadv.corpus.tokenization import fit
 from textadv.errors import InputError
-from textadv.locks import can_lock, lock
 from textadv.settings import DataSettings, TokenizerSettings
+from textadv.system.locks import can_lock, lock
 
 NAME_LENGTH = 16
 

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from textadv.durable import sync
 from textadv.errors import InputError
+from textadv.system.durable import sync
 
 FORMAT_VERSION = 1
 SPLITS = ("train", "unlabeled", "validation", "test")

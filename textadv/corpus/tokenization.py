@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from textadv.corpus.words import word_splitter
 from textadv.errors import InputError
-from textadv.progress import progress
 from textadv.settings import TokenizerSettings
+from textadv.system.progress import progress
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

@@ -13,7 +13,7 @@ from textadv.corpus.store import Split, TokenStore
 from textadv.errors import InputError
 from textadv.evaluation.metrics import classification_metrics
 from textadv.models.classifier import Classifier
-from textadv.progress import progress
+from textadv.system.progress import progress
 
 
 def class_probabilities(

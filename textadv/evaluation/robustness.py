@@ -28,9 +28,9 @@ from textadv.evaluation.substitution import (
     substitute_words,
 )
 from textadv.models.classifier import Classifier
-from textadv.progress import progress
-from textadv.ranges import LIMIT
 from textadv.settings import AttackSettings
+from textadv.system.progress import progress
+from textadv.system.ranges import LIMIT
 
 BATCH_TOKENS = 16_384  # padded; gradients are kept
 NUM_EXAMPLES = 5

@@ -13,9 +13,9 @@ from typing import Any
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
-from textadv.durable import replace_text, writing
 from textadv.errors import one_line
-from textadv.processes import is_main
+from textadv.system.durable import replace_text, writing
+from textadv.system.processes import is_main
 
 Row = dict[str, Any]
 

@@ -16,9 +16,9 @@ from textadv.checkpoints import BEST, LAST, build_classifier, load_encoder, mode
 from textadv.corpus.datamodules import FinetuningData, PretrainingData
 from textadv.corpus.store import TokenStore
 from textadv.errors import InputError
-from textadv.machine import device
 from textadv.models.language_model import LanguageModel
 from textadv.settings import Experiment, TrainerSettings
+from textadv.system.machine import device
 from textadv.training.base import TrainingModule
 from textadv.training.callbacks import Patience, Progress, WeightEMA, ZeroGradients, figures
 from textadv.training.finetuning import FinetuningModule, target_of

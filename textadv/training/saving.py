@@ -9,9 +9,9 @@ from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 from pytorch_lightning.plugins import CheckpointIO
 
 from textadv.checkpoints import BEST, LAST, PREVIOUS, load_file, write_checkpoint
-from textadv.durable import is_intact, remove_file
 from textadv.errors import InputError
-from textadv.processes import is_main
+from textadv.system.durable import is_intact, remove_file
+from textadv.system.processes import is_main
 from textadv.training.callbacks import figures
 from textadv.training.metrics_file import MetricsFile
 

@@ -17,7 +17,7 @@ from textadv.corpus.store import Split
 from textadv.evaluation.attacks import Attack, Victim, perturb
 from textadv.evaluation.robustness import BATCH_TOKENS
 from textadv.models.classifier import Classifier
-from textadv.progress import progress
+from textadv.system.progress import progress
 
 STEPS = 10
 RANDOM_DIRECTIONS = 3  # per document

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from textadv import processes
 from textadv.errors import InputError
 from textadv.settings import TrainerSettings
+from textadv.system import processes
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 TWO = TrainerSettings(devices=2)
 HEAD = """
 import os, signal, sys, time
@@ -127,7 +127,8 @@ def test_signals_are_passed_on(
 
 def test_processes_end_with_the_one_that_started_them(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(HEAD + "time.sleep(1000)")
-    code = "import runpy, sys; from functools import partial; from textadv import processes, settings\n"
+    code = "import runpy, sys; from functools import partial\n"
+    code += "from textadv import settings; from textadv.system import processes\n"
     code += "if __name__ == '__main__': processes.run_all(partial(runpy.run_path, sys.argv[1]), [], "
     code += "settings.TrainerSettings(devices=2))"
     parent = subprocess.Popen([sys.executable, "-c", code, tmp_path / "script.py"], cwd=ROOT, stderr=subprocess.PIPE)
@@ -211,7 +212,7 @@ def test_lightning_finds_the_processes_of_one_task(
     for name, value in (ONE_TASK | {"SLURM_NNODES": "1", "SLURM_JOB_NAME": "train"}).items():
         monkeypatch.setenv(name, value)
     script = """
-from textadv.processes import is_main
+from textadv.system.processes import is_main
 from textadv.settings import TrainerSettings
 from textadv.training.runs import build_trainer
 machine = TrainerSettings(accelerator="cpu", devices=2)

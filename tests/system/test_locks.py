@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from textadv import locks
 from textadv.checkpoints import LAST
 from textadv.commands import pretrain as commands
 from textadv.commands.pretrain import pretrained_encoder
 from textadv.corpus.store import TokenStore
-from textadv.durable import write_file
 from textadv.errors import InputError
-from textadv.locks import lock
 from textadv.settings import Experiment, Options
+from textadv.system import locks
+from textadv.system.durable import write_file
+from textadv.system.locks import lock
 from textadv.training import runs
 
 

@@ -4,8 +4,8 @@ from typing import Any
 import pytest
 
 from textadv.errors import InputError
-from textadv.ranges import check, check_nulls
 from textadv.settings import AttackSettings, Experiment, Options
+from textadv.system.ranges import check, check_nulls
 
 
 def test_the_defaults_are_fine() -> None:

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from textadv import durable
-from textadv.durable import is_intact, known_sums, open_intact, remove_file, sums_path, write_file
 from textadv.errors import InputError
+from textadv.system import durable
+from textadv.system.durable import is_intact, known_sums, open_intact, remove_file, sums_path, write_file
 
 
 class Killed(BaseException):

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from textadv import openmp
+from textadv.system import openmp
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 # Runs the command line until it asks for torch, and prints what the environment holds then.
 WATCH = """
 import os, sys

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from textadv import progress as module
-from textadv.progress import progress
+from textadv.system import progress as module
+from textadv.system.progress import progress
 
 
 class Terminal(io.StringIO):
