@@ -33,10 +33,10 @@ def test_any_text_may_be_classified(tmp_path: Path, value: str) -> None:
     assert (report.split, report.data.text_column, report.compare) == (value, value, ["x", value])
 
 
-@pytest.mark.parametrize("value", ["1", "01", "1.0", "1e3", "no", "true", "12:30", "2020-01-01", "least_likely"])
-def test_a_class_is_the_text_that_stands_in_the_config(tmp_path: Path, value: str) -> None:
-    assert read(tmp_path, "finetune", f"finetuning: {{target: {value}}}").finetuning.target == value
-    assert parsed("finetune", "--finetuning.target", value).finetuning.target == value
+@pytest.mark.parametrize("value", ["1", "01", "1.0", "1e3", "no", "true", "12:30", "2020-01-01", "fgsm-l2-1"])
+def test_a_name_is_the_text_that_stands_in_the_config(tmp_path: Path, value: str) -> None:
+    assert read(tmp_path, "finetune", f"finetuning: {{adversary: {value}}}").finetuning.adversary == value
+    assert parsed("finetune", "--finetuning.adversary", value).finetuning.adversary == value
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,17 @@ def test_a_word_is_no_switch(tmp_path: Path) -> None:
 
 
 def test_a_printed_config_is_read_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    flags = ["predict", "--text", "null", "--checkpoint", "1", "--finetuning.target", "1", "--data.text_column", "no"]
+    flags = [
+        "predict",
+        "--text",
+        "null",
+        "--checkpoint",
+        "1",
+        "--finetuning.adversary",
+        "1",
+        "--data.text_column",
+        "no",
+    ]
     with pytest.raises(SystemExit):
         parsed(*flags, "--print_config")
     again = read(tmp_path, "predict", capsys.readouterr().out)

@@ -118,11 +118,8 @@ class FinetuningSettings:
         method: Which perturbations train the classifier.
         epsilon: Size of a perturbation: L2 norm over the whole sequence, in normalized-embedding units.
         vat_epsilon: That of the virtual adversarial perturbation, always in L2; null for epsilon.
-        adversary: How the adversarial perturbation is found: in one step (the paper's), after a random step, in several
-            steps, from a random start, or along directions to other words.
-        norm: What measures the adversarial perturbation, of each number of an embedding if `linf`.
-        target: A class, or `least_likely`, to move towards rather than away from the label; examples of that class are
-            not perturbed.
+        adversary: How the adversarial perturbation is found, a name as in `attack.attacks`; the paper's is `fgsm-l2`.
+            Examples of the class that is the target are not perturbed. The method `random` has its norm, too.
         num_steps: Steps of `ifgsm` and `pgd`.
         step_size: Length of such a step; null for 2.5 epsilon / num_steps.
         num_restarts: Random starts of `pgd`, of which the worst end counts.
@@ -155,9 +152,7 @@ class FinetuningSettings:
     method: Method = "adversarial+vat"
     epsilon: float = 5.0
     vat_epsilon: float | None = None
-    adversary: Literal["fgsm", "rfgsm", "ifgsm", "pgd", "interpretable"] = "fgsm"
-    norm: Literal["l2", "linf"] = "l2"
-    target: str | None = None
+    adversary: str = "fgsm-l2"
     num_steps: int = 3
     step_size: float | None = None
     num_restarts: int = 1
@@ -190,9 +185,9 @@ class FinetuningSettings:
         return self.method in ("random", "adversarial", "adversarial+vat") and self.adv_weight > 0
 
     @property
-    def adversary_is_fgsm_in_l2(self) -> bool:
-        """Whether the adversarial perturbation is the paper's."""
-        return self.adversary == "fgsm" and self.norm == "l2" and self.target is None
+    def adversary_is_in_l2(self) -> bool:
+        """Whether the adversarial perturbation has its size over the whole sequence, as the virtual one has."""
+        return "linf" not in self.adversary.split("-")[1:2]
 
     @property
     def virtual_epsilon(self) -> float:

@@ -7,18 +7,17 @@ import torch
 from torch import Tensor, nn
 
 from textadv.adversarial.attacks import (
+    Attack,
     LossFunction,
     fgsm,
     iterative_fgsm,
     least_likely_class,
+    perturb,
     pgd,
     random_fgsm,
-    random_noise,
-    search,
 )
 from textadv.adversarial.divergences import cross_entropy
-from textadv.adversarial.norms import Norm, norm_of, steepest_step
-from textadv.adversarial.perturbations import adversarial_perturbation, random_perturbation
+from textadv.adversarial.norms import Norm, norm_of, random_noise, steepest_step
 
 MakeClassifier = Callable[..., nn.Module]
 LABELS = torch.tensor([0, 1, 1])
@@ -38,6 +37,11 @@ each_side = pytest.mark.parametrize("targeted", [False, True])
 
 def _loss(classifier: nn.Module) -> LossFunction:
     return lambda perturbed: cross_entropy(classifier(perturbed), LABELS)
+
+
+def _aimed(loss: LossFunction, targeted: bool) -> LossFunction:
+    """What an attack raises: a targeted one lowers the loss."""
+    return (lambda x: -loss(x)) if targeted else loss
 
 
 def _generator(seed: int = 0) -> torch.Generator:
@@ -66,7 +70,7 @@ def test_attacks_find_the_optimum_of_a_linear_classifier(
     def loss(x: Tensor) -> Tensor:
         return cross_entropy(torch.stack([margins(x), torch.zeros(3, dtype=x.dtype)], 1), torch.zeros(3).long())
 
-    r = attack(loss, embeddings, mask, EPSILON, norm, targeted=targeted)
+    r = attack(_aimed(loss, targeted), embeddings, mask, EPSILON, norm)
     uphill = weights if targeted else -weights  # a wanted class 0 wants a large margin
     expected = EPSILON * (uphill.sign() if norm == "linf" else uphill / norm_of(weights, "l2")[:, None, None])
     dual = weights.abs().sum((1, 2)) if norm == "linf" else weights.square().sum((1, 2)).sqrt()
@@ -87,25 +91,12 @@ def test_perturbations_are_constants_within_the_ball_and_on_the_words(
     mask: Tensor,
 ) -> None:
     embeddings.requires_grad_()
-    r = attack(_loss(make_classifier(2)), embeddings, mask, EPSILON, norm, targeted=targeted)
+    r = attack(_aimed(_loss(make_classifier(2)), targeted), embeddings, mask, EPSILON, norm)
     assert r.dtype == torch.float64
     assert not r.requires_grad
     assert (norm_of(r, norm) <= EPSILON * (1 + 1e-14)).all()
     assert (norm_of(r, norm) > 0.5 * EPSILON).all()
     assert (r[~mask] == 0).all()
-
-
-@each_attack
-@each_norm
-def test_targeted_is_a_sign(
-    attack: Callable[..., Tensor], norm: Norm, make_classifier: MakeClassifier, embeddings: Tensor, mask: Tensor
-) -> None:
-    loss = _loss(make_classifier(2))
-    torch.manual_seed(0)
-    down = attack(loss, embeddings, mask, EPSILON, norm, targeted=True)
-    torch.manual_seed(0)
-    up = attack(lambda x: -loss(x), embeddings, mask, EPSILON, norm)
-    assert torch.equal(down, up)
 
 
 @each_attack
@@ -117,7 +108,7 @@ def test_attacks_move_the_loss_of_every_example_to_their_side(
     torch.manual_seed(0)
     clean = loss(embeddings)
     assert (loss(embeddings + attack(loss, embeddings, mask, 0.1, norm)) > clean).all()
-    assert (loss(embeddings + attack(loss, embeddings, mask, 0.1, norm, targeted=True)) < clean).all()
+    assert (loss(embeddings + attack(_aimed(loss, True), embeddings, mask, 0.1, norm)) < clean).all()
 
 
 @each_attack
@@ -177,9 +168,7 @@ def test_fgsm_is_the_steepest_step_at_the_clean_embeddings(
     x = embeddings.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(loss(x).sum(), x)
     r = fgsm(loss, embeddings, mask, EPSILON, norm)
-    assert torch.allclose(r, steepest_step(gradient, mask, EPSILON, norm), rtol=1e-14, atol=0)
-    if norm == "l2":
-        assert torch.allclose(r, adversarial_perturbation(gradient, mask, EPSILON), rtol=1e-14, atol=0)
+    assert torch.equal(r, steepest_step(gradient, mask, EPSILON, norm))
 
 
 @each_norm
@@ -210,9 +199,10 @@ def test_many_steps_get_further_than_one_on_a_recurrent_classifier(
 ) -> None:
     loss = _loss(make_classifier(2))
     epsilon = 3.0 if norm == "l2" else 1.0
-    once = loss(embeddings + fgsm(loss, embeddings, mask, epsilon, norm, targeted))
-    often = loss(embeddings + iterative_fgsm(loss, embeddings, mask, epsilon, norm, epsilon / 5, 20, targeted))
-    assert (often.mean() < once.mean()) if targeted else (often.mean() > once.mean())
+    height = _aimed(loss, targeted)
+    once = height(embeddings + fgsm(height, embeddings, mask, epsilon, norm))
+    often = height(embeddings + iterative_fgsm(height, embeddings, mask, epsilon, norm, epsilon / 5, 20))
+    assert often.mean() > once.mean()
 
 
 @each_norm
@@ -232,18 +222,15 @@ def test_random_fgsm_without_a_random_step_is_fgsm(
     norm: Norm, make_classifier: MakeClassifier, embeddings: Tensor, mask: Tensor
 ) -> None:
     loss = _loss(make_classifier(2))
-    assert torch.equal(
-        random_fgsm(loss, embeddings, mask, EPSILON, norm, 0.0), fgsm(loss, embeddings, mask, EPSILON, norm)
-    )
+    without = random_fgsm(loss, embeddings, mask, EPSILON, norm, 0.0)
+    assert torch.allclose(without, fgsm(loss, embeddings, mask, EPSILON, norm), rtol=1e-14, atol=0)
 
 
 @each_norm
 def test_random_fgsm_with_nothing_but_the_random_step_is_noise(
     norm: Norm, make_classifier: MakeClassifier, embeddings: Tensor, mask: Tensor
 ) -> None:
-    r = random_fgsm(
-        _loss(make_classifier(2)), embeddings, mask, EPSILON, norm, EPSILON, targeted=False, generator=_generator()
-    )
+    r = random_fgsm(_loss(make_classifier(2)), embeddings, mask, EPSILON, norm, EPSILON, generator=_generator())
     assert torch.allclose(r, random_noise(embeddings, mask, EPSILON, norm, _generator()), rtol=1e-14, atol=0)
 
 
@@ -252,10 +239,10 @@ def test_random_fgsm_with_nothing_but_the_random_step_is_noise(
 def test_random_fgsm_takes_its_gradient_behind_the_random_step(
     norm: Norm, targeted: bool, make_classifier: MakeClassifier, embeddings: Tensor, mask: Tensor
 ) -> None:
-    loss = _loss(make_classifier(2))
-    r = random_fgsm(loss, embeddings, mask, EPSILON, norm, 0.2, targeted, _generator())
+    loss = _aimed(_loss(make_classifier(2)), targeted)
+    r = random_fgsm(loss, embeddings, mask, EPSILON, norm, 0.2, _generator())
     noise = random_noise(embeddings, mask, 0.2, norm, _generator())
-    step = fgsm(loss, embeddings + noise, mask, EPSILON - 0.2, norm, targeted)
+    step = fgsm(loss, embeddings + noise, mask, EPSILON - 0.2, norm)
     assert torch.allclose(r, noise + step, rtol=0, atol=1e-14)
 
 
@@ -270,19 +257,19 @@ def test_random_fgsm_refuses_a_random_step_that_leaves_the_ball(alpha: float, em
 def test_pgd_keeps_the_worst_restart_of_each_example(
     norm: Norm, targeted: bool, make_classifier: MakeClassifier, embeddings: Tensor, mask: Tensor
 ) -> None:
-    loss = _loss(make_classifier(2))
+    loss = _aimed(_loss(make_classifier(2)), targeted)
 
     def run(num_restarts: int, generator: torch.Generator) -> Tensor:
-        return pgd(loss, embeddings, mask, 3.0, norm, 0.5, 2, num_restarts, targeted, generator)
+        return pgd(loss, embeddings, mask, 3.0, norm, 0.5, 2, num_restarts, generator)
 
     generator = _generator()
     singles = torch.stack([run(1, generator) for _ in range(6)])  # the same draws as those of six restarts
     losses = torch.stack([loss(embeddings + single) for single in singles]).detach()
-    chosen = losses.argmin(0) if targeted else losses.argmax(0)
+    chosen = losses.argmax(0)
     assert len(set(chosen.tolist())) > 1  # else a choice for the whole batch would do
     assert torch.equal(run(6, _generator()), singles[chosen, torch.arange(3)])
     first, best = losses[0], loss(embeddings + run(6, _generator()))
-    assert ((best <= first) if targeted else (best >= first)).all()
+    assert (best >= first).all()
 
 
 def test_pgd_builds_a_graph_for_its_steps_only(
@@ -347,11 +334,6 @@ def test_attacks_follow_their_generator_alone(
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_random_noise_in_l2_is_the_random_perturbation(embeddings: Tensor, mask: Tensor) -> None:
-    noise = random_noise(embeddings, mask, EPSILON, "l2", _generator())
-    assert torch.allclose(noise, random_perturbation(embeddings, mask, EPSILON, _generator()), rtol=1e-14, atol=0)
-
-
 def test_random_noise_in_linf_has_random_signs() -> None:
     mask = torch.ones(100, 20, dtype=torch.bool)
     mask[:, 15:] = False
@@ -367,31 +349,69 @@ def test_least_likely_class_is_found_where_probabilities_round_to_zero() -> None
     assert least_likely_class(logits).tolist() == [2, 1, 0]
 
 
+def _attack_of(kind: str) -> Callable[..., Tensor]:
+    """The function that an attack of a kind is, for the closure that it raises."""
+    step_size, generator = EPSILON / 2, _generator(2)  # 2.5 / 5 of epsilon
+    found: dict[str, Callable[..., Tensor]] = {
+        "fgsm": fgsm,
+        "rfgsm": partial(random_fgsm, alpha=EPSILON / 2, generator=generator),
+        "ifgsm": partial(iterative_fgsm, step_size=step_size, num_steps=5),
+        "pgd": partial(pgd, step_size=step_size, num_steps=5, num_restarts=2, generator=generator),
+    }
+    return found[kind]
+
+
 @each_norm
-def test_the_least_likely_class_can_be_targeted(
-    norm: Norm, make_classifier: MakeClassifier, embeddings: Tensor, mask: Tensor
+@pytest.mark.parametrize("kind", ["fgsm", "rfgsm", "ifgsm", "pgd"])
+@pytest.mark.parametrize("target", [None, 2, "least_likely"])
+def test_perturb_is_the_attack_of_a_kind(
+    kind: str,
+    norm: Norm,
+    target: int | str | None,
+    make_classifier: MakeClassifier,
+    embeddings: Tensor,
+    mask: Tensor,
 ) -> None:
+    """Away from the label, or towards a class, but for examples of that class."""
     classifier = make_classifier(4)
-    wanted = least_likely_class(classifier(embeddings))
+    logits = classifier(embeddings).detach()
+    wanted = {None: LABELS, 2: torch.tensor([2, 2, 2]), "least_likely": logits.argmin(1)}[target]
+    labels = LABELS if target is None else torch.where(torch.arange(3) == 1, wanted, LABELS)
+    moved = torch.ones(3, dtype=torch.bool) if target is None else wanted != labels
+    assert moved.any()
 
     def loss(x: Tensor) -> Tensor:
-        return cross_entropy(classifier(x), wanted)
+        return cross_entropy(classifier(x), labels if target is None else wanted)
 
-    r = iterative_fgsm(loss, embeddings, mask, EPSILON, norm, 0.1, 10, targeted=True)
-    assert (loss(embeddings + r) < loss(embeddings)).all()
+    attack = Attack(kind, norm, target, num_steps=5, num_restarts=2)  # type: ignore[arg-type]
+    r = perturb(attack, classifier, embeddings, labels, mask, EPSILON, generator=_generator(2))
+    own = mask & moved[:, None]
+    expected = _attack_of(kind)(_aimed(loss, target is not None), embeddings, own, EPSILON, norm)
+    assert torch.equal(r, expected)
+    assert not r[~moved].any()
+    change = (loss(embeddings + r) - loss(embeddings))[moved]
+    assert ((change > 0) if target is None else (change < 0)).all()
 
 
-@pytest.mark.parametrize("norm", ["l2", "linf"])
-def test_search_is_the_attack_of_the_name(norm: Norm, mask: Tensor) -> None:
-    embeddings = torch.randn(3, 6, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
-    arguments = (lambda x: (x**3).sum((1, 2)), embeddings, mask, EPSILON, norm)
-    expected = {
-        "fgsm": fgsm(*arguments),
-        "rfgsm": random_fgsm(*arguments, EPSILON / 2, generator=torch.Generator().manual_seed(2)),
-        "ifgsm": iterative_fgsm(*arguments, EPSILON / 2, 5),
-        "pgd": pgd(*arguments, EPSILON / 2, 5, 2, generator=torch.Generator().manual_seed(2)),
-    }
-    for kind, r in expected.items():
-        assert torch.equal(search(kind, *arguments, num_restarts=2, generator=torch.Generator().manual_seed(2)), r)  # type: ignore[arg-type]
-    assert torch.equal(search("ifgsm", *arguments, step_size=0.1, num_steps=2), iterative_fgsm(*arguments, 0.1, 2))
-    assert torch.equal(search("ifgsm", *arguments, num_steps=1), fgsm(*arguments))
+def test_perturb_takes_what_is_known_already(make_classifier: MakeClassifier, embeddings: Tensor, mask: Tensor) -> None:
+    """The gradient, of any size, saves the pass at the unperturbed embeddings, the logits that of a targeted attack."""
+    classifier = make_classifier(2)
+    calls = []
+
+    def classify(x: Tensor) -> Tensor:
+        calls.append(1)
+        return classifier(x)
+
+    x = embeddings.clone().requires_grad_()
+    logits = classifier(x)
+    (gradient,) = torch.autograd.grad(cross_entropy(logits, LABELS).sum(), x)
+    for attack in (Attack("fgsm"), Attack("ifgsm", "linf", step_size=0.1, num_steps=1)):
+        expected = perturb(attack, classify, embeddings, LABELS, mask, EPSILON)
+        assert calls.pop()
+        r = perturb(attack, classify, embeddings, LABELS, mask, EPSILON, gradient=7 * gradient)
+        torch.testing.assert_close(r, expected)
+        assert not calls
+    perturb(Attack("fgsm", target="least_likely"), classify, embeddings, LABELS, mask, EPSILON, logits)
+    assert len(calls) == 1
+    with pytest.raises(ValueError, match="directions"):
+        perturb(Attack("interpretable"), classify, embeddings, LABELS, mask, EPSILON)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from textadv.adversarial.divergences import cross_entropy, entropy, kl_divergence
+from textadv.adversarial.divergences import cross_entropy, entropy, kl_divergence, local_distributional_smoothness
 
 
 def _logits(*probabilities: float) -> Tensor:
@@ -76,3 +76,14 @@ def test_half_precision_logits_are_promoted() -> None:
     assert torch.equal(cross_entropy(logits, labels), cross_entropy(logits.float(), labels))
     assert torch.equal(kl_divergence(logits, -logits), kl_divergence(logits.float(), -logits.float()))
     assert torch.equal(entropy(logits), entropy(logits.float()))
+
+
+def test_smoothness_is_the_divergence_from_the_clean_prediction_with_the_clean_side_fixed() -> None:
+    clean = torch.tensor([[0.5, 0.5]], dtype=torch.float64).log().requires_grad_()
+    perturbed = torch.tensor([[0.9, 0.1]], dtype=torch.float64).log().requires_grad_()
+    lds = local_distributional_smoothness(clean, perturbed)
+    lds.sum().backward()
+    assert lds.tolist() == pytest.approx([0.5 * math.log(0.5 / 0.9) + 0.5 * math.log(0.5 / 0.1)], rel=1e-14)
+    assert clean.grad is None
+    assert perturbed.grad is not None
+    assert perturbed.grad[0].tolist() == pytest.approx([0.4, -0.4], abs=1e-14)

@@ -14,11 +14,11 @@ def network() -> nn.Sequential:
 def run(network: nn.Sequential, table: Tensor, early: bool) -> tuple[Tensor, list[Tensor], Tensor | None]:
     """A loss of which one part may go backward early; its gradients at the parameters and the table."""
     embeddings = table[[0, 2, 2]].view(3, 1, 3) * 2
-    first = network(embeddings).square().sum()
+    first = network(embeddings).square().sum((1, 2))
     gradient = None
     if early:
         first, gradient = early_backward(first, embeddings, list(network.parameters()))
-    loss = 3 * first + network(embeddings + 1).exp().sum()
+    loss = 3 * first.mean() + network(embeddings + 1).exp().sum()
     return loss.detach(), list(torch.autograd.grad(loss, [table, *network.parameters()])), gradient
 
 
@@ -45,14 +45,14 @@ def test_goes_backward_once_only(network: nn.Sequential) -> None:
     x = torch.ones(1, 2, 3, dtype=torch.float64, requires_grad=True)
     passes = []
     network[0].register_full_backward_hook(lambda *_: passes.append(1))
-    loss, _ = early_backward(network(x).sum(), x, list(network.parameters()))
-    loss.backward()
+    loss, _ = early_backward(network(x).sum((1, 2)), x, list(network.parameters()))
+    loss.sum().backward()
     assert len(passes) == 1
 
 
 def test_a_parameter_without_part_in_the_loss_gets_no_gradient() -> None:
     x, idle = torch.ones(1, 2, 3, requires_grad=True), torch.ones(2, requires_grad=True)
-    loss, _ = early_backward(x.square().sum(), x, [idle])
-    loss.backward()
+    loss, _ = early_backward(x.square().sum((1, 2)), x, [idle])
+    loss.sum().backward()
     assert idle.grad is None
     assert x.grad is not None

@@ -148,7 +148,7 @@ def test_bad_input_is_one_line(
     assert "sourze" in line("finetune", "--data.sourze", "x")
     assert "finetuning.steps" in line("finetune", "--finetuning.steps", "many")
     no_encoder = ["--config", config, *corpus, "--data.cache", str(tmp_path / "other")]
-    assert "no class 'great'" in line("finetune", *no_encoder, "--finetuning.target", "great")
+    assert "no class 'great'" in line("finetune", *no_encoder, "--finetuning.adversary", "fgsm-l2-great")
     assert "unlabeled" in line("finetune", *no_encoder, "--data.unlabeled", "null", "--finetuning.method", "vat")
     assert not (tmp_path / "other" / "pretrained").exists()  # refused before it pretrains
     assert "trainer.accelerator" in line("finetune", *small, "--trainer.accelerator", "banana")

@@ -36,7 +36,7 @@ def test_impossible_numbers_are_refused_by_name(section: str, name: str, value: 
 
 def test_vat_needs_a_size_of_its_own_beside_an_adversary_in_linf() -> None:
     experiment = Experiment()
-    experiment.finetuning.norm = "linf"
+    experiment.finetuning.adversary = "pgd-linf"
     with pytest.raises(InputError, match=r"--finetuning\.vat_epsilon"):
         check(experiment)
     experiment.finetuning.vat_epsilon = 5.0

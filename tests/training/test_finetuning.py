@@ -18,7 +18,7 @@ from textadv.corpus.store import TokenStore
 from textadv.errors import InputError
 from textadv.models.classifier import Classifier
 from textadv.settings import Experiment
-from textadv.training import finetuning
+from textadv.training import objective
 from textadv.training.finetuning import FinetuningModule
 
 Make = Callable[..., FinetuningModule]
@@ -167,9 +167,7 @@ def test_every_adversary_of_the_family_trains(
     module = make(
         method="adversarial",
         epsilon=epsilon,
-        adversary=adversary,
-        norm=norm,
-        target=target,
+        adversary="-".join([adversary, norm] + ([target] if target else [])),
         num_restarts=2,
         dropout=0.0,
         window=100,
@@ -197,7 +195,7 @@ def test_every_adversary_of_the_family_trains(
 def test_interpretable_perturbations_lie_between_words(
     make: Make, store: TokenStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    module = make(method="adversarial+vat", adversary="interpretable", num_neighbours=2, dropout=0.3, window=100)
+    module = make(method="adversarial+vat", adversary="interpretable-l2", num_neighbours=2, dropout=0.3, window=100)
     batch = FinetuningData(store, Experiment().data, module.settings, 0).labeled.batch(0)
     calls = record_passes(module, monkeypatch)
     loss = step(module, store)
@@ -226,14 +224,14 @@ def test_the_direction_is_in_closed_form_for_few_classes(
     }
     assert losses["closed_form"] != losses["power_iteration"]
     assert step(make(method="vat"), store).item() == losses["closed_form"]
-    monkeypatch.setattr(finetuning, "CLOSED_FORM_CLASSES", 1)
+    monkeypatch.setattr(objective, "CLOSED_FORM_CLASSES", 1)
     assert step(make(method="vat"), store).item() == losses["power_iteration"]
 
 
 def test_an_interpretable_perturbation_goes_towards_a_target(
     make: Make, store: TokenStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = {"adversary": "interpretable", "target": "neg", "num_neighbours": 2, "epsilon": 0.05, "window": 100}
+    settings = {"adversary": "interpretable-l2-neg", "num_neighbours": 2, "epsilon": 0.05, "window": 100}
     module = make(method="adversarial", dropout=0.0, **settings)
     batch = FinetuningData(store, Experiment().data, module.settings, 0).labeled.batch(0)
     calls = record_passes(module, monkeypatch)
@@ -261,13 +259,15 @@ def test_the_virtual_perturbation_has_a_size_of_its_own(
 
 
 def test_a_target_that_is_no_class_is_refused(make: Make) -> None:
-    with pytest.raises(InputError, match=r"--finetuning\.target great: no class 'great'; .* one of neg, pos"):
-        make(method="adversarial", target="great")
+    with pytest.raises(
+        InputError, match=r"--finetuning\.adversary fgsm-l2-great: no class 'great'; .* one of neg, pos"
+    ):
+        make(method="adversarial", adversary="fgsm-l2-great")
 
 
 def test_more_neighbours_than_words_are_refused(make: Make) -> None:
     with pytest.raises(InputError, match=r"--finetuning\.num_neighbours 1000: a word has only"):
-        make(method="adversarial", adversary="interpretable", num_neighbours=1000)
+        make(method="adversarial", adversary="interpretable-l2", num_neighbours=1000)
 
 
 def test_supervised_weight_mixes_the_losses(make: Make, store: TokenStore) -> None:

@@ -95,11 +95,11 @@ METHODS: list[dict[str, Any]] = [
     {"method": "adversarial+vat", "window": 400},
     {"method": "adversarial+vat", "vat_direction": "power_iteration"},
     {"method": "adversarial+vat", "vat_epsilon": 1.0},
-    {"method": "adversarial", "adversary": "rfgsm", "norm": "linf"},
-    {"method": "adversarial", "adversary": "ifgsm", "target": "least_likely"},
-    {"method": "adversarial", "adversary": "pgd", "norm": "linf"},
-    {"method": "adversarial", "adversary": "pgd", "num_restarts": 2, "target": "pos"},
-    {"method": "adversarial", "adversary": "interpretable"},
+    {"method": "adversarial", "adversary": "rfgsm-linf"},
+    {"method": "adversarial", "adversary": "ifgsm-l2-least_likely"},
+    {"method": "adversarial", "adversary": "pgd-linf"},
+    {"method": "adversarial", "adversary": "pgd-l2-pos", "num_restarts": 2},
+    {"method": "adversarial", "adversary": "interpretable-l2"},
 ]
 
 

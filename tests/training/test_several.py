@@ -21,10 +21,10 @@ METHODS = ["none", "random", "adversarial", "vat", "adversarial+vat"]
 VARIANTS: dict[str, dict[str, Any]] = {
     "dropout": {"dropout": 0.3},
     "power iteration": {"method": "vat", "vat_direction": "power_iteration", "num_power_iterations": 1},
-    "rfgsm": {"method": "adversarial", "adversary": "rfgsm"},
-    "pgd": {"method": "adversarial", "adversary": "pgd", "norm": "linf", "num_steps": 2},
-    "pgd l2": {"method": "adversarial", "adversary": "pgd", "num_steps": 2},
-    "interpretable": {"adversary": "interpretable", "num_neighbours": 3, "dropout": 0.3},
+    "rfgsm": {"method": "adversarial", "adversary": "rfgsm-l2"},
+    "pgd": {"method": "adversarial", "adversary": "pgd-linf", "num_steps": 2},
+    "pgd l2": {"method": "adversarial", "adversary": "pgd-l2", "num_steps": 2},
+    "interpretable": {"adversary": "interpretable-l2", "num_neighbours": 3, "dropout": 0.3},
     "entropy": {"method": "none", "entropy_weight": 0.7},
 }
 LANGUAGE_MODELS: dict[str, dict[str, Any]] = {

@@ -1,29 +1,130 @@
 """Attacks on a sequence of embeddings: the fast gradient sign method and its family, in L-infinity and in L2.
 
-Every attack takes `loss`, a closure from perturbed embeddings (B, T, D) to the loss per example (B,), each from its own
-example only. It seeks to raise that loss, or with `targeted` to lower it: the loss is then that of a wanted class. It
-differentiates with respect to the embeddings alone, so that gradients of parameters are not touched, and returns a
-constant (B, T, D), exactly zero where the mask is False, of a norm of at most `epsilon` up to rounding. `epsilon`,
-`alpha` and `step_size` are norms in normalized-embedding units: for "l2" over the whole sequence, for "linf" of every
-dimension of every word. The mask (B, T) is True at the positions that may change. Where an example's gradient is zero,
-so is its step. `gradient` is that of the loss at the point where an attack starts, where that is known already; its
-size does not matter. A generator is on the device of the embeddings; None is the global one.
+`perturb` finds the perturbation that an `Attack` describes; training, evaluation and report all go through it. It is
+made of plain functions, one for each attack. They take `loss`, a closure from perturbed embeddings (B, T, D) to the
+loss per example (B,), each from its own example only, and seek to raise it: a targeted attack raises the negative loss
+of the wanted class. They differentiate with respect to the embeddings alone, so that gradients of parameters are not
+touched, and return a constant (B, T, D), exactly zero where the mask is False, of a norm of at most `epsilon` up to
+rounding. `epsilon`, `alpha` and `step_size` are norms in normalized-embedding units: for "l2" over the whole sequence,
+for "linf" of every dimension of every word. The mask (B, T) is True at the positions that may change. Where an
+example's gradient is zero, so is its step. `gradient` is that of the loss at the unperturbed embeddings, where that is
+known already; its size does not matter. A generator is on the device of the embeddings; None is the global one.
 """
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from textadv.adversarial.norms import Norm, project, steepest_step
-from textadv.adversarial.perturbations import random_perturbation
+from textadv.adversarial.divergences import cross_entropy
+from textadv.adversarial.interpretable import interpretable_perturbation
+from textadv.adversarial.norms import Norm, project, random_noise, steepest_step
 
 LossFunction = Callable[[Tensor], Tensor]
-Kind = Literal["fgsm", "rfgsm", "ifgsm", "pgd"]
+Classify = Callable[[Tensor], Tensor]  # from embeddings (B, T, D) to logits (B, C), each row from its own example only
+Kind = Literal["noise", "fgsm", "rfgsm", "ifgsm", "pgd", "interpretable"]
 LEAST_LIKELY: Literal["least_likely"] = "least_likely"
 Target = int | Literal["least_likely"]  # number of a class, or whichever the classifier holds least likely
+
+
+@dataclass(frozen=True)
+class Attack:
+    """A way to find a perturbation of a given size.
+
+    Attributes:
+        kind: Random noise (the control), one step (`fgsm`), a random step and one step (`rfgsm`), several steps
+            (`ifgsm`), those from random starts (`pgd`), or one step along the directions to other words
+            (`interpretable`).
+        norm: What measures the size: `l2` over the whole sequence, or `linf`. That of `interpretable` is the L2 norm of
+            the weights of its directions.
+        target: The class to move towards; None for away from the label.
+        num_steps: Steps of `ifgsm` and `pgd`.
+        step_size: Length of such a step; None for 2.5 epsilon / num_steps, so that all together can reach the border
+            and move along it (Madry et al. 2018, section 5), and at most epsilon.
+        num_restarts: Random starts of `pgd`.
+        alpha: Length of the random step of `rfgsm`; None for epsilon / 2.
+    """
+
+    kind: Kind = "fgsm"
+    norm: Norm = "l2"
+    target: Target | None = None
+    num_steps: int = 3
+    step_size: float | None = None
+    num_restarts: int = 1
+    alpha: float | None = None
+
+    @property
+    def needs_directions(self) -> bool:
+        """Whether `perturb` has to be given directions to other words."""
+        return self.kind == "interpretable"
+
+    @property
+    def keeps_direction(self) -> bool:
+        """Whether the perturbation of another size is a multiple."""
+        return self.kind in ("noise", "fgsm", "interpretable")
+
+
+def perturb(
+    attack: Attack,
+    classify: Classify,
+    embeddings: Tensor,
+    labels: Tensor,
+    mask: Tensor,
+    epsilon: float,
+    logits: Tensor | None = None,
+    gradient: Tensor | None = None,
+    directions: Tensor | None = None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """The perturbation that an attack finds.
+
+    Args:
+        attack: How.
+        classify: The classifier, from embeddings (B, T, D) to logits (B, C).
+        embeddings: The point that is perturbed, (B, T, D).
+        labels: The right classes, (B,). Examples of the class that is the target are left alone.
+        mask: True at the positions that may change, (B, T).
+        epsilon: Size of the perturbation in the attack's norm, in normalized-embedding units.
+        logits: `classify(embeddings)`, where it is known already; read for `least_likely` only.
+        gradient: Gradient of the cross entropy of the labels at the embeddings, of any size for each example, where it
+            is known already, (B, T, D).
+        directions: Unit vectors from each word to others, (B, T, K, D), of `interpretable`; K may be 0.
+        generator: Source of randomness.
+
+    Returns:
+        r, a constant, (B, T, D).
+    """
+    embeddings = embeddings.detach()
+    if attack.kind == "noise":
+        return random_noise(embeddings, mask, epsilon, attack.norm, generator)
+    sign = 1.0
+    if attack.target is not None:
+        if logits is None:
+            with torch.no_grad():
+                logits = classify(embeddings)
+        labels, mask = targeted_labels(attack.target, logits, labels, mask)
+        sign, gradient = -1.0, None
+
+    def loss(x: Tensor) -> Tensor:
+        return sign * cross_entropy(classify(x), labels)
+
+    norm, num_steps = attack.norm, attack.num_steps
+    step_size = min(epsilon, 2.5 * epsilon / num_steps) if attack.step_size is None else attack.step_size
+    if attack.kind == "fgsm":
+        return fgsm(loss, embeddings, mask, epsilon, norm, gradient)
+    if attack.kind == "rfgsm":
+        alpha = epsilon / 2 if attack.alpha is None else attack.alpha
+        return random_fgsm(loss, embeddings, mask, epsilon, norm, alpha, generator)
+    if attack.kind == "ifgsm":
+        return iterative_fgsm(loss, embeddings, mask, epsilon, norm, step_size, num_steps, gradient=gradient)
+    if attack.kind == "pgd":
+        return pgd(loss, embeddings, mask, epsilon, norm, step_size, num_steps, attack.num_restarts, generator)
+    if directions is None:
+        raise ValueError("an interpretable perturbation needs directions")
+    gradient = gradient_at(embeddings, loss) if gradient is None else gradient
+    return interpretable_perturbation(gradient, directions, mask, epsilon)[0]
 
 
 def gradient_at(embeddings: Tensor, loss: LossFunction) -> Tensor:
@@ -37,15 +138,16 @@ def fgsm(
     embeddings: Tensor,
     mask: Tensor,
     epsilon: float,
-    norm: Norm,
-    targeted: bool = False,
+    norm: Norm = "l2",
     gradient: Tensor | None = None,
 ) -> Tensor:
     """Fast gradient sign method: one step, epsilon sign(g) in L-infinity and epsilon g / ||g||_2 in L2.
 
-    Goodfellow, Shlens, Szegedy 2015 (arXiv 1412.6572), section 4. In L2 it is the step of Miyato et al. 2017.
+    Goodfellow, Shlens, Szegedy 2015 (arXiv 1412.6572), section 4. In L2 it is r_adv of Miyato et al. 2017 (arXiv
+    1605.07725), equations 5 and 6.
     """
-    return iterative_fgsm(loss, embeddings, mask, epsilon, norm, epsilon, 1, targeted, gradient=gradient)
+    gradient = gradient_at(embeddings, loss) if gradient is None else gradient
+    return steepest_step(gradient, mask, epsilon, norm)
 
 
 def iterative_fgsm(
@@ -56,20 +158,18 @@ def iterative_fgsm(
     norm: Norm,
     step_size: float,
     num_steps: int,
-    targeted: bool = False,
     start: Tensor | None = None,
     gradient: Tensor | None = None,
 ) -> Tensor:
     """Basic iterative method: `num_steps` steps of the norm `step_size`, each projected back into the epsilon ball.
 
     Kurakin, Goodfellow, Bengio 2017 (arXiv 1607.02533), section 2.2; with `least_likely_class` as target, section 2.3.
-    It starts from zero, or from a perturbation `start` in the ball. The other attacks are made of it.
+    It starts from zero, or from a perturbation `start` in the ball.
     """
     r = torch.zeros_like(embeddings) if start is None else start
     for _ in range(num_steps):
         gradient = gradient_at(embeddings + r, loss) if gradient is None else gradient
-        step = steepest_step(-gradient if targeted else gradient, mask, step_size, norm)
-        r = project(r + step, mask, epsilon, norm)
+        r = project(r + steepest_step(gradient, mask, step_size, norm), mask, epsilon, norm)
         gradient = None
     return r
 
@@ -81,7 +181,6 @@ def random_fgsm(
     epsilon: float,
     norm: Norm,
     alpha: float,
-    targeted: bool = False,
     generator: torch.Generator | None = None,
 ) -> Tensor:
     """R+FGSM: a random step of the norm `alpha`, then FGSM from there with epsilon - alpha.
@@ -95,7 +194,7 @@ def random_fgsm(
     if not 0 <= alpha <= epsilon:
         raise ValueError(f"alpha must be between 0 and epsilon = {epsilon}, not {alpha}")
     start = random_noise(embeddings, mask, alpha, norm, generator)
-    return iterative_fgsm(loss, embeddings, mask, epsilon, norm, epsilon - alpha, 1, targeted, start)
+    return iterative_fgsm(loss, embeddings, mask, epsilon, norm, epsilon - alpha, 1, start)
 
 
 def pgd(
@@ -107,7 +206,6 @@ def pgd(
     step_size: float,
     num_steps: int,
     num_restarts: int,
-    targeted: bool = False,
     generator: torch.Generator | None = None,
 ) -> Tensor:
     """Projected gradient: the iterative method from `num_restarts` random starts; every example keeps its worst end.
@@ -120,23 +218,13 @@ def pgd(
     height = embeddings.new_full((len(embeddings),), -torch.inf)
     for _ in range(num_restarts):
         start = _random_start(embeddings, mask, epsilon, norm, generator)
-        r = iterative_fgsm(loss, embeddings, mask, epsilon, norm, step_size, num_steps, targeted, start)
+        r = iterative_fgsm(loss, embeddings, mask, epsilon, norm, step_size, num_steps, start)
         with torch.no_grad():
-            reached = -loss(embeddings + r) if targeted else loss(embeddings + r)
+            reached = loss(embeddings + r)
         higher = reached > height
         worst = torch.where(higher[:, None, None], r, worst)
         height = torch.where(higher, reached, height)
     return worst
-
-
-def random_noise(
-    embeddings: Tensor, mask: Tensor, epsilon: float, norm: Norm, generator: torch.Generator | None = None
-) -> Tensor:
-    """The control: a step of the norm `epsilon` along normal noise. L2: a uniform direction; L-infinity: random signs.
-
-    Of the embeddings only their shape, type and device count.
-    """
-    return steepest_step(random_perturbation(embeddings, mask, 1.0, generator), mask, epsilon, norm)
 
 
 def least_likely_class(logits: Tensor) -> Tensor:
@@ -151,27 +239,7 @@ def least_likely_class(logits: Tensor) -> Tensor:
     return logits.argmin(1)  # not of p: where one class is certain, all others round to 0
 
 
-def read_target(name: str, classes: Sequence[str]) -> Target:
-    """What a name of a target means.
-
-    Args:
-        name: `least_likely`, or the name of a class.
-        classes: The names of all classes.
-
-    Returns:
-        The target.
-
-    Raises:
-        ValueError: There is no such class.
-    """
-    if name == LEAST_LIKELY:
-        return LEAST_LIKELY
-    if name not in classes:
-        raise ValueError(f"no class '{name}'; a target is {LEAST_LIKELY} or one of {', '.join(classes)}")
-    return classes.index(name)
-
-
-def aim(target: Target, logits: Tensor, labels: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+def targeted_labels(target: Target, logits: Tensor, labels: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """Where a targeted attack goes. Examples that are of the wanted class already are left alone.
 
     Args:
@@ -187,42 +255,11 @@ def aim(target: Target, logits: Tensor, labels: Tensor, mask: Tensor) -> tuple[T
     return wanted, mask & (wanted != labels)[:, None]
 
 
-def search(
-    kind: Kind,
-    loss: LossFunction,
-    embeddings: Tensor,
-    mask: Tensor,
-    epsilon: float,
-    norm: Norm,
-    targeted: bool = False,
-    num_steps: int = 5,
-    num_restarts: int = 1,
-    step_size: float | None = None,
-    alpha: float | None = None,
-    gradient: Tensor | None = None,
-    generator: torch.Generator | None = None,
-) -> Tensor:
-    """The attack of a name: `fgsm`, `rfgsm`, `ifgsm` or `pgd`. The gradient is that at the unperturbed embeddings.
-
-    What is not given goes by `epsilon`: `alpha` is half of it, and `step_size` such that all steps together are 2.5
-    times as long, so that they can reach the border and move along it (Madry et al. 2018, section 5).
-    """
-    step_size = min(epsilon, 2.5 * epsilon / num_steps) if step_size is None else step_size
-    alpha = epsilon / 2 if alpha is None else alpha
-    attacks: dict[Kind, Callable[..., Tensor]] = {
-        "fgsm": partial(fgsm, gradient=gradient),
-        "rfgsm": partial(random_fgsm, alpha=alpha, generator=generator),
-        "ifgsm": partial(iterative_fgsm, step_size=step_size, num_steps=num_steps, gradient=gradient),
-        "pgd": partial(pgd, step_size=step_size, num_steps=num_steps, num_restarts=num_restarts, generator=generator),
-    }
-    return attacks[kind](loss, embeddings, mask, epsilon, norm=norm, targeted=targeted)
-
-
 def _random_start(
     embeddings: Tensor, mask: Tensor, epsilon: float, norm: Norm, generator: torch.Generator | None
 ) -> Tensor:
     if norm == "l2":
         radius = torch.rand((len(embeddings), 1, 1), generator=generator, device=embeddings.device)
-        return radius.to(embeddings.dtype) * random_perturbation(embeddings, mask, epsilon, generator)
+        return radius.to(embeddings.dtype) * random_noise(embeddings, mask, epsilon, norm, generator)
     cube = torch.empty_like(embeddings).uniform_(-epsilon, epsilon, generator=generator)
     return project(cube, mask, epsilon, norm)

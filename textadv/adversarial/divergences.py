@@ -30,7 +30,7 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 def kl_divergence(clean_logits: Tensor, perturbed_logits: Tensor) -> Tensor:
     """KL(p || q) = sum_c p_c (log p_c - log q_c), p from the clean and q from the perturbed logits.
 
-    The gradient flows to both arguments; `objectives.local_distributional_smoothness` holds the clean one fixed.
+    The gradient flows to both arguments; `local_distributional_smoothness` holds the clean one fixed.
 
     Args:
         clean_logits: Logits of p, (B, C).
@@ -41,6 +41,21 @@ def kl_divergence(clean_logits: Tensor, perturbed_logits: Tensor) -> Tensor:
     """
     log_p, log_q = _log_softmax(clean_logits), _log_softmax(perturbed_logits)
     return (log_p.exp() * (log_p - log_q)).sum(1)
+
+
+def local_distributional_smoothness(clean_logits: Tensor, perturbed_logits: Tensor) -> Tensor:
+    """KL(p(x) || p(x + r_vadv)), the clean prediction held fixed; needs no label.
+
+    Miyato, Dai, Goodfellow 2017 (arXiv 1605.07725), equations 7 to 9. The name is of Miyato et al. 2016.
+
+    Args:
+        clean_logits: Logits at x, (B, C); no gradient flows to them.
+        perturbed_logits: Logits at x + r_vadv, (B, C).
+
+    Returns:
+        The loss per example in nats, (B,).
+    """
+    return kl_divergence(clean_logits.detach(), perturbed_logits)
 
 
 def entropy(logits: Tensor) -> Tensor:

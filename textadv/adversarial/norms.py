@@ -85,9 +85,29 @@ def steepest_step(gradient: Tensor, mask: Tensor, size: float, norm: Norm) -> Te
         norm: "l2", over the whole sequence, or "linf", of every dimension of every word.
 
     Returns:
-        The step, exactly zero where the mask is False or an example's gradient is zero, (B, T, D).
+        The step, a constant, exactly zero where the mask is False or an example's gradient is zero, (B, T, D).
     """
+    gradient = gradient.detach()
     return scale_to_norm(gradient, mask, size) if norm == "l2" else size * _masked(gradient, mask).sign()
+
+
+def random_noise(
+    embeddings: Tensor, mask: Tensor, epsilon: float, norm: Norm = "l2", generator: torch.Generator | None = None
+) -> Tensor:
+    """A random step of the norm `epsilon`: the control that an adversary has to beat.
+
+    Args:
+        embeddings: Only their shape, type and device count, (B, T, D).
+        mask: True at the positions that may change, (B, T).
+        epsilon: Norm of the step, in the units of the embeddings.
+        norm: "l2": a uniformly random direction of the whole sequence; "linf": a random sign in every dimension.
+        generator: Source of randomness, on the device of the embeddings; the global one if None.
+
+    Returns:
+        The step, (B, T, D).
+    """
+    noise = torch.randn(embeddings.shape, generator=generator, dtype=embeddings.dtype, device=embeddings.device)
+    return steepest_step(noise, mask, epsilon, norm)
 
 
 def project(r: Tensor, mask: Tensor, epsilon: float, norm: Norm) -> Tensor:

@@ -13,9 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from textadv.adversarial.norms import l2_norm, random_signs, scale_to_norm
-from textadv.adversarial.objectives import local_distributional_smoothness
-from textadv.adversarial.perturbations import random_perturbation
+from textadv.adversarial.divergences import local_distributional_smoothness
+from textadv.adversarial.norms import l2_norm, random_noise, random_signs, scale_to_norm
 from textadv.precision import full_precision, without_autocast
 
 CLOSED_FORM_CLASSES = 3  # beyond it the power iteration is faster; measured: docs/PERFORMANCE.md
@@ -86,7 +85,7 @@ def power_iteration(
         Directions of L2 norm 1 over the whole sequence, (B, T, D). An example whose gradient is zero keeps the
         direction it had.
     """
-    direction = random_perturbation(embeddings, mask, 1.0, generator)
+    direction = random_noise(embeddings, mask, 1.0, "l2", generator)
     for _ in range(num_power_iterations):
         r = (xi * direction).requires_grad_()
         (gradient,) = torch.autograd.grad(divergence(embeddings + r).sum(), r)

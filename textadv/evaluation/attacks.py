@@ -1,97 +1,22 @@
 """Accuracy under attack: which perturbation, how large, found on which classifier."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal, NamedTuple, cast, get_args
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from textadv.adversarial.attacks import (
-    LEAST_LIKELY,
-    LossFunction,
-    Target,
-    aim,
-    gradient_at,
-    random_noise,
-    read_target,
-    search,
-)
+from textadv.adversarial import attacks as mathematics
+from textadv.adversarial.attacks import Attack, gradient_at
 from textadv.adversarial.divergences import cross_entropy
-from textadv.adversarial.interpretable import interpretable_perturbation, word_directions
-from textadv.adversarial.norms import Norm, perturbation_mask
+from textadv.adversarial.interpretable import word_directions
+from textadv.adversarial.norms import perturbation_mask
 from textadv.corpus.batching import Batch
 from textadv.corpus.tokenization import SPECIAL_TOKENS
-from textadv.errors import InputError
 from textadv.evaluation.substitution import near_words
 from textadv.models.classifier import Classifier
-
-Kind = Literal["noise", "fgsm", "rfgsm", "ifgsm", "pgd", "interpretable"]
-
-
-@dataclass(frozen=True)
-class Attack:
-    """A way to find a perturbation of a given size.
-
-    Attributes:
-        kind: Random noise, one step, a random step and one step, several steps, several steps from random starts, one
-            step along the directions to other words.
-        norm: What measures the size: `l2` over the whole sequence, or `linf`. That of `interpretable` is the L2 norm of
-            the weights of its directions.
-        target: The class to move towards; None for away from the label.
-        num_steps: Steps of `ifgsm` and `pgd`.
-        num_restarts: Random starts of `pgd`.
-        name: As `parse_attack` has read it.
-    """
-
-    kind: Kind
-    norm: Norm
-    target: Target | None = None
-    num_steps: int = 5
-    num_restarts: int = 1
-    name: str = ""
-
-    @property
-    def keeps_direction(self) -> bool:
-        """Whether the perturbation of another size is a multiple."""
-        return self.kind in ("noise", "fgsm", "interpretable")
-
-
-def parse_attack(name: str, classes: Sequence[str], num_steps: int, num_restarts: int) -> Attack:
-    """Read a name such as `fgsm-l2`, `pgd-linf-least_likely` or, where there is a class `neg`, `ifgsm-l2-neg`.
-
-    Args:
-        name: Kind, norm and, where the attack has one, its target, joined by hyphens.
-        classes: Names of the classes.
-        num_steps: Steps of the iterated attacks.
-        num_restarts: Random starts of `pgd`.
-
-    Returns:
-        The attack.
-
-    Raises:
-        InputError: There is no such attack.
-    """
-    flag = f"--attack.attacks {name}"
-    kind, _, rest = name.partition("-")
-    norm, _, wanted = rest.partition("-")
-    if kind not in get_args(Kind) or norm not in get_args(Norm):
-        kinds, norms = ", ".join(get_args(Kind)), ", ".join(get_args(Norm))
-        raise InputError(
-            f"{flag}: an attack is one of {kinds}, a norm ({norms}) and perhaps a target ({LEAST_LIKELY} or a class), "
-            f"such as fgsm-l2 or pgd-linf-{LEAST_LIKELY}"
-        )
-    if wanted and kind == "noise":
-        raise InputError(f"{flag}: noise has no target")
-    if kind == "interpretable" and norm != "l2":
-        raise InputError(f"{flag}: interpretable perturbations are measured in l2")
-    try:
-        target = read_target(wanted, classes) if wanted else None
-    except ValueError as error:
-        raise InputError(f"{flag}: {error}") from None
-    return Attack(cast(Kind, kind), cast(Norm, norm), target, num_steps, num_restarts, name)
 
 
 class Victim(NamedTuple):
@@ -108,18 +33,18 @@ class Victim(NamedTuple):
         with torch.no_grad():
             return cls(classifier, batch.tokens, classifier.embed(batch.tokens), batch.lengths)
 
-    def loss(self, labels: Tensor) -> LossFunction:
-        """Cross entropy per example as a function of the embeddings."""
-        return lambda x: cross_entropy(self.classifier.classify(x, self.lengths), labels)
+    def classify(self, embeddings: Tensor) -> Tensor:
+        """Logits of (perturbed) embeddings, (B, C)."""
+        return self.classifier.classify(embeddings, self.lengths)
 
     def gradient(self, labels: Tensor) -> Tensor:
         """That of the cross entropy at the embeddings, (B, T, D)."""
-        return gradient_at(self.embeddings, self.loss(labels))
+        return gradient_at(self.embeddings, lambda x: cross_entropy(self.classify(x), labels))
 
     def logits(self, r: Tensor | float = 0.0) -> Tensor:
         """Logits at x + r, (B, C)."""
         with torch.inference_mode():
-            return self.classifier.classify(self.embeddings + r, self.lengths)
+            return self.classify(self.embeddings + r)
 
     def rows(self, chosen: Tensor) -> "Victim":
         """Some of the examples."""
@@ -166,37 +91,17 @@ def perturb(
     Returns:
         r, (B, T, D).
     """
-    mask = perturbation_mask(source.lengths, source.embeddings)
-    if attack.kind == "noise":
-        return random_noise(source.embeddings, mask, epsilon, attack.norm, generator)
-    wanted, targeted = labels, attack.target is not None
-    if attack.target is not None:
-        wanted, mask = aim(attack.target, source.logits(), labels, mask)
-        gradient = None
-    if attack.kind == "interpretable":
-        gradient = source.gradient(wanted) if gradient is None else gradient
-        return _towards_words(source, -gradient if targeted else gradient, mask, epsilon)
-    return search(
-        attack.kind,
-        source.loss(wanted),
+    return mathematics.perturb(
+        attack,
+        source.classify,
         source.embeddings,
-        mask,
+        labels,
+        perturbation_mask(source.lengths, source.embeddings),
         epsilon,
-        attack.norm,
-        targeted,
-        attack.num_steps,
-        attack.num_restarts,
         gradient=gradient,
+        directions=directions_to_neighbours(source.classifier, source.tokens)[1] if attack.needs_directions else None,
         generator=generator,
     )
-
-
-def _towards_words(source: Victim, gradient: Tensor, mask: Tensor, epsilon: float) -> Tensor:
-    """The interpretable perturbation; zero where the vocabulary has no two words."""
-    directions = directions_to_neighbours(source.classifier, source.tokens)[1]
-    if not directions.shape[2]:
-        return torch.zeros_like(gradient)
-    return interpretable_perturbation(gradient, directions, mask, epsilon)[0]
 
 
 def right_under_attacks(

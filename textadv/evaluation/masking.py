@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from textadv.adversarial.attacks import Attack
 from textadv.adversarial.norms import Norm
 from textadv.corpus.batching import Batch
-from textadv.evaluation.attacks import Attack, Victim, right_under_attacks
+from textadv.evaluation.attacks import Victim, right_under_attacks
 from textadv.models.classifier import Classifier
 
 HUGE = 100.0  # times the largest size asked for

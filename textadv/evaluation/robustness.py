@@ -1,6 +1,6 @@
 """How a classifier stands up to attacks: accuracy by size of the perturbation, words replaced, signs of masking."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -10,7 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from textadv.adversarial.attacks import Attack
 from textadv.adversarial.norms import l2_norm
+from textadv.attack_names import parse_attack
 from textadv.checkpoints import LoadedClassifier
 from textadv.corpus.batching import Batch, Documents, sequential_batches
 from textadv.corpus.store import Split, TokenStore
@@ -18,7 +20,7 @@ from textadv.corpus.tokenization import TextTokenizer
 from textadv.corpus.words import split_words
 from textadv.errors import InputError
 from textadv.evaluation import masking
-from textadv.evaluation.attacks import Attack, Victim, parse_attack, right_under_attacks
+from textadv.evaluation.attacks import Victim, right_under_attacks
 from textadv.evaluation.evaluate import check_match
 from textadv.evaluation.lexicon import Lexicon
 from textadv.evaluation.substitution import (
@@ -141,7 +143,7 @@ def check_source(source: LoadedClassifier, loaded: LoadedClassifier, store: Toke
         raise InputError(f"--source-checkpoint: its embeddings have {sizes[0]} dimensions, those attacked {sizes[1]}")
 
 
-def chosen_attacks(settings: AttackSettings, classes: Sequence[str]) -> list[Attack]:
+def chosen_attacks(settings: AttackSettings, classes: Sequence[str]) -> dict[str, Attack]:
     """The attacks that are asked for.
 
     Args:
@@ -149,7 +151,7 @@ def chosen_attacks(settings: AttackSettings, classes: Sequence[str]) -> list[Att
         classes: Names of the classes.
 
     Returns:
-        The attacks.
+        The attacks by their names.
 
     Raises:
         InputError: There is no such attack, sizes are not positive and rising, or another number cannot be meant.
@@ -167,14 +169,15 @@ def chosen_attacks(settings: AttackSettings, classes: Sequence[str]) -> list[Att
         raise InputError(f"--attack.minimum_similarity {settings.minimum_similarity}: a cosine is from -1 to 1")
     if not 0 <= settings.seed < LIMIT:
         raise InputError(f"--attack.seed {settings.seed}: must be at least 0, below 2^63")
-    return [parse_attack(name, classes, settings.num_steps, settings.num_restarts) for name in settings.attacks]
+    options = {"num_steps": settings.num_steps, "num_restarts": settings.num_restarts}
+    return {name: parse_attack(name, classes, "--attack.attacks", **options) for name in settings.attacks}
 
 
 def _attack_batch(
     victim: Classifier,
     attacker: Classifier | None,
     batch: Batch,
-    attacks: Sequence[Attack],
+    attacks: Mapping[str, Attack],
     settings: AttackSettings,
     lexicon: Lexicon,
     generator: torch.Generator,
@@ -183,13 +186,13 @@ def _attack_batch(
 
     Beside them, under `unperturbed`, which are right and which have a gradient of zero.
     """
-    sized, names = [(a, settings.sizes(a.norm)) for a in attacks], [a.name for a in attacks]
+    sized = [(attack, settings.sizes(attack.norm)) for attack in attacks.values()]
     target = Victim.of(victim, batch)
     gradient = target.gradient(batch.labels)
 
     def right_at(origin: Victim, gradient: Tensor | None) -> dict[str, NDArray[np.bool_]]:
         right = right_under_attacks(sized, origin, target, batch.labels, generator, gradient)
-        return dict(zip(names, right, strict=True))
+        return dict(zip(attacks, right, strict=True))
 
     outcome = {"attacks": right_at(target, gradient)}
     if attacker is not None:
@@ -223,10 +226,10 @@ def _examples(
     ]
 
 
-def _rows(attacks: Sequence[Attack], curves: Curves, settings: AttackSettings) -> list[dict[str, Any]]:
+def _rows(attacks: Mapping[str, Attack], curves: Curves, settings: AttackSettings) -> list[dict[str, Any]]:
     return [
-        {"attack": a.name, "norm": a.norm, "epsilons": settings.sizes(a.norm), "accuracy": curves[a.name].tolist()}
-        for a in attacks
+        {"attack": name, "norm": a.norm, "epsilons": settings.sizes(a.norm), "accuracy": curves[name].tolist()}
+        for name, a in attacks.items()
     ]
 
 
@@ -235,7 +238,7 @@ def _checks(
     few: Sequence[Batch],
     long: Sequence[Batch],
     window: int,
-    attacks: Sequence[Attack],
+    attacks: Mapping[str, Attack],
     curves: dict[str, Curves],
     settings: AttackSettings,
     generator: torch.Generator,
@@ -245,7 +248,7 @@ def _checks(
     basic = [(Attack("fgsm", "l2"), sizes), (Attack("noise", "l2"), sizes)]
     step, noise = masking.right_in_batches(basic, classifier, few, generator)
     some = {"fgsm-l2": step.mean(1), "noise-l2": noise.mean(1)}
-    falling = own if any(attack.kind == "fgsm" for attack in attacks) else some
+    falling = own if any(attack.kind == "fgsm" for attack in attacks.values()) else some
     compared = own if masking.noise_pairs(own.keys()) else some
     checks = [
         partial(masking.check_repeatability, classifier, few),
@@ -256,7 +259,7 @@ def _checks(
         partial(masking.check_monotony, falling),
         partial(masking.check_noise, compared),
     ]
-    if "transfer" in curves and any(attack.kind != "noise" for attack in attacks):
+    if "transfer" in curves and any(attack.kind != "noise" for attack in attacks.values()):
         checks.append(partial(masking.check_transfer, curves["attacks"], curves["transfer"]))
     return [check() for check in progress(checks, len(checks), "checking for masked gradients")]
 

@@ -66,10 +66,9 @@ def check(experiment: Experiment) -> None:
             if name in SHARES.get(section, ()) and value >= 1:
                 raise InputError(f"{names[name]} {value}: must be below 1")
     finetuning = experiment.finetuning
-    if finetuning.adversary == "interpretable" and finetuning.norm != "l2":
-        raise InputError("--finetuning.adversary interpretable: is measured in l2")
     both = finetuning.perturbs_labeled and finetuning.uses_vat
-    if both and finetuning.norm == "linf" and finetuning.vat_epsilon is None:
-        raise InputError("--finetuning.vat_epsilon: is needed beside --finetuning.norm linf, as vat is measured in l2")
+    if both and not finetuning.adversary_is_in_l2 and finetuning.vat_epsilon is None:
+        flag = f"--finetuning.adversary {finetuning.adversary}"
+        raise InputError(f"--finetuning.vat_epsilon: is needed beside {flag}, as vat is measured in l2")
     if finetuning.alpha is not None and finetuning.alpha > finetuning.epsilon:
         raise InputError(f"--finetuning.alpha {finetuning.alpha}: must be at most --finetuning.epsilon")

@@ -21,7 +21,7 @@ from textadv.settings import Experiment, TrainerSettings
 from textadv.system.machine import device
 from textadv.training.base import TrainingModule
 from textadv.training.callbacks import Patience, Progress, WeightEMA, ZeroGradients, figures
-from textadv.training.finetuning import FinetuningModule, target_of
+from textadv.training.finetuning import FinetuningModule, training_attack
 from textadv.training.guards import no_rank_lost
 from textadv.training.memory import out_of_memory_advice
 from textadv.training.metrics_file import MetricsFile, tensorboard
@@ -70,7 +70,7 @@ def check_finetuning(experiment: Experiment, store: TokenStore) -> None:
         InputError: The method needs unlabeled text and there is none, or a class that there is not is the target.
     """
     FinetuningData(store, experiment.data, experiment.finetuning, experiment.seed)
-    target_of(experiment.finetuning, store.classes)
+    training_attack(experiment.finetuning, store.classes)
 
 
 def finetune(

@@ -36,13 +36,13 @@ def test_what_is_no_file_of_curves_has_none(tmp_path: Path, content: bytes | Non
 @pytest.mark.parametrize(
     ("tuning", "epsilon"),
     [
-        ({"method": "adversarial+vat", "epsilon": 3}, 3.0),
-        ({"method": "adversarial+vat", "epsilon": 3, "norm": "l2", "vat_epsilon": None}, 3.0),
-        ({"method": "adversarial+vat", "epsilon": 3, "norm": "l2", "vat_epsilon": 2.0}, 2.0),
-        ({"method": "adversarial+vat", "epsilon": 0.02, "norm": "linf", "vat_epsilon": 2.0}, 2.0),
-        ({"method": "adversarial", "epsilon": 3, "norm": "l2", "vat_epsilon": 2.0}, 3.0),
-        ({"method": "adversarial", "epsilon": 0.02, "norm": "linf", "vat_epsilon": 2.0}, 5.0),
-        ({"method": "vat", "epsilon": 3, "norm": "linf", "vat_epsilon": None}, 3.0),
+        ({"method": "adversarial+vat", "epsilon": 3, "adversary": "fgsm-l2"}, 3.0),
+        ({"method": "adversarial+vat", "epsilon": 3, "adversary": "fgsm-l2", "vat_epsilon": None}, 3.0),
+        ({"method": "adversarial+vat", "epsilon": 3, "adversary": "fgsm-l2", "vat_epsilon": 2.0}, 2.0),
+        ({"method": "adversarial+vat", "epsilon": 0.02, "adversary": "pgd-linf", "vat_epsilon": 2.0}, 2.0),
+        ({"method": "adversarial", "epsilon": 3, "adversary": "fgsm-l2", "vat_epsilon": 2.0}, 3.0),
+        ({"method": "adversarial", "epsilon": 0.02, "adversary": "pgd-linf", "vat_epsilon": 2.0}, 5.0),
+        ({"method": "vat", "epsilon": 3, "adversary": "pgd-linf", "vat_epsilon": None}, 3.0),
     ],
 )
 def test_a_subject_has_a_name_and_a_size_in_l2(tmp_path: Path, tuning: dict[str, Any], epsilon: float) -> None:

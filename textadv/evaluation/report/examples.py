@@ -8,8 +8,7 @@ from torch import Tensor
 
 from textadv.adversarial.divergences import cross_entropy
 from textadv.adversarial.interpretable import interpretable_perturbation
-from textadv.adversarial.norms import perturbation_mask
-from textadv.adversarial.perturbations import adversarial_perturbation
+from textadv.adversarial.norms import perturbation_mask, steepest_step
 from textadv.checkpoints import LoadedClassifier
 from textadv.corpus.batching import Documents
 from textadv.corpus.tokenization import TextTokenizer
@@ -67,7 +66,7 @@ def word_examples(
         logits = loaded.classifier.classify(x, victim.lengths)
         (gradient,) = torch.autograd.grad(cross_entropy(logits, batch.labels).sum(), x)
         mask = perturbation_mask(victim.lengths, x)
-        r_adv = adversarial_perturbation(gradient, mask, epsilon)
+        r_adv = steepest_step(gradient, mask, epsilon, "l2")
         tokens = batch.tokens[0, :-1]
         pieces = tokenizer.pieces(tokens.tolist())
         skipped = max(0, len(pieces) - SHOWN_WORDS)

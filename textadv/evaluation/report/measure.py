@@ -8,13 +8,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from textadv.adversarial.divergences import cross_entropy
+from textadv.adversarial.attacks import Attack
+from textadv.adversarial.divergences import cross_entropy, local_distributional_smoothness
 from textadv.adversarial.norms import perturbation_mask
-from textadv.adversarial.objectives import local_distributional_smoothness
 from textadv.adversarial.virtual import CLOSED_FORM_CLASSES, virtual_direction
 from textadv.corpus.batching import Batch, Documents, Indices, sequential_batches
 from textadv.corpus.store import Split
-from textadv.evaluation.attacks import Attack, Victim, perturb
+from textadv.evaluation.attacks import Victim, perturb
 from textadv.evaluation.robustness import BATCH_TOKENS
 from textadv.models.classifier import Classifier
 from textadv.system.progress import progress

@@ -61,10 +61,8 @@ def _perturbation(tuning: dict[str, Any]) -> str:
     virtual = epsilon if tuning.get("vat_epsilon") is None else f"{tuning['vat_epsilon']:g}"
     if method in ("none", "random", "vat"):
         return {"none": "not perturbed", "random": epsilon, "vat": virtual}[method]
-    target = [tuning["target"]] if tuning.get("target") else []
-    adversary = "-".join([tuning.get("adversary", "fgsm"), tuning.get("norm", "l2"), *target])
     apart = f", {virtual} virtual" if "vat" in method and virtual != epsilon else ""
-    return f"{epsilon} (adversary {adversary}){apart}"
+    return f"{epsilon} (adversary {tuning['adversary']}){apart}"
 
 
 def _flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -63,8 +63,9 @@ class Subject:
         tuning = self.card["settings"]["finetuning"]
         if "vat" in tuning["method"] and tuning.get("vat_epsilon") is not None:
             return float(tuning["vat_epsilon"])
-        in_l2 = tuning["method"] == "vat" or tuning.get("norm", "l2") == "l2"
-        return float(tuning["epsilon"] if in_l2 else FinetuningSettings().epsilon)
+        trained = FinetuningSettings(adversary=tuning["adversary"])
+        in_l2 = tuning["method"] == "vat" or trained.adversary_is_in_l2
+        return float(tuning["epsilon"] if in_l2 else trained.epsilon)
 
 
 def distinct_names(paths: Sequence[Path]) -> list[str]:
