@@ -1,0 +1,41 @@
+"""What `import textadv` gives, and the programs that show it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import textadv
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize("name", textadv.__all__)
+def test_every_public_name_is_there_and_documented(name: str) -> None:
+    assert getattr(textadv, name).__doc__
+    assert name in dir(textadv)
+
+
+def test_all_public_names_are_listed() -> None:
+    assert textadv.__all__ == sorted(textadv._HOME)
+
+
+def test_another_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = textadv.nothing
+
+
+def test_the_import_loads_nothing_slow() -> None:
+    code = "import sys, textadv; print(sorted({'torch', 'numpy', 'pytorch_lightning'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT).stdout == "[]\n"
+
+
+@pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.name)
+def test_an_example_runs(example: Path, tmp_path: Path) -> None:
+    environment = {"PYTHONPATH": str(ROOT), "PATH": "", "OMP_NUM_THREADS": "1"}
+    run = subprocess.run(
+        [sys.executable, "-W", "error", example], capture_output=True, text=True, cwd=tmp_path, env=environment
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout
