@@ -120,7 +120,7 @@ class FinetuningSettings:
         vat_epsilon: That of the virtual adversarial perturbation, always in L2; null for epsilon.
         adversary: How the adversarial perturbation is found, a name as in `attack.attacks`; the paper's is `fgsm-l2`.
             Examples of the class that is the target are not perturbed. The method `random` has its norm, too.
-        num_steps: Steps of `ifgsm` and `pgd`.
+        num_steps: Steps of `ifgsm`, `mifgsm` and `pgd`.
         step_size: Length of such a step; null for 2.5 epsilon / num_steps.
         num_restarts: Random starts of `pgd`, of which the worst end counts.
         alpha: Length of the random step of `rfgsm`; null for epsilon / 2.
@@ -210,11 +210,12 @@ class AttackSettings:
     """What `attack` tries on a classifier.
 
     Attributes:
-        attacks: Names such as `fgsm-l2` or `pgd-linf-least_likely`: noise, fgsm, rfgsm, ifgsm, pgd or interpretable, in
-            the norm l2 or linf, away from the label or towards the least likely class, or a class that is named.
+        attacks: Names such as `fgsm-l2` or `pgd-linf-least_likely`: noise, fgsm, rfgsm, ifgsm, mifgsm, pgd or
+            interpretable, in the norm l2 or linf, away from the label or towards the least likely class, or a class
+            that is named.
         l2_epsilons: Sizes of attacks in L2, over the whole sequence, in normalized-embedding units, rising.
         linf_epsilons: Sizes of attacks in L-infinity, of each number of an embedding, rising.
-        num_steps: Steps of ifgsm and pgd.
+        num_steps: Steps of ifgsm, mifgsm and pgd.
         num_restarts: Random starts of pgd.
         word_budgets: Shares of the words that the substitution attack may change, rising.
         minimum_similarity: Least cosine similarity of a word and what replaces it.

@@ -26,6 +26,7 @@ NORMS: tuple[Norm, ...] = ("l2", "linf")
 ATTACKS: dict[str, Callable[..., Tensor]] = {
     "fgsm": fgsm,
     "iterative_fgsm": partial(iterative_fgsm, step_size=0.2, num_steps=4),
+    "momentum": partial(iterative_fgsm, step_size=0.2, num_steps=4, decay=1.0),
     "random_fgsm": partial(random_fgsm, alpha=0.05),
     "pgd": partial(pgd, step_size=0.2, num_steps=2, num_restarts=3),
 }
@@ -144,7 +145,7 @@ def test_gradients_of_any_size_are_safe(
     r = attack(lambda x: (weights * x).sum((1, 2)), torch.zeros(3, 6, 3), mask, EPSILON, norm)
     assert torch.isfinite(r).all()
     assert (norm_of(r, norm) <= EPSILON * (1 + 1e-6)).all()
-    if scale == 0 and attack in (ATTACKS["fgsm"], ATTACKS["iterative_fgsm"]):
+    if scale == 0 and attack in (ATTACKS["fgsm"], ATTACKS["iterative_fgsm"], ATTACKS["momentum"]):
         assert (r == 0).all()
     elif scale:
         assert ((weights * r).double().sum((1, 2)) > 0).all()
@@ -215,6 +216,30 @@ def test_iterative_fgsm_goes_on_from_where_it_is_started(
     loss = _loss(make_classifier(2))
     assert torch.equal(run(2, run(3)), run(5))
     assert (run(0) == 0).all()
+
+
+@each_norm
+@pytest.mark.parametrize("decay", [0.5, 1.0])
+def test_momentum_sums_gradients_of_norm_1(
+    norm: Norm, decay: float, make_classifier: MakeClassifier, embeddings: Tensor, mask: Tensor
+) -> None:
+    """Dong et al. 2018, algorithm 1, written out for each example by itself."""
+    loss = _loss(make_classifier(2))
+    expected = torch.zeros_like(embeddings)
+    momentum = torch.zeros_like(embeddings)
+    for _ in range(4):
+        x = (embeddings + expected).requires_grad_()
+        (gradient,) = torch.autograd.grad(loss(x).sum(), x)
+        gradient = gradient * mask[..., None]
+        for i in range(3):
+            momentum[i] = decay * momentum[i] + gradient[i] / gradient[i].abs().sum()
+            step = momentum[i].sign() if norm == "linf" else momentum[i] / momentum[i].norm()
+            moved = expected[i] + 0.2 * step
+            size = moved.norm()
+            expected[i] = moved.clamp(-EPSILON, EPSILON) if norm == "linf" else moved * min(1.0, EPSILON / size)
+    r = iterative_fgsm(loss, embeddings, mask, EPSILON, norm, 0.2, 4, decay=decay)
+    torch.testing.assert_close(r, expected, rtol=1e-12, atol=1e-14)
+    assert not torch.allclose(r, iterative_fgsm(loss, embeddings, mask, EPSILON, norm, 0.2, 4))
 
 
 @each_norm
@@ -356,13 +381,14 @@ def _attack_of(kind: str) -> Callable[..., Tensor]:
         "fgsm": fgsm,
         "rfgsm": partial(random_fgsm, alpha=EPSILON / 2, generator=generator),
         "ifgsm": partial(iterative_fgsm, step_size=step_size, num_steps=5),
+        "mifgsm": partial(iterative_fgsm, step_size=step_size, num_steps=5, decay=1.0),
         "pgd": partial(pgd, step_size=step_size, num_steps=5, num_restarts=2, generator=generator),
     }
     return found[kind]
 
 
 @each_norm
-@pytest.mark.parametrize("kind", ["fgsm", "rfgsm", "ifgsm", "pgd"])
+@pytest.mark.parametrize("kind", ["fgsm", "rfgsm", "ifgsm", "mifgsm", "pgd"])
 @pytest.mark.parametrize("target", [None, 2, "least_likely"])
 def test_perturb_is_the_attack_of_a_kind(
     kind: str,

@@ -18,7 +18,18 @@ from textadv.evaluation.substitution import NUM_NEIGHBOURS
 from textadv.models.classifier import Classifier
 
 CLASSES = ("bad", "so-so", "good")
-NAMES = ["noise-l2", "fgsm-l2", "rfgsm-l2", "ifgsm-l2", "pgd-l2", "noise-linf", "fgsm-linf", "rfgsm-linf", "pgd-linf"]
+NAMES = [
+    "noise-l2",
+    "fgsm-l2",
+    "rfgsm-l2",
+    "ifgsm-l2",
+    "mifgsm-l2",
+    "pgd-l2",
+    "noise-linf",
+    "fgsm-linf",
+    "rfgsm-linf",
+    "pgd-linf",
+]
 
 
 @pytest.fixture
@@ -186,7 +197,7 @@ def test_a_known_gradient_saves_a_pass_and_changes_nothing(
     count = len(passes)
     r = perturb(parse(name), victim, batch.labels, 0.3, generator(), gradient)
     torch.testing.assert_close(r, expected)
-    starts_there = parse(name).kind in ("fgsm", "ifgsm", "interpretable") and parse(name).target is None
+    starts_there = parse(name).kind in ("fgsm", "ifgsm", "mifgsm", "interpretable") and parse(name).target is None
     assert len(passes) - count == count - starts_there
 
 

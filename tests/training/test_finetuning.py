@@ -158,7 +158,7 @@ def test_equals_the_textbook_step(
 
 
 @pytest.mark.parametrize("norm", ["l2", "linf"])
-@pytest.mark.parametrize("adversary", ["fgsm", "rfgsm", "ifgsm", "pgd"])
+@pytest.mark.parametrize("adversary", ["fgsm", "rfgsm", "ifgsm", "mifgsm", "pgd"])
 @pytest.mark.parametrize("target", [None, "least_likely", "neg"])
 def test_every_adversary_of_the_family_trains(
     make: Make, store: TokenStore, monkeypatch: pytest.MonkeyPatch, adversary: str, norm: Norm, target: str | None

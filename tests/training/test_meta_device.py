@@ -98,6 +98,7 @@ METHODS: list[dict[str, Any]] = [
     {"method": "adversarial", "adversary": "rfgsm-linf"},
     {"method": "adversarial", "adversary": "ifgsm-l2-least_likely"},
     {"method": "adversarial", "adversary": "pgd-linf"},
+    {"method": "adversarial", "adversary": "mifgsm-linf"},
     {"method": "adversarial", "adversary": "pgd-l2-pos", "num_restarts": 2},
     {"method": "adversarial", "adversary": "interpretable-l2"},
 ]

@@ -24,7 +24,7 @@ from textadv.adversarial.norms import Norm, project, random_noise, steepest_step
 
 LossFunction = Callable[[Tensor], Tensor]
 Classify = Callable[[Tensor], Tensor]  # from embeddings (B, T, D) to logits (B, C), each row from its own example only
-Kind = Literal["noise", "fgsm", "rfgsm", "ifgsm", "pgd", "interpretable"]
+Kind = Literal["noise", "fgsm", "rfgsm", "ifgsm", "mifgsm", "pgd", "interpretable"]
 LEAST_LIKELY: Literal["least_likely"] = "least_likely"
 Target = int | Literal["least_likely"]  # number of a class, or whichever the classifier holds least likely
 
@@ -35,16 +35,17 @@ class Attack:
 
     Attributes:
         kind: Random noise (the control), one step (`fgsm`), a random step and one step (`rfgsm`), several steps
-            (`ifgsm`), those from random starts (`pgd`), or one step along the directions to other words
-            (`interpretable`).
+            (`ifgsm`), those with momentum (`mifgsm`), those from random starts (`pgd`), or one step along the
+            directions to other words (`interpretable`).
         norm: What measures the size: `l2` over the whole sequence, or `linf`. That of `interpretable` is the L2 norm of
             the weights of its directions.
         target: The class to move towards; None for away from the label.
-        num_steps: Steps of `ifgsm` and `pgd`.
+        num_steps: Steps of `ifgsm`, `mifgsm` and `pgd`.
         step_size: Length of such a step; None for 2.5 epsilon / num_steps, so that all together can reach the border
             and move along it (Madry et al. 2018, section 5), and at most epsilon.
         num_restarts: Random starts of `pgd`.
         alpha: Length of the random step of `rfgsm`; None for epsilon / 2.
+        decay: Factor on the momentum of `mifgsm` in each step.
     """
 
     kind: Kind = "fgsm"
@@ -54,6 +55,7 @@ class Attack:
     step_size: float | None = None
     num_restarts: int = 1
     alpha: float | None = None
+    decay: float = 1.0
 
     @property
     def needs_directions(self) -> bool:
@@ -119,6 +121,10 @@ def perturb(
         return random_fgsm(loss, embeddings, mask, epsilon, norm, alpha, generator)
     if attack.kind == "ifgsm":
         return iterative_fgsm(loss, embeddings, mask, epsilon, norm, step_size, num_steps, gradient=gradient)
+    if attack.kind == "mifgsm":
+        return iterative_fgsm(
+            loss, embeddings, mask, epsilon, norm, step_size, num_steps, gradient=gradient, decay=attack.decay
+        )
     if attack.kind == "pgd":
         return pgd(loss, embeddings, mask, epsilon, norm, step_size, num_steps, attack.num_restarts, generator)
     if directions is None:
@@ -160,15 +166,23 @@ def iterative_fgsm(
     num_steps: int,
     start: Tensor | None = None,
     gradient: Tensor | None = None,
+    decay: float = 0.0,
 ) -> Tensor:
     """Basic iterative method: `num_steps` steps of the norm `step_size`, each projected back into the epsilon ball.
 
     Kurakin, Goodfellow, Bengio 2017 (arXiv 1607.02533), section 2.2; with `least_likely_class` as target, section 2.3.
-    It starts from zero, or from a perturbation `start` in the ball.
+    It starts from zero, or from a perturbation `start` in the ball. With a `decay` above 0 it is the momentum iterative
+    method (MI-FGSM): the direction is that of m <- decay m + g / ||g||_1, which escapes poor local maxima and transfers
+    better to other classifiers (Dong et al. 2018, arXiv 1710.06081, algorithm 1).
     """
     r = torch.zeros_like(embeddings) if start is None else start
+    momentum: Tensor | float = 0.0
     for _ in range(num_steps):
         gradient = gradient_at(embeddings + r, loss) if gradient is None else gradient
+        if decay:
+            unit = steepest_step(gradient, mask, 1.0, "l2")  # first, since a sum of tiny numbers would underflow
+            momentum = decay * momentum + unit / unit.abs().sum((1, 2), keepdim=True).clamp_min(1.0)
+            gradient = momentum
         r = project(r + steepest_step(gradient, mask, step_size, norm), mask, epsilon, norm)
         gradient = None
     return r
