@@ -9,12 +9,13 @@ import pytest
 from matplotlib.colors import to_hex, to_rgb
 from numpy.typing import NDArray
 
+from textadv.evaluation.metrics import CalibrationBin
 from textadv.evaluation.report import page
 from textadv.evaluation.report.charts import Chart, Confusion, Histogram, LineChart, Reliability, Series
 from textadv.evaluation.report.figures import COLOURS, DARK, DASHES, LIGHT, MARKERS, WIDTH, _look, _patterns, render
 
 ODD = ["_hidden $x^2$ \u4e2d", "a name that is much too long for the legend of a small figure"]
-BINS = [{"lower": 0.6, "upper": 0.7, "count": 3, "confidence": 0.65, "accuracy": 0.5}]
+BINS = [CalibrationBin(lower=0.6, upper=0.7, count=3, confidence=0.65, accuracy=0.5)]
 CHARTS: list[Chart] = [
     LineChart(
         "sizes",

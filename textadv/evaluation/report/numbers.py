@@ -29,10 +29,10 @@ def number_table(chart: Chart) -> Table:
         rows = [
             (
                 name,
-                f"{percent(bin['lower'])} to {percent(bin['upper'])}",
-                percent(bin["confidence"]),
-                percent(bin["accuracy"]),
-                f"{bin['count']:,}",
+                f"{percent(bin.lower)} to {percent(bin.upper)}",
+                percent(bin.confidence),
+                percent(bin.accuracy),
+                f"{bin.count:,}",
             )
             for name, bins in chart.bins.items()
             for bin in bins

@@ -80,11 +80,11 @@ def quality(subjects: Sequence[Subject], split: str, figures: Sequence[Figure]) 
     rows = [
         (
             subject.name,
-            f"{numbers['error']:.2f} %",
-            percent(numbers["accuracy"]),
-            f"{numbers['macro_f1']:.4f}",
-            percent(numbers["expected_calibration_error"]),
-            f"{numbers['count']:,}",
+            f"{numbers.error:.2f} %",
+            percent(numbers.accuracy),
+            f"{numbers.macro_f1:.4f}",
+            percent(numbers.expected_calibration_error),
+            f"{numbers.count:,}",
         )
         for subject, numbers in measured
     ]
