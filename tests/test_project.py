@@ -141,6 +141,17 @@ def test_the_package_depends_on_exactly_what_it_imports() -> None:
     assert _imported("textadv") == {_import_name(requirement) for requirement in DIRECT} | optional
 
 
+def test_files_that_are_not_python_are_in_the_wheel() -> None:
+    tool = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
+    packed = {
+        ROOT.joinpath(*package.split("."), name)
+        for package, names in tool["setuptools"]["package-data"].items()
+        for name in names
+    }
+    files = {file for file in (ROOT / "textadv").rglob("*") if file.is_file() and file.suffix not in (".py", ".pyc")}
+    assert files == packed
+
+
 def test_the_tests_import_only_what_is_declared() -> None:
     declared = {_import_name(requirement) for requirement in DIRECT + TEST_EXTRA}
     helpers = {file.stem for file in (ROOT / "tests").glob("*.py")}

@@ -1,3 +1,5 @@
+import errno
+import fcntl
 import json
 import shutil
 import subprocess
@@ -8,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -19,7 +22,6 @@ from textadv.corpus.store import TokenStore
 from textadv.corpus.tokenization import EOS, UNKNOWN, TextTokenizer
 from textadv.errors import InputError
 from textadv.settings import DataSettings, TokenizerSettings
-from textadv.system import locks
 
 WORDS = TokenizerSettings(min_documents=1)
 
@@ -222,7 +224,7 @@ def test_two_at_once_where_files_cannot_be_locked(
         both_build.wait()
         return source.load(settings)
 
-    monkeypatch.setattr(locks, "fcntl", None)
+    monkeypatch.setattr(fcntl, "flock", Mock(side_effect=OSError(errno.ENOLCK, "cannot be locked")))
     monkeypatch.setattr(preparation, "load_corpus", wait_and_load)
     first, second = at_once(lambda: prepare(data, WORDS))
     assert source.reads == 2

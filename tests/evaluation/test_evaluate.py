@@ -79,7 +79,7 @@ def test_weights_that_are_not_finite_are_refused(loaded, split):
 def test_a_split_is_measured(loaded, store, split):
     metrics = evaluate_split(loaded, store, "validation")
     assert metrics == classification_metrics(*predict_split(loaded.classifier, split, "testing"))
-    assert metrics["count"] == 6
+    assert metrics.count == 6
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,12 @@
 """Of several processes that want the same thing one makes it. Threads stand for them: locks belong to open files."""
 
+import errno
+import fcntl
 import threading
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -27,15 +30,22 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     return event
 
 
+def held(path: Path) -> IO[bytes]:
+    """A lock of ours."""
+    file = lock(path, "works")
+    assert file is not None
+    return file
+
+
 def test_the_second_one_waits(tmp_path: Path, waits: threading.Event) -> None:
     got = threading.Event()
 
     def second() -> None:
-        with lock(tmp_path / "locks" / "a", "works"):
+        with held(tmp_path / "locks" / "a"):
             got.set()
 
     thread = threading.Thread(target=second)
-    with lock(tmp_path / "locks" / "a", "works"), lock(tmp_path / "locks" / "b", "does something else"):
+    with held(tmp_path / "locks" / "a"), held(tmp_path / "locks" / "b"):
         thread.start()
         assert waits.wait(60)
         assert not got.is_set()
@@ -44,15 +54,16 @@ def test_the_second_one_waits(tmp_path: Path, waits: threading.Event) -> None:
 
 
 def test_or_is_refused(tmp_path: Path) -> None:
-    with lock(tmp_path / "a", "works"), pytest.raises(InputError, match="another process works"):
+    with held(tmp_path / "a"), pytest.raises(InputError, match="another process works"):
         lock(tmp_path / "a", "works", wait=False)
-    lock(tmp_path / "a", "works", wait=False).close()
+    held(tmp_path / "a").close()
 
 
-def test_where_files_cannot_be_locked_nobody_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(locks, "fcntl", None)
-    with lock(tmp_path / "a", "works"), lock(tmp_path / "a", "works", wait=False):
-        assert not locks.can_lock()
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_where_files_cannot_be_locked_nobody_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    monkeypatch.setattr(fcntl, "flock", Mock(side_effect=OSError(code, "cannot be locked")))
+    assert lock(tmp_path / "a", "works") is None
+    assert lock(tmp_path / "a", "works", wait=False) is None
 
 
 @pytest.fixture
@@ -131,7 +142,7 @@ def test_a_run_of_several_processes_does_not_wait(cached: Experiment, store: Tok
     folder = Path(cached.data.cache) / "pretrained"
     (name,) = {pretrained_name(cached, store), pretrained_name(several, store)}
     with (
-        lock(Path(cached.data.cache) / "locks" / name, "pretrains"),
+        held(Path(cached.data.cache) / "locks" / name),
         pytest.raises(InputError, match=f"another process pretrains the same encoder in {folder / name}"),
     ):
         pretrained_encoder(several, store)

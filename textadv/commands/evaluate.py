@@ -1,6 +1,7 @@
 """`evaluate`: a classifier on a split."""
 
 import json
+from dataclasses import asdict
 
 from textadv.checkpoints import load_classifier
 from textadv.commands.folder import run_folder
@@ -20,6 +21,6 @@ def run(experiment: Experiment, options: Options) -> None:
     with run_folder("evaluate", used, options) as (output, metrics):
         subject = Subject.of(path, loaded.card)
         subject.quality = evaluate_split(loaded, store, options.split, device(experiment.trainer))
-        metrics |= subject.quality | {"checkpoint": options.checkpoint, "split": options.split}
+        metrics |= asdict(subject.quality) | {"checkpoint": options.checkpoint, "split": options.split}
         print(json.dumps({name: value for name, value in metrics.items() if name != "calibration"}, indent=2))
         write_report(output, [subject], store, options.split)

@@ -65,7 +65,7 @@ def _alone(experiment: Experiment, folder: Path) -> AbstractContextManager[objec
     several = experiment.trainer.devices * experiment.trainer.num_nodes > 1  # the others would not know of the wait
     path = Path(experiment.data.cache) / "locks" / folder.name
     with writing(path):
-        return lock(path, f"pretrains the same encoder in {folder}", wait=not several)
+        return lock(path, f"pretrains the same encoder in {folder}", wait=not several) or nullcontext()
 
 
 def _pretrained_folder(experiment: Experiment, store: TokenStore) -> Path:

@@ -33,7 +33,7 @@ def run(experiment: Experiment, options: Options) -> None:
             if not is_main():
                 continue
             test = evaluate_split(load_classifier(folder), store, "test", device(experiment.trainer))
-            row = {"method": method, "pretrained": pretrained, "labels": figures["labels"], "error": test["error"]}
+            row = {"method": method, "pretrained": pretrained, "labels": figures["labels"], "error": test.error}
             rows.append(row | {"validation_error": figures["validation_error"], "seconds": seconds})
         metrics["rows"] = rows
     if is_main():

@@ -82,7 +82,7 @@ def _figures(subject: Subject) -> dict[str, Any]:
     return {
         "name": subject.name,
         "checkpoint": subject.checkpoint,
-        "quality": subject.quality,
+        "quality": asdict(subject.quality) if subject.quality else None,
         "robustness": subject.robustness,
         "directions": subject.directions,
         "smoothness": smoothness,

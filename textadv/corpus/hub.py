@@ -46,7 +46,11 @@ def read_hub(name: str, text_column: str, label_column: str) -> dict[str, list[N
 
 
 def _from_cache(name: str) -> dict[str, Any] | None:
-    """Arrow table of each split from the local cache of `datasets`; None if the data set is not there."""
+    """Arrow table of each split from the local cache of `datasets`; None if the data set is not there.
+
+    `load_dataset` looks there by itself only in its offline mode, a variable of the environment that is read when it is
+    imported, or after its requests to the Hub have failed, which takes as long as their timeouts.
+    """
     from datasets.packaged_modules.cache.cache import Cache
 
     try:

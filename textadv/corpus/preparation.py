@@ -6,7 +6,7 @@ import shutil
 import sys
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from textadv.corpus.store import FORMAT_VERSION, SPLITS, Split, TokenStore, is_s
 from textadv.corpus.tokenization import fit
 from textadv.errors import InputError
 from textadv.settings import DataSettings, TokenizerSettings
-from textadv.system.locks import can_lock, lock
+from textadv.system.locks import lock
 
 NAME_LENGTH = 16
 
@@ -54,7 +54,7 @@ def prepare(data: DataSettings, tokenizer: TokenizerSettings) -> TokenStore:
     with _writing(data.cache):  # before the long work, so that a cache that cannot be written is found at once
         folder.parent.mkdir(parents=True, exist_ok=True)
         held = lock(Path(data.cache) / "locks" / folder.name, "prepares the same corpus")
-    with held:
+    with held or nullcontext():
         if folder.exists():
             try:
                 return _open(folder, fingerprint)  # somebody else has prepared it meanwhile
@@ -62,7 +62,7 @@ def prepare(data: DataSettings, tokenizer: TokenizerSettings) -> TokenStore:
                 print(f"{error}; preparing it again", file=sys.stderr)
         temporary = _sibling(folder)
         with _writing(data.cache):
-            _clear(folder)
+            _clear(folder, alone=held is not None)
             temporary.mkdir()
         try:
             _build(temporary, load_corpus(data), data, tokenizer, identity | {"fingerprint": fingerprint})
@@ -129,11 +129,11 @@ def _publish(temporary: Path, folder: Path) -> None:
             raise
 
 
-def _clear(folder: Path) -> None:
+def _clear(folder: Path, alone: bool) -> None:
     """Delete a damaged store, moved out of the way in one step, and what killed processes have left unfinished."""
     with suppress(FileNotFoundError):
         folder.rename(_sibling(folder))
-    if can_lock():  # else they may be at work
+    if alone:  # else they may be at work
         for path in folder.parent.glob(f".{folder.name}.*/"):
             shutil.rmtree(path, ignore_errors=True)
 

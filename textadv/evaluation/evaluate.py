@@ -1,7 +1,6 @@
 """Measure a classifier on a split of a prepared corpus."""
 
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +10,7 @@ from textadv.checkpoints import LoadedClassifier
 from textadv.corpus.batching import EVALUATION_TOKENS, Documents, Indices, sequential_batches
 from textadv.corpus.store import Split, TokenStore
 from textadv.errors import InputError
-from textadv.evaluation.metrics import classification_metrics
+from textadv.evaluation.metrics import ClassificationMetrics, classification_metrics
 from textadv.models.classifier import Classifier
 from textadv.system.progress import progress
 
@@ -102,7 +101,9 @@ def check_match(loaded: LoadedClassifier, store: TokenStore, split: str, flag: s
     return documents
 
 
-def evaluate_split(loaded: LoadedClassifier, store: TokenStore, split: str, device: str = "cpu") -> dict[str, Any]:
+def evaluate_split(
+    loaded: LoadedClassifier, store: TokenStore, split: str, device: str = "cpu"
+) -> ClassificationMetrics:
     """Measure a classifier on a split of the corpus it was trained on, or of one prepared in the same way.
 
     Args:
@@ -112,7 +113,7 @@ def evaluate_split(loaded: LoadedClassifier, store: TokenStore, split: str, devi
         device: Where to compute, such as `cuda`.
 
     Returns:
-        What `classification_metrics` yields.
+        How good its predictions are.
 
     Raises:
         InputError: As `check_match`.

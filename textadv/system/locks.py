@@ -4,24 +4,17 @@ import sys
 from pathlib import Path
 from typing import IO
 
+from filelock import lock_descriptor
+
 from textadv.errors import InputError
 
-try:
-    import fcntl
-except ImportError:  # not a Unix
-    fcntl = None  # type: ignore[assignment]
 
-
-def can_lock() -> bool:
-    """Whether this system has locks at all."""
-    return fcntl is not None
-
-
-def lock(path: Path, work: str, wait: bool = True) -> IO[bytes]:
+def lock(path: Path, work: str, wait: bool = True) -> IO[bytes] | None:
     """Wait until nobody else holds a lock; closing what is returned lets the next one in.
 
-    The kernel does that for a process that dies, so that no lock outlives its holder. Where a file cannot be locked
-    nobody waits.
+    The kernel does that for a process that dies, so that no lock outlives its holder. That is why this is the lock of
+    an open file: where a file cannot be locked, `filelock.FileLock` takes a file that is there for a lock, and that
+    outlives its holder. Here nobody waits then.
 
     Args:
         path: A file that stands for what is made.
@@ -29,7 +22,7 @@ def lock(path: Path, work: str, wait: bool = True) -> IO[bytes]:
         wait: False: refuse instead.
 
     Returns:
-        An open file.
+        An open file; None where it cannot be locked.
 
     Raises:
         InputError: Another process holds the lock, and `wait` is False.
@@ -37,16 +30,15 @@ def lock(path: Path, work: str, wait: bool = True) -> IO[bytes]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     file = path.open("ab")
-    if fcntl is None:
-        return file
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        is_free = lock_descriptor(file.fileno(), blocking=False)
+    except OSError:
+        file.close()
+        return None
+    if not is_free:
         if not wait:
             file.close()
-            raise InputError(f"another process {work}: wait until it has ended") from None
+            raise InputError(f"another process {work}: wait until it has ended")
         print(f"waiting for another process that {work}", file=sys.stderr)
-        fcntl.flock(file, fcntl.LOCK_EX)
-    except OSError:
-        pass
+        lock_descriptor(file.fileno())
     return file

@@ -4,6 +4,15 @@ They are started here, unless something else has done so already (torchrun, SLUR
 that starts them trains nothing itself: it passes signals on, and where a process dies it ends the others and says why.
 """
 
+# Why not torch's elastic launcher, which torchrun uses (`torch.distributed.launcher.api.elastic_launch`, torch 2.13):
+# - It names the process that ended first. Where one process finds its disk full and another one notices the loss and
+#   ends before it, the exit code is 1 and the reason is lost; here it is 2 and one line (`_wait_for`).
+# - After a signal it raises SignalException and drops the exit codes of the processes: one that cannot save its
+#   checkpoint looks like one that has.
+# - It sends SIGTERM to the others of a process that died, and SIGKILL after 30 s, not 8 (`GRACE_SECONDS`).
+# - It logs tracebacks and warnings where docs/RELIABILITY.md promises one line.
+# A run that torchrun has started works; it just says less.
+
 import atexit
 import multiprocessing
 import os

@@ -67,7 +67,8 @@ def tensorboard(folder: Path, resumed: bool) -> "list[TensorBoardFile]":
 class TensorBoardFile(_CurveFile):
     """Events for TensorBoard, a file for each start of the run, written at once.
 
-    TensorBoard's own writer works in a thread, where a full disk ends in a traceback.
+    Lightning's `TensorBoardLogger` writes in a thread of TensorBoard's: on a full disk that thread prints a traceback,
+    and whoever logs next is told that a value "is currently not supported", rather than one line that names the file.
 
     Args:
         folder: Where TensorBoard looks.

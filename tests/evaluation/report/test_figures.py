@@ -1,6 +1,7 @@
 import io
 import re
 from itertools import combinations
+from pathlib import Path
 
 import matplotlib.image
 import numpy as np
@@ -8,12 +9,13 @@ import pytest
 from matplotlib.colors import to_hex, to_rgb
 from numpy.typing import NDArray
 
+from textadv.evaluation.metrics import CalibrationBin
+from textadv.evaluation.report import page
 from textadv.evaluation.report.charts import Chart, Confusion, Histogram, LineChart, Reliability, Series
 from textadv.evaluation.report.figures import COLOURS, DARK, DASHES, LIGHT, MARKERS, WIDTH, _look, _patterns, render
-from textadv.evaluation.report.page import STYLE
 
 ODD = ["_hidden $x^2$ \u4e2d", "a name that is much too long for the legend of a small figure"]
-BINS = [{"lower": 0.6, "upper": 0.7, "count": 3, "confidence": 0.65, "accuracy": 0.5}]
+BINS = [CalibrationBin(lower=0.6, upper=0.7, count=3, confidence=0.65, accuracy=0.5)]
 CHARTS: list[Chart] = [
     LineChart(
         "sizes",
@@ -83,11 +85,12 @@ def test_lines_differ_in_more_than_their_colour() -> None:
 
 
 def test_shaded_words_can_be_read() -> None:
-    values = re.findall(r"--(back|ink|card|mark|cell): ([^;]+);", STYLE)
+    style = Path(page.__file__).with_name("report.css").read_text(encoding="utf-8")
+    values = re.findall(r"--(back|ink|card|mark|cell): ([^;]+);", style)
     assert len(values) == 10
     for theme in (dict(values[:5]), dict(values[5:])):
         for kind, name in (("p", "mark"), ("c", "cell")):
-            for alpha in re.findall(rf"\.{kind}\d {{ background: rgb\(var\(--{name}\) / ([.\d]+)\)", STYLE):
+            for alpha in re.findall(rf"\.{kind}\d {{ background: rgb\(var\(--{name}\) / ([.\d]+)\)", style):
                 tint = np.array([int(part) for part in theme[name].split()]) / 255
                 blend = float(alpha) * tint + (1 - float(alpha)) * np.array(to_rgb(theme["card"]))
                 assert contrast(theme["ink"], to_hex(blend.tolist())) > 4.5

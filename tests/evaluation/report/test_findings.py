@@ -95,7 +95,7 @@ def test_reliability_and_confusion_tell_the_metrics(subjects: list[Subject]) -> 
     (reliability,) = findings.reliability_charts(subjects)
     quality = subjects[0].quality
     assert quality is not None
-    assert f"calibration error {100 * quality['expected_calibration_error']:.1f} %" in reliability.alt
+    assert f"calibration error {100 * quality.expected_calibration_error:.1f} %" in reliability.alt
     assert "right 60.0 % of the time at a mean confidence of 72.0 %" in reliability.alt
     assert "of 2 R&D, 1 are predicted as such" in findings.confusion_charts(subjects)[0].alt
 

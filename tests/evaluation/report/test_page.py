@@ -1,10 +1,13 @@
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
 
-from textadv.evaluation.report.page import Html, details, document, join, picture, table, tag
+from textadv.evaluation.report.page import Figure, Table, render
 
 EVIL = "<script>alert('x')</script>"
+PLAIN = Table("Caption", ["", "a", "b"], [("one", "1", "2"), ("two", "3", "4")])
+FIGURE = Figure("Title", '"><b>', b"light", b"dark", replace(PLAIN, shades=[[0, 5], [2, 0]]))
 
 
 class Reader(HTMLParser):
@@ -22,53 +25,58 @@ class Reader(HTMLParser):
     def handle_data(self, data: str) -> None:
         self.texts.append((self.tags[-1][0] if self.tags else "", data))
 
-
-def test_texts_are_escaped_and_markup_is_not() -> None:
-    assert tag("p", "a & b", tag("b", EVIL)) == (
-        "<p>a &amp; b<b>&lt;script&gt;alert(&#x27;x&#x27;)&lt;/script&gt;</b></p>"
-    )
-    assert tag("img", alt='"><b>', src="") == '<img alt="&quot;&gt;&lt;b&gt;">'
-    assert join(["<", Html("<hr>")]) == "&lt;<hr>"
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
 
 
-def test_text_and_markup_put_together_by_hand_is_text_again() -> None:
-    assert tag("p", "x " + tag("b", "y")) == "<p>x &lt;b&gt;y&lt;/b&gt;</p>"
+def page(*figures: Figure) -> str:
+    return render("Report", "lead", {"linearity": [], "smoothness": [], "training": figures} | NOTHING, "footer")
+
+
+NOTHING = dict.fromkeys(["model_cards", "quality", "robustness", "word_examples", "substitutions"])
 
 
 @pytest.mark.parametrize("part", ["caption", "head", "name", "cell"])
 def test_every_part_of_a_table_is_escaped(part: str) -> None:
     at = {"caption": "c", "head": "h", "name": "n", "cell": "x"} | {part: EVIL}
-    assert "<script" not in table(at["caption"], ["", at["head"]], [(at["name"], at["cell"])])
+    text = page(replace(FIGURE, numbers=Table(at["caption"], ["", at["head"]], [(at["name"], at["cell"])])))
+    assert "<script" not in text
+    assert EVIL in {data for _, data in Reader(text).texts}
 
 
 def test_heads_of_a_table_say_what_they_head() -> None:
-    read = Reader(table("Caption", ["", "a", "b"], [("one", "1", "2"), ("two", "3", "4")], shades="0520"))
-    scopes = [attributes.get("scope") for name, attributes in read.tags if name == "th"]
-    assert scopes == ["col", "col", "row", "row"]
-    cells = [attributes.get("class") for name, attributes in read.tags if name == "td"]
+    read = Reader(page(FIGURE))
+    assert [attributes.get("scope") for attributes in read.all("th")] == ["col", "col", "row", "row"]
+    cells = [attributes.get("class") for attributes in read.all("td")]
     assert cells == [None, "number c0", "number c5", "number c2", "number c0"]
-    name, box = read.tags[0]
-    assert (name, box["class"], box["tabindex"], box["aria-label"]) == ("div", "scroll", "0", "Caption")
+    (box,) = [attributes for attributes in read.all("div") if attributes["class"] == "scroll"]
+    assert (box["tabindex"], box["aria-label"]) == ("0", "Caption")
 
 
-def test_a_picture_has_both_colour_schemes_and_a_text() -> None:
-    read = Reader(picture(b"light", b"dark", EVIL))
-    assert read.tags[1] == (
-        "source",
-        {"media": "(prefers-color-scheme: dark)", "srcset": "data:image/png;base64,ZGFyaw=="},
-    )
-    assert read.tags[2] == ("img", {"src": "data:image/png;base64,bGlnaHQ=", "alt": EVIL})
+def test_columns_of_words_are_not_set_as_numbers() -> None:
+    read = Reader(page(replace(FIGURE, numbers=replace(PLAIN, columns=["n", "a", "b"], numeric=False))))
+    assert [attributes.get("class") for attributes in [*read.all("td"), *read.all("th")]] == [None] * 9
+    assert len(read.all("td")) == 4
 
 
-def test_a_document_is_complete() -> None:
-    read = Reader(document(EVIL, EVIL, [("One", tag("p", "x")), ("Two", details("more", "y"))], EVIL))
+def test_a_figure_has_both_colour_schemes_and_a_text() -> None:
+    read = Reader(page(FIGURE))
+    assert read.all("source") == [{"media": "(prefers-color-scheme: dark)", "srcset": "data:image/png;base64,ZGFyaw=="}]
+    assert read.all("img") == [{"src": "data:image/png;base64,bGlnaHQ=", "alt": '"><b>'}]
+
+
+def test_a_page_is_complete() -> None:
+    parts = {"linearity": [FIGURE], "smoothness": [], "training": [FIGURE]} | NOTHING
+    text = render(EVIL, EVIL, parts, EVIL)
+    assert text.startswith("<!doctype html>")
+    read = Reader(text)
     assert read.tags[0] == ("html", {"lang": "en"})
-    assert "script" not in {name for name, _ in read.tags}
-    metas = [attributes for name, attributes in read.tags if name == "meta"]
-    assert {"name": "viewport", "content": "width=device-width, initial-scale=1"} in metas
-    (policy,) = [meta["content"] for meta in metas if meta.get("http-equiv") == "Content-Security-Policy"]
+    assert read.all("script") == []
+    assert [name for name, data in read.texts if data == EVIL] == ["title", "h1", "p", "p"]
+    assert {"name": "viewport", "content": "width=device-width, initial-scale=1"} in read.all("meta")
+    (policy,) = [meta["content"] for meta in read.all("meta") if meta.get("http-equiv") == "Content-Security-Policy"]
     assert policy is not None
     assert policy.startswith("default-src 'none'")
-    links = [attributes["href"] for name, attributes in read.tags if name == "a"]
-    assert links == [f"#{attributes['id']}" for name, attributes in read.tags if name == "h2"]
-    assert len(links) == 2
+    links = [attributes["href"] for attributes in read.all("a")]
+    assert links == [f"#{attributes['id']}" for attributes in read.all("h2")]
+    assert links == ["#linearity", "#training"]

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from textadv.evaluation.metrics import CalibrationBin
+
 
 @dataclass(frozen=True)
 class Series:
@@ -81,7 +83,7 @@ class Reliability(Chart):
         bins: From `metrics.calibration_bins`, by group.
     """
 
-    bins: dict[str, list[dict[str, float]]]
+    bins: dict[str, list[CalibrationBin]]
 
 
 @dataclass(frozen=True)

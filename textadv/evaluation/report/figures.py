@@ -146,14 +146,14 @@ def _draw_reliability(figure: Figure, chart: Reliability, theme: dict[str, str])
     figure.set_figheight(HEIGHT + 0.6)
     upper, lower = figure.subplots(2, sharex=True, height_ratios=[2.6, 1])
     upper.plot([0, 1], [0, 1], color=theme["ink"], linewidth=0.8, linestyle=(0, (1, 2)))
-    edges = [bin[edge] for bins in chart.bins.values() for bin in bins for edge in ("lower", "upper")]
+    edges = [edge for bins in chart.bins.values() for bin in bins for edge in (bin.lower, bin.upper)]
     for i, bins in enumerate(chart.bins.values()):
         look = _look(i, i, theme)
-        upper.plot([bin["confidence"] for bin in bins], [bin["accuracy"] for bin in bins], **look)
-        width = (bins[0]["upper"] - bins[0]["lower"]) * 0.8 / len(chart.bins) if bins else 0.0
-        left = [bin["lower"] + 0.1 * (bin["upper"] - bin["lower"]) + i * width for bin in bins]
+        upper.plot([bin.confidence for bin in bins], [bin.accuracy for bin in bins], **look)
+        width = (bins[0].upper - bins[0].lower) * 0.8 / len(chart.bins) if bins else 0.0
+        left = [bin.lower + 0.1 * (bin.upper - bin.lower) + i * width for bin in bins]
         hatch = HATCHES[i % len(HATCHES)]
-        lower.bar(left, [bin["count"] for bin in bins], width, align="edge", color=look["color"], hatch=hatch)
+        lower.bar(left, [bin.count for bin in bins], width, align="edge", color=look["color"], hatch=hatch)
     upper.set_ylim(-0.03, 1.03)
     upper.set_xlim(min(edges, default=0.0), 1.01)
     for axis in (upper.xaxis, upper.yaxis):

@@ -23,14 +23,13 @@ def reliability_charts(subjects: Sequence[Subject]) -> list[Chart]:
         return []
     sentences = []
     for name, quality in measured.items():
-        bins = quality["calibration"]
-        confidence = sum(bin["count"] * bin["confidence"] for bin in bins) / quality["count"]
+        confidence = sum(bin.count * bin.confidence for bin in quality.calibration) / quality.count
         sentences.append(
-            f"{name}: right {percent(quality['accuracy'])} of the time at a mean confidence of {percent(confidence)}, "
-            f"expected calibration error {percent(quality['expected_calibration_error'])}, "
-            f"{quality['count']} documents."
+            f"{name}: right {percent(quality.accuracy)} of the time at a mean confidence of {percent(confidence)}, "
+            f"expected calibration error {percent(quality.expected_calibration_error)}, "
+            f"{quality.count} documents."
         )
-    bins = {name: quality["calibration"] for name, quality in measured.items()}
+    bins = {name: quality.calibration for name, quality in measured.items()}
     return [Reliability("reliability", "How far confidence can be trusted", " ".join(sentences), bins)]
 
 
@@ -40,7 +39,7 @@ def confusion_charts(subjects: Sequence[Subject]) -> list[Confusion]:
     for number, subject in enumerate(subjects, start=1):
         if subject.quality is None:
             continue
-        classes, counts = list(subject.card["classes"]), subject.quality["confusion_matrix"]
+        classes, counts = list(subject.card["classes"]), subject.quality.confusion_matrix
         rows = (
             f"of {sum(row)} {name}, {row[i]} are predicted as such"
             for i, (name, row) in enumerate(zip(classes, counts, strict=True))

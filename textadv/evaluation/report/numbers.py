@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 from textadv.evaluation.report.charts import Chart, Histogram, LineChart, Reliability
 from textadv.evaluation.report.findings import percent
-from textadv.evaluation.report.page import Html, table
+from textadv.evaluation.report.page import Table
 
 MOST_ROWS = 50  # the JSON file has them all
 
 
-def number_table(chart: Chart) -> Html:
+def number_table(chart: Chart) -> Table:
     """What a figure is drawn from, to be read.
 
     Args:
@@ -23,25 +23,25 @@ def number_table(chart: Chart) -> Html:
     if isinstance(chart, Histogram):
         bins = zip(chart.edges[:-1], chart.edges[1:], *chart.counts.values(), strict=True)
         rows = [(f"{low:.3g} to {high:.3g}", *map(str, counts)) for low, high, *counts in bins]
-        return table(chart.title, [chart.x_label, *chart.counts], rows)
+        return Table(chart.title, [chart.x_label, *chart.counts], rows)
     if isinstance(chart, Reliability):
         columns = ["", "bin", "confidence", "right", "documents"]
         rows = [
             (
                 name,
-                f"{percent(bin['lower'])} to {percent(bin['upper'])}",
-                percent(bin["confidence"]),
-                percent(bin["accuracy"]),
-                f"{bin['count']:,}",
+                f"{percent(bin.lower)} to {percent(bin.upper)}",
+                percent(bin.confidence),
+                percent(bin.accuracy),
+                f"{bin.count:,}",
             )
             for name, bins in chart.bins.items()
             for bin in bins
         ]
-        return table(chart.title, columns, rows)
+        return Table(chart.title, columns, rows)
     raise TypeError(f"no table for a {type(chart).__name__}")
 
 
-def _of_lines(chart: LineChart) -> Html:
+def _of_lines(chart: LineChart) -> Table:
     """A row for each x, a column for each line."""
     lines = [dict(zip(series.x, series.y, strict=True)) for series in chart.series]
     xs = sorted({x for line in lines for x in line})
@@ -49,7 +49,7 @@ def _of_lines(chart: LineChart) -> Html:
     title = chart.title if every == 1 else f"{chart.title} (one row of {every})"
     names = [f"{series.group} {series.style}".strip() for series in chart.series]
     rows = [(f"{x:g}", *(_cell(line.get(x), chart.percent) for line in lines)) for x in _thinned(xs, every)]
-    return table(title, [chart.x_label, *names], rows)
+    return Table(title, [chart.x_label, *names], rows)
 
 
 def _thinned(xs: Sequence[float], every: int) -> list[float]:

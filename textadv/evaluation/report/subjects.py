@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from textadv.checkpoints import BEST, resolve_checkpoint
+from textadv.evaluation.metrics import ClassificationMetrics
 from textadv.settings import FinetuningSettings
 
 CURVES = "metrics.csv"  # as `finetune` writes it
@@ -35,7 +36,7 @@ class Subject:
     checkpoint: str
     card: dict[str, Any]
     training: dict[str, Points] = field(default_factory=dict)
-    quality: dict[str, Any] | None = None
+    quality: ClassificationMetrics | None = None
     robustness: dict[str, Any] | None = None
     directions: dict[str, Any] | None = None
     smoothness: list[dict[str, Any]] = field(default_factory=list)
