@@ -76,7 +76,8 @@ def test_a_histogram_counts_every_document_once(subjects: list[Subject], values:
 def test_smoothness_is_compared_at_one_size(subjects: list[Subject]) -> None:
     first, second = subjects
     assert [chart.name for chart in findings.smoothness_charts(subjects)] == ["smoothness"]
-    second.card = second.card | {"settings": {"finetuning": {"method": "vat", "epsilon": 2.0}}}
+    tuning = {"method": "vat", "epsilon": 2.0, "adversary": "fgsm-l2"}
+    second.card = second.card | {"settings": {"finetuning": tuning}}
     second.smoothness = [{"epsilon": 0.5, "values": [0.1]}, {"epsilon": 2.0, "values": [0.2, 0.3]}]
     own, same = findings.smoothness_charts(subjects)
     assert isinstance(own, Histogram)
