@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from textadv.checkpoints import CLASSIFIER_ONLY
-from textadv.commands.pretrain import pretrained_encoder
+from textadv.commands.pretrained import pretrained_encoder
 from textadv.corpus.store import TokenStore
 from textadv.settings import Experiment, ModelSettings, PretrainingSettings
 from textadv.training import runs
