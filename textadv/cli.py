@@ -13,7 +13,8 @@ from inspect import getdoc, signature
 from itertools import pairwise
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Any, get_args
 
 import yaml
 from jsonargparse import ArgumentParser, Namespace, set_loader
@@ -28,6 +29,7 @@ from textadv.commands.pretrain import pretrain
 from textadv.commands.quickstart import quickstart
 from textadv.commands.report import report
 from textadv.errors import InputError, ProcessLostError, is_out_of_memory, one_line
+from textadv.settings import Experiment
 from textadv.system import openmp, processes
 
 QUICKSTART_CONFIG = Path(__file__).parent.parent / "configs" / "quickstart.yaml"
@@ -38,12 +40,19 @@ COMMANDS: dict[str, Callable[..., None]] = {
 }
 
 
+def _types(command: Callable[..., None]) -> dict[str, Any]:
+    """Types of the sections and single settings that a command takes, by name; those of an experiment are its own."""
+    types = {one.name: one.annotation for one in signature(command).parameters.values()}
+    if types.pop("experiment", None):
+        types |= {one.name: one.type for one in fields(Experiment)}
+    return types
+
+
 def keys(command: Callable[..., None]) -> set[str]:
     """Dotted names of all settings that a command takes."""
-    parameters = signature(command).parameters.values()
-    sections = {one.name: one.annotation for one in parameters if is_dataclass(one.annotation)}
-    nested = {f"{name}.{one.name}" for name, section in sections.items() for one in fields(section)}
-    return nested | {one.name for one in parameters if one.name not in sections}
+    types = _types(command)
+    nested = {f"{name}.{one.name}" for name, kind in types.items() if is_dataclass(kind) for one in fields(kind)}
+    return nested | {name for name, kind in types.items() if not is_dataclass(kind)}
 
 
 ALL_KEYS = set[str]().union(*map(keys, COMMANDS.values()))
@@ -124,7 +133,9 @@ def build_parser() -> ArgumentParser:
         )
         one.takes = frozenset(keys(command))
         one.add_argument("--config", action="config", help="YAML file of an experiment")
-        one.add_function_arguments(command, as_group=False)
+        one.add_function_arguments(command, as_group=False, skip={"experiment"})
+        if "experiment" in signature(command).parameters:
+            one.add_class_arguments(Experiment, as_group=False)
         subcommands.add_subcommand(name, one, help=description.partition("\n")[0])
     return parser
 
@@ -188,15 +199,19 @@ def parse(arguments: Sequence[str]) -> tuple[Callable[..., None], dict[str, Any]
     except argparse.ArgumentError as error:
         raise InputError(_message(error, arguments)) from None
     command = COMMANDS[parsed.command]
-    parameters = signature(command).parameters.values()
-    for one in parameters:
-        value = parsed[parsed.command][one.name]
-        if is_dataclass(one.annotation) and not isinstance(value, Namespace):
-            raise InputError(f'Parser key "{one.name}": holds settings by their names, not a single value')
-        if value is None and one.default is not None:
-            raise InputError(f"--{one.name}: must not be null")
+    types = _types(command)
+    for name, kind in types.items():
+        value = parsed[parsed.command][name]
+        if is_dataclass(kind) and not isinstance(value, Namespace):
+            raise InputError(f'Parser key "{name}": holds settings by their names, not a single value')
+        if value is None and NoneType not in get_args(kind):
+            raise InputError(f"--{name}: must not be null")
     objects = parser.instantiate(parsed)[parsed.command]
-    return command, {one.name: objects[one.name] for one in parameters}
+    settings = {name: objects[name] for name in types}
+    parameters = signature(command).parameters
+    if "experiment" in parameters:
+        settings["experiment"] = Experiment(**{one.name: settings[one.name] for one in fields(Experiment)})
+    return command, {name: settings[name] for name in parameters}
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -207,7 +222,7 @@ def run(arguments: Sequence[str]) -> None:
     """
     openmp.bound_spinning()
     command, settings = parse(arguments)
-    trainer: Any = settings.get("trainer")
+    trainer: Any = settings["experiment"].trainer if "experiment" in settings else settings.get("trainer")
     if command in TRAINING and processes.are_to_be_started(trainer):
         sys.exit(processes.run_all(run, arguments, trainer))
     if trainer is not None:  # `prepare` has none, and computes nothing

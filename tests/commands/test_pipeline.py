@@ -14,9 +14,9 @@ from textadv.commands.finetune import finetune
 from textadv.settings import (
     DataSettings,
     DeviceSettings,
+    Experiment,
     FinetuningSettings,
     ModelSettings,
-    PretrainingSettings,
     TokenizerSettings,
     TrainerSettings,
 )
@@ -69,8 +69,8 @@ def test_commands_are_functions(corpus: list[str], tmp_path: Path) -> None:
     data, trainer = DataSettings(**files), TrainerSettings(accelerator="cpu")  # type: ignore[arg-type]
     model = ModelSettings(embedding_size=6, hidden_size=7, head_size=5)
     finetuning = FinetuningSettings(method="adversarial", steps=2, batch_size=4)
-    others = (TokenizerSettings(), model, PretrainingSettings(), finetuning, trainer)
-    finetune(data, *others, pretrained="none", output=str(tmp_path / "f"))
+    experiment = Experiment(data, model=model, finetuning=finetuning, trainer=trainer)
+    finetune(experiment, pretrained="none", output=str(tmp_path / "f"))
     evaluate(
         str(tmp_path / "f"), DataSettings(), TokenizerSettings(), DeviceSettings("cpu"), output=str(tmp_path / "e")
     )

@@ -4,39 +4,16 @@ from dataclasses import asdict
 from pathlib import Path
 
 from textadv.errors import InputError
-from textadv.settings import (
-    DataSettings,
-    Experiment,
-    FinetuningSettings,
-    ModelSettings,
-    PretrainingSettings,
-    TokenizerSettings,
-    TrainerSettings,
-)
+from textadv.settings import Experiment
 
 
 def finetune(
-    data: DataSettings,
-    tokenizer: TokenizerSettings,
-    model: ModelSettings,
-    pretraining: PretrainingSettings,
-    finetuning: FinetuningSettings,
-    trainer: TrainerSettings,
-    seed: int = 0,
-    pretrained: str | None = None,
-    resume: bool = False,
-    output: str | None = None,
+    experiment: Experiment, pretrained: str | None = None, resume: bool = False, output: str | None = None
 ) -> None:
     """Train the classifier; prepare the corpus and pretrain the encoder where they are missing.
 
     Args:
-        data: The corpus.
-        tokenizer: How text becomes tokens.
-        model: Sizes of the model.
-        pretraining: Training of the encoder, where it is missing.
-        finetuning: Training of the classifier.
-        trainer: The machine.
-        seed: Seed of initial weights, data order and dropout.
+        experiment: The settings.
         pretrained: Checkpoint of a language model to start from; `none` for random weights; with --resume not read.
         resume: Go on from the last checkpoint in --output.
         output: Folder for everything the command writes; by default a new one under runs/.
@@ -49,7 +26,7 @@ def finetune(
 
     if resume and output is None:
         raise InputError("--resume: --output must name the folder of the run to go on with")
-    experiment, store = prepared(Experiment(data, tokenizer, model, pretraining, finetuning, trainer, seed))
+    experiment, store = prepared(experiment)
     runs.check_finetuning(experiment, store)
     with run_folder("finetune", output, asdict(experiment)) as (folder, metrics):
         last = resume_point(folder, resume)

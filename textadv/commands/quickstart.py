@@ -4,38 +4,14 @@ import time
 from dataclasses import asdict, replace
 from typing import Any
 
-from textadv.settings import (
-    DataSettings,
-    Experiment,
-    FinetuningSettings,
-    Method,
-    ModelSettings,
-    PretrainingSettings,
-    TokenizerSettings,
-    TrainerSettings,
-)
+from textadv.settings import Experiment, Method
 
 
-def quickstart(
-    data: DataSettings,
-    tokenizer: TokenizerSettings,
-    model: ModelSettings,
-    pretraining: PretrainingSettings,
-    finetuning: FinetuningSettings,
-    trainer: TrainerSettings,
-    seed: int = 0,
-    output: str | None = None,
-) -> None:
+def quickstart(experiment: Experiment, output: str | None = None) -> None:
     """Prepare, pretrain, fine-tune three ways, evaluate on test and print one table.
 
     Args:
-        data: The corpus.
-        tokenizer: How text becomes tokens.
-        model: Sizes of the model.
-        pretraining: Training of the language model.
-        finetuning: Training of the classifier, but for its method.
-        trainer: The machine.
-        seed: Seed of initial weights, data order and dropout.
+        experiment: The settings; the method of fine-tuning is each of the three.
         output: Folder for everything the command writes; by default a new one under runs/.
     """
     from textadv.checkpoints import LAST, load_classifier
@@ -48,21 +24,21 @@ def quickstart(
 
     rows: list[dict[str, Any]] = []
     plan: list[tuple[Method, bool]] = [("none", False), ("none", True), ("adversarial+vat", True)]
-    experiment, store = prepared(Experiment(data, tokenizer, model, pretraining, finetuning, trainer, seed))
+    experiment, store = prepared(experiment)
     require_split(store, "test")
-    runs.check_finetuning(replace(experiment, finetuning=replace(finetuning, method=plan[-1][0])), store)
+    runs.check_finetuning(replace(experiment, finetuning=replace(experiment.finetuning, method=plan[-1][0])), store)
     with run_folder("quickstart", output, asdict(experiment)) as (folder, metrics):
         metrics["pretraining"] = runs.pretrain(experiment, store, folder / "pretraining")
         for method, pretrained in plan:
             started = time.perf_counter()
-            settings = replace(experiment, finetuning=replace(finetuning, method=method))
+            settings = replace(experiment, finetuning=replace(experiment.finetuning, method=method))
             own = folder / (method if pretrained else f"{method}-not-pretrained")
             encoder = folder / "pretraining" / LAST if pretrained else None
             figures = runs.finetune(settings, store, own, encoder)
             seconds = time.perf_counter() - started
             if not is_main():
                 continue
-            test = evaluate_split(load_classifier(own), store, "test", device(trainer))
+            test = evaluate_split(load_classifier(own), store, "test", device(experiment.trainer))
             row = {"method": method, "pretrained": pretrained, "labels": figures["labels"], "error": test["error"]}
             rows.append(row | {"validation_error": figures["validation_error"], "seconds": seconds})
         metrics["rows"] = rows
