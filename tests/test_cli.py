@@ -1,5 +1,6 @@
 """How flags and YAML become settings: both by the setting's type, so that they mean the same."""
 
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import yaml
 from jsonargparse import Namespace
 
 from textadv import cli
+from textadv.settings import AttackSettings, Experiment
 
 PARSER = cache(cli.build_parser)
 ODD = ["null", "~", "Null", "1", "1.5", "1e5", "true", "no", "[a]", "{a: b}", "a: b", "", " ", "-", "-5", "12:30", "01"]
@@ -27,9 +29,11 @@ def read(tmp_path: Path, command: str, content: str) -> Namespace:
 def test_any_text_may_be_classified(tmp_path: Path, value: str) -> None:
     """And stand for a file, a folder, a split or a column."""
     for flag in ("text", "input", "output", "checkpoint"):
-        assert parsed("predict", f"--{flag}={value}")[flag] == value
-        assert read(tmp_path, "predict", yaml.safe_dump({flag: value}))[flag] == value
-    report = parsed("report", f"--split={value}", f"--data.text_column={value}", "--compare", "x", value)
+        assert parsed("predict", "--checkpoint", "c", f"--{flag}={value}")[flag] == value
+        assert read(tmp_path, "predict", yaml.safe_dump({"checkpoint": "c", flag: value}))[flag] == value
+    report = parsed(
+        "report", "--checkpoint", "c", f"--split={value}", f"--data.text_column={value}", "--compare", "x", value
+    )
     assert (report.split, report.data.text_column, report.compare) == (value, value, ["x", value])
 
 
@@ -53,7 +57,7 @@ def test_a_name_is_the_text_that_stands_in_the_config(tmp_path: Path, value: str
     ],
 )
 def test_the_type_of_a_setting_says_what_a_config_means(tmp_path: Path, content: str, expected: Any) -> None:
-    found = read(tmp_path, "report", content)[content.partition(":")[0]]
+    found = read(tmp_path, "report", f"{content}\ncheckpoint: c")[content.partition(":")[0]]
     if isinstance(expected, dict):
         found = {name: found[name] for name in expected}
     assert found == expected
@@ -71,12 +75,50 @@ def test_a_word_is_no_switch(tmp_path: Path) -> None:
         read(tmp_path, "benchmark", "quick: maybe")
 
 
+EXPERIMENT = yaml.safe_dump(asdict(Experiment()) | {"attack": asdict(AttackSettings()), "checkpoint": "c"})
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_a_command_takes_its_part_of_an_experiment(tmp_path: Path, command: str) -> None:
+    """Of a config; its flags are those of what it reads, and no others."""
+    found = read(tmp_path, command, EXPERIMENT)
+    taken = {name for name in found.as_flat().__dict__ if not name.startswith(("config", "__"))}
+    assert taken == cli.keys(cli.COMMANDS[command])
+    required = ["--checkpoint", "c"] if "checkpoint" in taken else []
+    for name in {name.partition(".")[0]: name for name in sorted(cli.ALL_KEYS - taken)}.values():
+        with pytest.raises(cli.argparse.ArgumentError, match=f"unrecognized arguments: --{name}"):
+            parsed(command, *required, f"--{name}", "1")
+
+
+@pytest.mark.parametrize(
+    ("content", "culprit"),
+    [
+        ("finetuning: {epsilom: 3}", "finetuning.epsilom"),
+        ("finetuning: {epsilon: 3, epsilom: 3}", "finetuning.epsilom"),
+        ("finetuning: 3", "finetuning"),
+        ("finetuning.epsilom: 3", "finetuning.epsilom"),
+        ("trainer: {accelerator: cpu, devices: 2}\nfine-tuning: {epsilon: 3}", "fine-tuning"),
+        ("data: {sourze: x, source: builtin}", "data.sourze"),
+    ],
+)
+def test_what_no_command_takes_is_refused(tmp_path: Path, content: str, culprit: str) -> None:
+    """Also in a section that the command does not read."""
+    with pytest.raises(cli.argparse.ArgumentError, match=culprit):
+        read(tmp_path, "prepare", content)
+
+
+def test_dashes_stand_for_underscores() -> None:
+    flags = ["report", "--checkpoint", "c", "--source-checkpoint"]
+    assert parsed(*flags, "x").source_checkpoint == "x"
+    assert parsed(*flags[:-1], "--source_checkpoint=x").source_checkpoint == "x"
+
+
 def test_a_printed_config_is_read_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flags = [
-        "predict",
-        "--text",
+        "finetune",
+        "--output",
         "null",
-        "--checkpoint",
+        "--pretrained",
         "1",
         "--finetuning.adversary",
         "1",
@@ -85,7 +127,7 @@ def test_a_printed_config_is_read_again(tmp_path: Path, capsys: pytest.CaptureFi
     ]
     with pytest.raises(SystemExit):
         parsed(*flags, "--print_config")
-    again = read(tmp_path, "predict", capsys.readouterr().out)
+    again = read(tmp_path, "finetune", capsys.readouterr().out)
     expected = parsed(*flags)
     del again["config"], expected["config"]
     assert again == expected

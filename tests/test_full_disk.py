@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,7 @@ from textadv.commands.folder import run_folder
 from textadv.corpus.preparation import prepare
 from textadv.corpus.store import TokenStore
 from textadv.errors import InputError
-from textadv.settings import DataSettings, Experiment, Options, TokenizerSettings
+from textadv.settings import DataSettings, Experiment, TokenizerSettings
 from textadv.training import runs
 
 
@@ -85,17 +85,17 @@ def test_a_read_only_disk_in_training(experiment: Experiment, store: TokenStore,
     assert {file.name: file.read_bytes() for file in disk.iterdir() if file.is_file()} == files
     with (
         pytest.raises(InputError, match=r"--output .*: cannot be written \(Read-only file system\)"),
-        run_folder("finetune", experiment, Options(output=str(disk / "run"))),
+        run_folder("finetune", str(disk / "run"), asdict(experiment)),
     ):
         pass
 
 
 def test_a_full_disk_keeps_the_settings_of_the_run_before(experiment: Experiment, disk: Path) -> None:
-    with run_folder("finetune", experiment, Options(output=str(disk))) as (_, metrics):
+    with run_folder("finetune", str(disk), asdict(experiment)) as (_, metrics):
         metrics["steps"] = 3
     files = {file.name: file.read_bytes() for file in disk.iterdir()}
     filler = fill(disk, 0)
-    with pytest.raises(InputError), run_folder("finetune", longer(experiment, 9), Options(output=str(disk))):
+    with pytest.raises(InputError), run_folder("finetune", str(disk), asdict(longer(experiment, 9))):
         pass
     filler.unlink()
     assert {file.name: file.read_bytes() for file in disk.iterdir()} == files

@@ -256,7 +256,7 @@ LAUGHS = "a: &a [x, x]\n" + "".join(
 def test_hostile_configs(call: Call, tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "c.yaml").write_bytes(content)
     for flags in (["--config", "c.yaml"], ["--config=c.yaml"]):
-        code, _, line = call("prepare", *flags)
+        code, _, line = call("finetune", *flags)
         assert code == 2
         assert message in line
     assert not (tmp_path / "sentinel").exists()

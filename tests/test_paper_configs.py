@@ -19,8 +19,9 @@ def losses(folder: Path) -> list[float]:
 def run(monkeypatch: pytest.MonkeyPatch, base: Path, config: Path, command: str, steps: int, *arguments: str) -> None:
     """A command of so many steps on the built-in corpus."""
     flags = ["--config", str(config), "--data.source", "builtin", "--data.cache", str(base / "cache")]
-    flags += ["--trainer.accelerator", "cpu", "--pretraining.steps", str(steps), "--finetuning.steps", str(steps)]
-    flags += ["--pretraining.validate_every", "1", "--finetuning.validate_every", "1"]
+    flags += ["--trainer.accelerator", "cpu"]
+    for stage in ("pretraining", "finetuning")[: 1 + (command == "finetune")]:
+        flags += [f"--{stage}.steps", str(steps), f"--{stage}.validate_every", "1"]
     monkeypatch.setattr("textadv.training.runs.LOG_EVERY", 1)
     monkeypatch.setattr(sys, "argv", ["textadv", command, *flags, *arguments])
     main()

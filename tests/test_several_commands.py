@@ -207,15 +207,15 @@ def test_quickstart(start: Start, tmp_path: Path) -> None:
 def test_throughput(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two processes of one thread against one of two threads, the same batches; says how many tokens a second."""
     sizes = ["--config", QUICKSTART, "--data.source", "builtin", "--data.cache", "builtin", "--data.train", "null"]
-    sizes += ["--data.test", "null", "--tokenizer.min_documents", 2, "--finetuning.method", "adversarial+vat"]
+    sizes += ["--data.test", "null", "--tokenizer.min_documents", 2]
     sizes += ["--model.embedding_size", 128, "--model.hidden_size", 256]
     sizes += ["--pretraining.batch_size", 64, "--pretraining.window", 100]
-    for stage in ("pretraining", "finetuning"):
-        sizes += [f"--{stage}.steps", 30, f"--{stage}.validate_every", 30]
+    sizes += ["--pretraining.steps", 30, "--pretraining.validate_every", 30]
     for devices in (1, 2):
         output = f"{devices} processes"
         complete(start("pretrain", *sizes, "--output", f"{output}, lm", devices=devices, threads=2 // devices))
-        flags = ["--output", output, "--pretrained", "none"]
+        flags = ["--output", output, "--pretrained", "none", "--finetuning.method", "adversarial+vat"]
+        flags += ["--finetuning.steps", 30, "--finetuning.validate_every", 30]
         complete(start("finetune", *sizes, *flags, devices=devices, threads=2 // devices))
     for name in (", lm", ""):
         speed = {

@@ -83,7 +83,7 @@ def trained_with(card: dict[str, Any]) -> Experiment:
     try:
         sections = {name: type(value)(**settings[name]) for name, value in vars(Experiment()).items() if name != "seed"}
         return Experiment(**sections, seed=settings["seed"])
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, InputError) as error:
         raise InputError(f"--checkpoint: was trained by another version of textadv ({error})") from None
 
 

@@ -1,64 +1,61 @@
-"""The command line: parses flags and YAML into typed settings, then hands over to `textadv.commands`.
+"""The command line: flags and YAML become the parameters of the functions in `textadv.commands`.
 
-Nothing heavy is imported here, so that `--help` and a wrong flag answer at once.
+Nothing heavy is imported here, nor by those functions' modules, so that `--help` and a wrong flag answer at once.
 """
 
 import argparse
 import sys
 import traceback
-from collections.abc import Sequence
-from dataclasses import is_dataclass
-from importlib import import_module
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import fields, is_dataclass
+from inspect import getdoc, signature
 from itertools import pairwise
 from os import PathLike
 from pathlib import Path
+from types import NoneType
+from typing import Any, get_args
 
 import yaml
 from jsonargparse import ArgumentParser, Namespace, set_loader
 
+from textadv.commands.attack import attack
+from textadv.commands.benchmark import benchmark
+from textadv.commands.evaluate import evaluate
+from textadv.commands.finetune import finetune
+from textadv.commands.predict import predict
+from textadv.commands.prepare import prepare
+from textadv.commands.pretrain import pretrain
+from textadv.commands.quickstart import quickstart
+from textadv.commands.report import report
 from textadv.errors import InputError, ProcessLostError, is_out_of_memory, one_line
-from textadv.settings import Experiment, Options
+from textadv.settings import Experiment
 from textadv.system import openmp, processes
-from textadv.system.ranges import check, check_nulls
 
 QUICKSTART_CONFIG = Path(__file__).parent.parent / "configs" / "quickstart.yaml"
-COMMANDS = {
-    "quickstart": "prepare, pretrain, fine-tune three ways, evaluate, print one table (what no arguments at all do)",
-    "prepare": "turn a corpus into a token store",
-    "pretrain": "train the language model on all training and unlabeled text",
-    "finetune": "train the classifier (prepares and pretrains what is missing)",
-    "evaluate": "measure a checkpoint on a split",
-    "predict": "classify raw text, JSON lines out",
-    "attack": "accuracy of a checkpoint under perturbations and word substitutions, and signs of gradient masking",
-    "report": "all that is known about a checkpoint on one page, beside others",
-    "benchmark": "measure the speed of everything beside a textbook implementation",
+TRAINING = (quickstart, pretrain, finetune)  # run in as many processes as there are devices
+COMMANDS: dict[str, Callable[..., None]] = {
+    command.__name__: command
+    for command in (quickstart, prepare, pretrain, finetune, evaluate, predict, attack, report, benchmark)
 }
 
 
-FLAGS = {
-    "output": "folder for everything the command writes; by default a new one under runs/",
-    "pretrained": "checkpoint of a language model to start from; `none` for random weights; with --resume not read",
-    "resume": "go on from the last checkpoint in --output",
-    "checkpoint": "checkpoint of a classifier, or the folder of its run",
-    "compare": "further checkpoints, or folders, to set beside it",
-    "source_checkpoint": "another classifier, to find perturbations on that are applied to this one as well",
-    "split": "train, validation or test",
-    "text": "one text to classify",
-    "input": "file of texts (txt, CSV, JSONL), `-` for stdin",
-    "quick": "fewer methods and rounds",
-}
-TAKES = {
-    "quickstart": ("output",),
-    "prepare": ("output",),
-    "pretrain": ("output", "resume"),
-    "finetune": ("output", "pretrained", "resume"),
-    "evaluate": ("output", "checkpoint", "split"),
-    "predict": ("checkpoint", "text", "input", "output"),
-    "attack": ("checkpoint", "source_checkpoint", "split", "attack", "output"),
-    "report": ("checkpoint", "compare", "source_checkpoint", "split", "attack", "output"),
-    "benchmark": ("output", "quick"),
-}
-TRAINING = ("quickstart", "pretrain", "finetune")  # run in as many processes as there are devices
+def _types(command: Callable[..., None]) -> dict[str, Any]:
+    """Types of the sections and single settings that a command takes, by name; those of an experiment are its own."""
+    types = {one.name: one.annotation for one in signature(command).parameters.values()}
+    if types.pop("experiment", None):
+        types |= {one.name: one.type for one in fields(Experiment)}
+    return types
+
+
+def keys(command: Callable[..., None]) -> set[str]:
+    """Dotted names of all settings that a command takes."""
+    types = _types(command)
+    nested = {f"{name}.{one.name}" for name, kind in types.items() if is_dataclass(kind) for one in fields(kind)}
+    return nested | {name for name, kind in types.items() if not is_dataclass(kind)}
+
+
+ALL_KEYS = set[str]().union(*map(keys, COMMANDS.values()))
 
 
 class _TextLoader(yaml.SafeLoader):
@@ -73,7 +70,48 @@ _TextLoader.yaml_implicit_resolvers = {
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 PARSER_MODE = "text"
+MISSING = "the following arguments are required: "  # what jsonargparse says
 set_loader(PARSER_MODE, lambda stream: yaml.load(stream, Loader=_TextLoader), (yaml.YAMLError,))
+
+
+class _CommandParser(ArgumentParser):
+    """The parser of one command: of a config file, it reads what the command takes.
+
+    A switch needs no value. Outside of sections text is taken as it is, a list is given as words, and dashes may stand
+    for underscores.
+    """
+
+    takes: frozenset[str] = frozenset()
+
+    def add_argument(self, *names: str, **options: Any) -> Any:
+        if options.get("type") is bool:
+            options |= {"nargs": "?", "const": True}
+        if "." in names[0]:
+            return super().add_argument(*names, **options)
+        if options.get("default", "") is None:  # text, of which `null` is one, or a list of them (jsonargparse's `+`)
+            words = {"nargs": "+"} if names[-1].endswith("+") else {}
+            names, options = names[:1], {"type": str, "default": None, "help": options["help"]} | words
+        aliases = [name.replace("_", "-") for name in names]
+        return super().add_argument(*dict.fromkeys([*names, *aliases]), **options)
+
+    def parse_string(self, content: str, *arguments: Any, **options: Any) -> Namespace:
+        with suppress(yaml.YAMLError):  # for which jsonargparse has a message
+            loaded = yaml.load(content, Loader=_TextLoader)
+            if isinstance(loaded, dict):
+                content = yaml.safe_dump(_without(loaded, ALL_KEYS - self.takes))
+        parsed: Namespace = super().parse_string(content, *arguments, **options)
+        return parsed
+
+
+def _without(content: dict[Any, Any], others: set[str], prefix: str = "") -> dict[Any, Any]:
+    """A config without the settings that only other commands take; what no command takes is left to be refused."""
+    kept = {}
+    for key, value in content.items():
+        name = f"{prefix}{key}"
+        rest = _without(value, others, f"{name}.") if isinstance(value, dict) else value
+        if name not in others and (rest or not isinstance(value, dict)):
+            kept[key] = rest
+    return kept
 
 
 def build_parser() -> ArgumentParser:
@@ -87,25 +125,18 @@ def build_parser() -> ArgumentParser:
         parser_mode=PARSER_MODE,
     )
     subcommands = parser.add_subcommands(dest="command", required=True)
-    for name, description in COMMANDS.items():
-        files: list[str | PathLike[str]] = [QUICKSTART_CONFIG] if name == "quickstart" else []
-        command = ArgumentParser(
+    for name, command in COMMANDS.items():
+        files: list[str | PathLike[str]] = [QUICKSTART_CONFIG] if command is quickstart else []
+        description = str(getdoc(command)).partition("\n\nArgs:")[0]
+        one = _CommandParser(
             description=description, default_config_files=files, allow_abbrev=False, exit_on_error=False
         )
-        command.add_argument("--config", action="config", help="YAML file with any of the settings below")
-        for flag in TAKES[name]:
-            default = getattr(Options(), flag)
-            names = sorted({f"--{flag}", f"--{flag.replace('_', '-')}"}, reverse=True)
-            if is_dataclass(default):
-                command.add_class_arguments(type(default), flag)
-            elif isinstance(default, list):
-                command.add_argument(*names, nargs="+", type=str, default=default, help=FLAGS[flag])
-            elif isinstance(default, bool):
-                command.add_argument(*names, type=bool, nargs="?", const=True, default=default, help=FLAGS[flag])
-            else:
-                command.add_argument(*names, type=str, default=default, help=FLAGS[flag])
-        command.add_class_arguments(Experiment)
-        subcommands.add_subcommand(name, command, help=description)
+        one.takes = frozenset(keys(command))
+        one.add_argument("--config", action="config", help="YAML file of an experiment")
+        one.add_function_arguments(command, as_group=False, skip={"experiment"})
+        if "experiment" in signature(command).parameters:
+            one.add_class_arguments(Experiment, as_group=False)
+        subcommands.add_subcommand(name, one, help=description.partition("\n")[0])
     return parser
 
 
@@ -146,7 +177,41 @@ def _check_config(file: str) -> None:
 def _message(error: argparse.ArgumentError, arguments: Sequence[str]) -> str:
     """The error in one line; where a YAML file cannot be read as one, with the file's name."""
     message, files = " ".join(str(error).split()), _configs(arguments)
+    if message.startswith(MISSING):
+        return (
+            ", ".join(f"--{name.partition('.')[2]}" for name in message.removeprefix(MISSING).split(", "))
+            + " is needed"
+        )
     return f"{', '.join(files)}: {message}" if files and "config:" in message else message
+
+
+def parse(arguments: Sequence[str]) -> tuple[Callable[..., None], dict[str, Any]]:
+    """The command that is meant, and its arguments.
+
+    Raises:
+        InputError: There is no such command, or it takes no such argument.
+    """
+    parser = build_parser()
+    for file in _configs(arguments):
+        _check_config(file)
+    try:
+        parsed = parser.parse_args(complete(arguments))
+    except argparse.ArgumentError as error:
+        raise InputError(_message(error, arguments)) from None
+    command = COMMANDS[parsed.command]
+    types = _types(command)
+    for name, kind in types.items():
+        value = parsed[parsed.command][name]
+        if is_dataclass(kind) and not isinstance(value, Namespace):
+            raise InputError(f'Parser key "{name}": holds settings by their names, not a single value')
+        if value is None and NoneType not in get_args(kind):
+            raise InputError(f"--{name}: must not be null")
+    objects = parser.instantiate(parsed)[parsed.command]
+    settings = {name: objects[name] for name in types}
+    parameters = signature(command).parameters
+    if "experiment" in parameters:
+        settings["experiment"] = Experiment(**{one.name: settings[one.name] for one in fields(Experiment)})
+    return command, {name: settings[name] for name in parameters}
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -156,31 +221,18 @@ def run(arguments: Sequence[str]) -> None:
         InputError: The input is wrong.
     """
     openmp.bound_spinning()
-    parser = build_parser()
-    for file in _configs(arguments):
-        _check_config(file)
-    try:
-        parsed = parser.parse_args(complete(arguments))
-    except argparse.ArgumentError as error:
-        raise InputError(_message(error, arguments)) from None
-    for name, default in vars(Experiment()).items():
-        if is_dataclass(default) and not isinstance(parsed[parsed.command][name], Namespace):
-            raise InputError(f'Parser key "{name}": holds settings by their names, not a single value')
-    objects = parser.instantiate(parsed)[parsed.command]
-    experiment = Experiment(**{name: objects[name] for name in Experiment.__dataclass_fields__})
-    check(experiment)
-    if parsed.command in TRAINING and processes.are_to_be_started(experiment.trainer):
-        sys.exit(processes.run_all(run, arguments, experiment.trainer))
-    options = Options(**{name: objects[name] for name in TAKES[parsed.command]})
-    check_nulls(options)
-    if parsed.command != "prepare":  # which computes nothing
+    command, settings = parse(arguments)
+    trainer: Any = settings["experiment"].trainer if "experiment" in settings else settings.get("trainer")
+    if command in TRAINING and processes.are_to_be_started(trainer):
+        sys.exit(processes.run_all(run, arguments, trainer))
+    if trainer is not None:  # `prepare` has none, and computes nothing
         from textadv import precision
         from textadv.system import machine
 
         machine.prepare_machine()
-        precision.allow_tf32(experiment.trainer.tf32)
-        machine.device(experiment.trainer)  # one that is not there is refused before hours of work, not after them
-    import_module(f"textadv.commands.{parsed.command}").run(experiment, options)
+        precision.allow_tf32(trainer.tf32)
+        machine.device(trainer)  # one that is not there is refused before hours of work, not after them
+    command(**settings)
 
 
 def main() -> None:

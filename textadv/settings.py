@@ -1,13 +1,85 @@
-"""Every setting of an experiment, typed. These dataclasses are the schema of the YAML files and of the flags."""
+"""Every setting of an experiment, typed, with its range: the schema of the YAML files and of the flags."""
 
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from itertools import pairwise
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, get_args
+
+from textadv.errors import InputError
 
 Method = Literal["none", "random", "adversarial", "vat", "adversarial+vat"]
+LIMIT = 2**63  # torch takes no larger seed, and nothing else can be that large
+
+
+class Range(NamedTuple):
+    """The values that a setting may have, in words and as a test."""
+
+    words: str
+    holds: Callable[[Any], bool]
+
+    def __repr__(self) -> str:
+        return self.words  # which `--help` shows
+
+
+def _rising(largest: float) -> Range:
+    return Range(
+        f"positive numbers of at most {largest:g}, rising",
+        lambda values: (
+            bool(values) and all(0 < value <= largest for value in values) and all(a < b for a, b in pairwise(values))
+        ),
+    )
+
+
+NOT_NEGATIVE = Range("at least 0, below 2^63", lambda value: 0 <= value < LIMIT)  # of every number without another one
+Positive = Annotated[int, Range("at least 1, below 2^63", lambda value: 1 <= value < LIMIT)]
+Share = Annotated[float, Range("at least 0, below 1", lambda value: 0 <= value < 1)]
+OpenShare = Annotated[float, Range("between 0 and 1 (neither included)", lambda value: 0 < value < 1)]
+Cosine = Annotated[float, Range("from -1 to 1", lambda value: -1 <= value <= 1)]
+Sizes = Annotated[list[float], _rising(1e6)]  # the squares of far larger ones overflow
+Shares = Annotated[list[float], _rising(1.0)]
 
 
 @dataclass
-class DataSettings:
+class Settings:
+    """Settings that can be meant: each number in the range that stands with its field, null only where it is a choice.
+
+    Raises:
+        InputError: A setting has another value; the message names its flag.
+    """
+
+    prefix: ClassVar[str] = "--"  # what the names of the flags begin with
+
+    def __init_subclass__(cls, section: str | None = None) -> None:
+        if section is not None:
+            cls.prefix = f"--{section}."
+
+    def __post_init__(self) -> None:
+        for one in fields(self):
+            value, flag = getattr(self, one.name), f"{self.prefix}{one.name}"
+            if value is None and one.default is not None:
+                raise InputError(f"{flag}: must not be null")
+            if value is None or isinstance(value, bool):
+                continue
+            types = (one.type, *get_args(one.type))  # of `Positive | None`, too
+            ranges = [found for kind in types for found in getattr(kind, "__metadata__", ())]
+            for allowed in ranges or [NOT_NEGATIVE] * isinstance(value, int | float):
+                if not allowed.holds(value):
+                    raise InputError(f"{flag} {value}: must be {allowed.words}")
+
+
+@dataclass
+class ColumnSettings(Settings, section="data"):
+    """Where the text stands in a file of texts.
+
+    Attributes:
+        text_column: Name of the text column in the files.
+    """
+
+    text_column: str = "text"
+
+
+@dataclass
+class DataSettings(ColumnSettings):
     """Where the text comes from and how it is split.
 
     Attributes:
@@ -17,7 +89,6 @@ class DataSettings:
         unlabeled: File of rows without labels.
         validation: File of validation rows; without one, validation is cut from train.
         test: File of test rows.
-        text_column: Name of the text column in the files.
         label_column: Name of the label column in the files.
         labels_per_class: Keep this many training labels per class, the rest of train becomes unlabeled text.
         validation_fraction: Share of train cut off for validation, stratified by class.
@@ -31,17 +102,16 @@ class DataSettings:
     unlabeled: str | None = None
     validation: str | None = None
     test: str | None = None
-    text_column: str = "text"
     label_column: str = "label"
-    labels_per_class: int | None = None
-    validation_fraction: float = 0.15
+    labels_per_class: Positive | None = None
+    validation_fraction: OpenShare = 0.15
     keep_duplicates: bool = False
     seed: int = 0
     cache: str = "data/cache"
 
 
 @dataclass
-class TokenizerSettings:
+class TokenizerSettings(Settings, section="tokenizer"):
     """How text becomes tokens.
 
     Attributes:
@@ -55,12 +125,12 @@ class TokenizerSettings:
     kind: Literal["word", "bpe"] = "word"
     lowercase: bool = False
     max_vocabulary: int = 100_000
-    min_documents: int = 2
+    min_documents: Positive = 2
     unknown: Literal["replace", "drop"] = "replace"
 
 
 @dataclass
-class ModelSettings:
+class ModelSettings(Settings, section="model"):
     """Sizes of the encoder and the classifier. The defaults are the paper's, but for `head_activation`.
 
     Attributes:
@@ -73,16 +143,16 @@ class ModelSettings:
             rewards that: a constant prediction is the smoothest.
     """
 
-    embedding_size: int = 256
-    hidden_size: int = 1024
+    embedding_size: Positive = 256
+    hidden_size: Positive = 1024
     bidirectional: bool = False
     pooling: Literal["last", "last_mean_max"] = "last"
-    head_size: int = 30
+    head_size: Positive = 30
     head_activation: Literal["gelu", "relu"] = "gelu"
 
 
 @dataclass
-class PretrainingSettings:
+class PretrainingSettings(Settings, section="pretraining"):
     """Training of the language model. The defaults are the paper's.
 
     Attributes:
@@ -98,20 +168,20 @@ class PretrainingSettings:
         validate_every: Steps between two validations.
     """
 
-    steps: int = 100_000
-    batch_size: int = 256
-    window: int = 400
+    steps: Positive = 100_000
+    batch_size: Positive = 256
+    window: Positive = 400
     candidates: int = 1024
-    dropout: float = 0.5
+    dropout: Share = 0.5
     learning_rate: float = 1e-3
     learning_rate_decay: float = 0.9999
     warmup_steps: int = 0
     gradient_clip: float = 1.0
-    validate_every: int = 1000
+    validate_every: Positive = 1000
 
 
 @dataclass
-class FinetuningSettings:
+class FinetuningSettings(Settings, section="finetuning"):
     """Training of the classifier. The defaults are the paper's.
 
     Attributes:
@@ -153,11 +223,11 @@ class FinetuningSettings:
     epsilon: float = 5.0
     vat_epsilon: float | None = None
     adversary: str = "fgsm-l2"
-    num_steps: int = 3
+    num_steps: Positive = 3
     step_size: float | None = None
-    num_restarts: int = 1
+    num_restarts: Positive = 1
     alpha: float | None = None
-    num_neighbours: int = 10
+    num_neighbours: Positive = 10
     supervised_weight: float = 1.0
     adv_weight: float = 1.0
     vat_weight: float = 1.0
@@ -166,18 +236,26 @@ class FinetuningSettings:
     num_power_iterations: int = 1
     xi: float = 0.1
     ramp_steps: int = 0
-    steps: int = 15_000
-    batch_size: int = 64
-    unlabeled_batch_size: int = 64
-    window: int = 400
-    dropout: float = 0.5
+    steps: Positive = 15_000
+    batch_size: Positive = 64
+    unlabeled_batch_size: Positive = 64
+    window: Positive = 400
+    dropout: Share = 0.5
     learning_rate: float = 5e-4
     learning_rate_decay: float = 0.9998
     warmup_steps: int = 0
     gradient_clip: float = 1.0
-    ema_decay: float = 0.999
-    validate_every: int = 500
-    patience: int = 10
+    ema_decay: Share = 0.999
+    validate_every: Positive = 500
+    patience: Positive = 10
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.perturbs_labeled and self.uses_vat and not self.adversary_is_in_l2 and self.vat_epsilon is None:
+            flag = f"--finetuning.adversary {self.adversary}"
+            raise InputError(f"--finetuning.vat_epsilon: is needed beside {flag}, as vat is measured in l2")
+        if self.alpha is not None and self.alpha > self.epsilon:
+            raise InputError(f"--finetuning.alpha {self.alpha}: must be at most --finetuning.epsilon")
 
     @property
     def perturbs_labeled(self) -> bool:
@@ -206,7 +284,7 @@ class FinetuningSettings:
 
 
 @dataclass
-class AttackSettings:
+class AttackSettings(Settings, section="attack"):
     """What `attack` tries on a classifier.
 
     Attributes:
@@ -225,14 +303,14 @@ class AttackSettings:
     """
 
     attacks: list[str] = field(default_factory=lambda: ["noise-l2", "fgsm-l2", "rfgsm-l2", "ifgsm-l2", "fgsm-linf"])
-    l2_epsilons: list[float] = field(default_factory=lambda: [1.0, 3.0, 10.0])
-    linf_epsilons: list[float] = field(default_factory=lambda: [0.005, 0.02, 0.05])
-    num_steps: int = 3
-    num_restarts: int = 1
-    word_budgets: list[float] = field(default_factory=lambda: [0.05, 0.1, 0.2])
-    minimum_similarity: float = 0.3
-    documents: int = 1000
-    check_documents: int = 25
+    l2_epsilons: Sizes = field(default_factory=lambda: [1.0, 3.0, 10.0])
+    linf_epsilons: Sizes = field(default_factory=lambda: [0.005, 0.02, 0.05])
+    num_steps: Positive = 3
+    num_restarts: Positive = 1
+    word_budgets: Shares = field(default_factory=lambda: [0.05, 0.1, 0.2])
+    minimum_similarity: Cosine = 0.3
+    documents: Positive = 1000
+    check_documents: Positive = 25
     seed: int = 0
 
     def sizes(self, norm: str) -> list[float]:
@@ -241,28 +319,37 @@ class AttackSettings:
 
 
 @dataclass
-class TrainerSettings:
-    """The machine: passed on to Lightning's Trainer.
+class DeviceSettings(Settings, section="trainer"):
+    """The device that is computed on.
 
     Attributes:
         accelerator: Kind of device, for training and everything else. `auto` takes CUDA where there is one, else the
             CPU; `gpu` is `cuda`; Apple's `mps` is untested and must be asked for.
-        devices: Number of devices.
-        num_nodes: Number of machines.
-        precision: Lightning's name of the number format. In `bf16-mixed` the LSTMs keep float32: products of the output
-            layers, which are most of a language model's, are in bfloat16.
         tf32: On NVIDIA GPUs, multiply float32 matrices in TensorFloat-32, LSTMs included. Power iterations never do.
     """
 
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "auto"
-    devices: int = 1
-    num_nodes: int = 1
-    precision: Literal["32-true", "bf16-mixed", "64-true"] = "32-true"
     tf32: bool = True
 
 
 @dataclass
-class Experiment:
+class TrainerSettings(DeviceSettings):
+    """The machine: passed on to Lightning's Trainer.
+
+    Attributes:
+        devices: Number of devices.
+        num_nodes: Number of machines.
+        precision: Lightning's name of the number format. In `bf16-mixed` the LSTMs keep float32: products of the output
+            layers, which are most of a language model's, are in bfloat16.
+    """
+
+    devices: Positive = 1
+    num_nodes: Positive = 1
+    precision: Literal["32-true", "bf16-mixed", "64-true"] = "32-true"
+
+
+@dataclass
+class Experiment(Settings):
     """One experiment: what every YAML file under `configs/` holds.
 
     Attributes:
@@ -282,20 +369,3 @@ class Experiment:
     finetuning: FinetuningSettings = field(default_factory=FinetuningSettings)
     trainer: TrainerSettings = field(default_factory=TrainerSettings)
     seed: int = 0
-
-
-@dataclass
-class Options:
-    """What a command takes besides the experiment; `textadv.cli.FLAGS` describes each."""
-
-    output: str | None = None
-    pretrained: str | None = None
-    resume: bool = False
-    checkpoint: str | None = None
-    compare: list[str] = field(default_factory=list)
-    source_checkpoint: str | None = None
-    split: str = "test"
-    text: str | None = None
-    input: str | None = None
-    quick: bool = False
-    attack: AttackSettings = field(default_factory=AttackSettings)

@@ -76,6 +76,7 @@ def test_a_device_that_is_not_there_is_refused_before_any_work(
     run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    line = refused(run, capsys, command, "--trainer.accelerator", "gpu", "--output", tmp_path / "o")
+    flags = ["--checkpoint", "f"] if command in ("evaluate", "predict") else []
+    line = refused(run, capsys, command, *flags, "--trainer.accelerator", "gpu", "--output", tmp_path / "o")
     assert "--trainer.accelerator gpu: torch finds no cuda device" in line
     assert not (tmp_path / "o").exists()

@@ -9,6 +9,17 @@ import pytest
 from command_line import BAD, GOOD, Run, metrics, refused, sentence, write_rows
 
 from textadv.checkpoints import load_classifier
+from textadv.commands.evaluate import evaluate
+from textadv.commands.finetune import finetune
+from textadv.settings import (
+    DataSettings,
+    DeviceSettings,
+    Experiment,
+    FinetuningSettings,
+    ModelSettings,
+    TokenizerSettings,
+    TrainerSettings,
+)
 
 
 def test_whole_pipeline(
@@ -51,6 +62,19 @@ def test_whole_pipeline(
             run("predict", "--checkpoint", tmp_path / "f", "--text", text)
             alone = json.loads(capsys.readouterr().out)
             assert alone["probabilities"] == pytest.approx(line["probabilities"], abs=1e-6)
+
+
+def test_commands_are_functions(corpus: list[str], tmp_path: Path) -> None:
+    files = {flag.removeprefix("--data."): value for flag, value in zip(corpus[::2], corpus[1::2], strict=True)}
+    data, trainer = DataSettings(**files), TrainerSettings(accelerator="cpu")  # type: ignore[arg-type]
+    model = ModelSettings(embedding_size=6, hidden_size=7, head_size=5)
+    finetuning = FinetuningSettings(method="adversarial", steps=2, batch_size=4)
+    experiment = Experiment(data, model=model, finetuning=finetuning, trainer=trainer)
+    finetune(experiment, pretrained="none", output=str(tmp_path / "f"))
+    evaluate(
+        str(tmp_path / "f"), DataSettings(), TokenizerSettings(), DeviceSettings("cpu"), output=str(tmp_path / "e")
+    )
+    assert metrics(tmp_path / "e")["count"] == 10
 
 
 def test_resume_goes_on_and_refuses_to_start_afresh(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from textadv.checkpoints import CLASSIFIER_ONLY
-from textadv.commands.pretrain import pretrained_encoder
+from textadv.commands.pretrained import pretrained_encoder
 from textadv.corpus.store import TokenStore
 from textadv.settings import Experiment, ModelSettings, PretrainingSettings
 from textadv.training import runs
@@ -30,7 +30,11 @@ def place(store: TokenStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def another(value: Any) -> Any:
     """Any other value of the same kind."""
-    return f"other than {value}" if isinstance(value, str) else (not value if isinstance(value, bool) else value + 1)
+    if isinstance(value, str):
+        return f"other than {value}"
+    if isinstance(value, float):
+        return (value + 1) / 4  # a dropout is below 1
+    return not value if isinstance(value, bool) else value + 1
 
 
 @pytest.mark.parametrize("name", [field.name for field in fields(ModelSettings)])

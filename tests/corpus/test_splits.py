@@ -121,8 +121,6 @@ def test_unknown_and_missing_labels_are_refused_by_file_and_line(split, name, re
         ([("a", None)], {}, "no labels"),
         ([], {}, "no rows"),
         ([("a", "pos"), ("b", "neg"), ("c", "neg")], {}, "class 'pos' has 1 training texts"),
-        (TRAIN, {"fraction": 0.0}, "--data.validation_fraction 0.0"),
-        (TRAIN, {"fraction": 1.0}, "--data.validation_fraction 1.0"),
         (
             [("a", "pos"), ("b", "neg")],
             {"validation": [("c", "pos")], "test": [("a", "pos")]},
@@ -153,7 +151,6 @@ def test_without_a_budget_all_labeled_rows_are_chosen():
     assert choose_labeled(LABELS, None, seed=0).tolist() == [i for i in range(600) if i % 3 != 2]
 
 
-@pytest.mark.parametrize("per_class", [0, -1, 201])
-def test_impossible_label_budgets_are_refused(per_class):
-    with pytest.raises(InputError, match=rf"--data.labels_per_class {per_class}:"):
-        choose_labeled(LABELS, per_class, seed=0)
+def test_more_labels_than_there_are_are_refused():
+    with pytest.raises(InputError, match=r"--data\.labels_per_class 201:"):
+        choose_labeled(LABELS, 201, seed=0)

@@ -217,7 +217,6 @@ def test_without_unknown() -> None:
     [
         (TokenizerSettings(max_vocabulary=3), "--tokenizer.max_vocabulary 3: kind word needs at least 4"),
         (TokenizerSettings("bpe", max_vocabulary=258), "--tokenizer.max_vocabulary 258: kind bpe needs at least 259"),
-        (TokenizerSettings(min_documents=0), "--tokenizer.min_documents 0: must be at least 1"),
     ],
 )
 def test_impossible_settings(chosen: TokenizerSettings, message: str) -> None:

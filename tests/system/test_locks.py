@@ -11,11 +11,10 @@ from unittest.mock import Mock
 import pytest
 
 from textadv.checkpoints import LAST
-from textadv.commands import pretrain as commands
-from textadv.commands.pretrain import pretrained_encoder
+from textadv.commands.pretrained import pretrain_encoder, pretrained_encoder
 from textadv.corpus.store import TokenStore
 from textadv.errors import InputError
-from textadv.settings import Experiment, Options
+from textadv.settings import Experiment
 from textadv.system import locks
 from textadv.system.durable import write_file
 from textadv.system.locks import lock
@@ -95,11 +94,10 @@ def test_two_runs_that_need_the_same_encoder_train_one(
 def test_pretraining_that_has_waited_is_not_done_twice(
     cached: Experiment, store: TokenStore, monkeypatch: pytest.MonkeyPatch, waits: threading.Event
 ) -> None:
-    monkeypatch.setattr(commands, "prepared", lambda experiment: (experiment, store))
     trained: list[Path] = []
     folder = Path(cached.data.cache) / "pretrained" / pretrained_name(cached, store)
     # What a stopped run says how to go on with names the folder: it is the same one.
-    second = threading.Thread(target=lambda: commands.run(cached, Options(output=str(folder))))
+    second = threading.Thread(target=lambda: pretrain_encoder(cached, store, str(folder), resume=False))
 
     def pretrain(experiment: Experiment, store: TokenStore, output: Path, resume: Path | None) -> dict[str, Any]:
         trained.append(output)
@@ -109,7 +107,7 @@ def test_pretraining_that_has_waited_is_not_done_twice(
         return {}
 
     monkeypatch.setattr(runs, "pretrain", pretrain)
-    commands.run(cached, Options())
+    pretrain_encoder(cached, store, None, resume=False)
     second.join(60)
     assert trained == [folder]
 
@@ -117,7 +115,6 @@ def test_pretraining_that_has_waited_is_not_done_twice(
 def test_an_encoder_that_is_trained_anew_is_not_complete_meanwhile(
     cached: Experiment, store: TokenStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(commands, "prepared", lambda experiment: (experiment, store))
 
     def pretrain(experiment: Experiment, store: TokenStore, output: Path, resume: Path | None) -> dict[str, Any]:
         write_file(output / LAST, f"weights {len(trained)}".encode())
@@ -128,9 +125,9 @@ def test_an_encoder_that_is_trained_anew_is_not_complete_meanwhile(
 
     trained: list[Path | None] = []
     monkeypatch.setattr(runs, "pretrain", pretrain)
-    commands.run(cached, Options())
+    pretrain_encoder(cached, store, None, resume=False)
     with pytest.raises(KeyboardInterrupt):
-        commands.run(cached, Options())
+        pretrain_encoder(cached, store, None, resume=False)
     encoder = pretrained_encoder(cached, store)
     assert trained == [None, None, encoder]
     assert encoder.read_bytes() == b"weights 2"

@@ -3,27 +3,46 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from textadv.checkpoints import load_classifier
-from textadv.commands.folder import run_folder
-from textadv.commands.shared import given, measured_experiment
-from textadv.evaluation.report.subjects import Subject
-from textadv.evaluation.report.write import write_report
-from textadv.evaluation.robustness import robustness, table
-from textadv.settings import Experiment, Options
-from textadv.system.machine import device
+from textadv.settings import AttackSettings, DataSettings, DeviceSettings, TokenizerSettings
 
 
-def run(experiment: Experiment, options: Options) -> None:
-    """Measure accuracy under attack, by default on the test split of the corpus the classifier was trained on."""
-    path = given(options.checkpoint, "--checkpoint")
-    loaded = load_classifier(path)
-    settings = options.attack
-    source = None if options.source_checkpoint is None else load_classifier(Path(options.source_checkpoint))
-    used, store = measured_experiment(loaded, experiment)
-    with run_folder("attack", used, options) as (output, metrics):
-        subject = Subject.of(path, loaded.card)
-        subject.robustness = robustness(loaded, store, options.split, settings, source, device(experiment.trainer))
-        metrics |= subject.robustness | {"checkpoint": options.checkpoint, "settings": asdict(settings)}
-        metrics["source_checkpoint"] = options.source_checkpoint
+def attack(
+    checkpoint: str,
+    data: DataSettings,
+    tokenizer: TokenizerSettings,
+    attack: AttackSettings,
+    trainer: DeviceSettings,
+    source_checkpoint: str | None = None,
+    split: str = "test",
+    output: str | None = None,
+) -> None:
+    """Measure accuracy under perturbations and word substitutions, and look for signs of gradient masking.
+
+    Args:
+        checkpoint: Checkpoint of a classifier, or the folder of its run.
+        data: The corpus; by default the one that the classifier was trained on.
+        tokenizer: Its tokenizer; by default that of the classifier.
+        attack: The attacks.
+        trainer: The device.
+        source_checkpoint: Another classifier, to find perturbations on that are applied to this one as well.
+        split: train, validation or test.
+        output: Folder for everything the command writes; by default a new one under runs/.
+    """
+    from textadv.checkpoints import load_classifier
+    from textadv.commands.folder import run_folder
+    from textadv.commands.shared import measured_experiment
+    from textadv.evaluation.report.subjects import Subject
+    from textadv.evaluation.report.write import write_report
+    from textadv.evaluation.robustness import robustness, table
+    from textadv.system.machine import device
+
+    loaded = load_classifier(Path(checkpoint))
+    source = None if source_checkpoint is None else load_classifier(Path(source_checkpoint))
+    used, store = measured_experiment(loaded, data, tokenizer, trainer)
+    with run_folder("attack", output, asdict(used)) as (folder, metrics):
+        subject = Subject.of(Path(checkpoint), loaded.card)
+        subject.robustness = robustness(loaded, store, split, attack, source, device(trainer))
+        metrics |= subject.robustness | {"checkpoint": checkpoint, "settings": asdict(attack)}
+        metrics["source_checkpoint"] = source_checkpoint
         print(table(metrics))
-        write_report(output, [subject], store, options.split)
+        write_report(folder, [subject], store, split)

@@ -1,15 +1,24 @@
 """`benchmark`: the speed of everything."""
 
-from textadv.benchmark import suite
-from textadv.commands.folder import run_folder
-from textadv.commands.shared import prepared
-from textadv.settings import Experiment, Options
-from textadv.system.machine import device
+from dataclasses import asdict
+
+from textadv.settings import Experiment
 
 
-def run(experiment: Experiment, options: Options) -> None:
-    """Measure the speed of everything, side by side with a textbook implementation."""
+def benchmark(experiment: Experiment, quick: bool = False, output: str | None = None) -> None:
+    """Measure the speed of everything beside a textbook implementation.
+
+    Args:
+        experiment: The corpus, sizes of the model and of the batches.
+        quick: Fewer methods and rounds.
+        output: Folder for everything the command writes; by default a new one under runs/.
+    """
+    from textadv.benchmark import suite
+    from textadv.commands.folder import run_folder
+    from textadv.commands.shared import prepared
+    from textadv.system.machine import device
+
     experiment, store = prepared(experiment)
-    with run_folder("benchmark", experiment, options) as (_, metrics):
-        metrics |= suite.benchmark(experiment, store, device(experiment.trainer), options.quick)
+    with run_folder("benchmark", output, asdict(experiment)) as (_, metrics):
+        metrics |= suite.benchmark(experiment, store, device(experiment.trainer), quick)
         print(suite.table(metrics))

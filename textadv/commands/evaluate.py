@@ -2,25 +2,42 @@
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 
-from textadv.checkpoints import load_classifier
-from textadv.commands.folder import run_folder
-from textadv.commands.shared import given, measured_experiment
-from textadv.evaluation.evaluate import evaluate_split
-from textadv.evaluation.report.subjects import Subject
-from textadv.evaluation.report.write import write_report
-from textadv.settings import Experiment, Options
-from textadv.system.machine import device
+from textadv.settings import DataSettings, DeviceSettings, TokenizerSettings
 
 
-def run(experiment: Experiment, options: Options) -> None:
-    """Measure a classifier on a split, by default of the corpus it was trained on."""
-    path = given(options.checkpoint, "--checkpoint")
-    loaded = load_classifier(path)
-    used, store = measured_experiment(loaded, experiment)
-    with run_folder("evaluate", used, options) as (output, metrics):
-        subject = Subject.of(path, loaded.card)
-        subject.quality = evaluate_split(loaded, store, options.split, device(experiment.trainer))
-        metrics |= asdict(subject.quality) | {"checkpoint": options.checkpoint, "split": options.split}
+def evaluate(
+    checkpoint: str,
+    data: DataSettings,
+    tokenizer: TokenizerSettings,
+    trainer: DeviceSettings,
+    split: str = "test",
+    output: str | None = None,
+) -> None:
+    """Measure a classifier on a split.
+
+    Args:
+        checkpoint: Checkpoint of a classifier, or the folder of its run.
+        data: The corpus; by default the one that the classifier was trained on.
+        tokenizer: Its tokenizer; by default that of the classifier.
+        trainer: The device.
+        split: train, validation or test.
+        output: Folder for everything the command writes; by default a new one under runs/.
+    """
+    from textadv.checkpoints import load_classifier
+    from textadv.commands.folder import run_folder
+    from textadv.commands.shared import measured_experiment
+    from textadv.evaluation.evaluate import evaluate_split
+    from textadv.evaluation.report.subjects import Subject
+    from textadv.evaluation.report.write import write_report
+    from textadv.system.machine import device
+
+    loaded = load_classifier(Path(checkpoint))
+    used, store = measured_experiment(loaded, data, tokenizer, trainer)
+    with run_folder("evaluate", output, asdict(used)) as (folder, metrics):
+        subject = Subject.of(Path(checkpoint), loaded.card)
+        subject.quality = evaluate_split(loaded, store, split, device(trainer))
+        metrics |= asdict(subject.quality) | {"checkpoint": checkpoint, "split": split}
         print(json.dumps({name: value for name, value in metrics.items() if name != "calibration"}, indent=2))
-        write_report(output, [subject], store, options.split)
+        write_report(folder, [subject], store, split)

@@ -2,16 +2,14 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from textadv.errors import InputError, Stopped
-from textadv.settings import Experiment, Options
 from textadv.system.durable import replace_text, writing
 from textadv.system.processes import is_main, start_time
 from textadv.system.versions import versions
@@ -20,19 +18,24 @@ METRICS, CONFIG = "metrics.json", "config.yaml"
 
 
 @contextmanager
-def run_folder(command: str, experiment: Experiment, options: Options) -> Iterator[tuple[Path, dict[str, Any]]]:
+def run_folder(command: str, path: str | None, settings: Mapping[str, Any]) -> Iterator[tuple[Path, dict[str, Any]]]:
     """A run's folder and its figures: writes the resolved config first, `metrics.json` at the end, says where.
 
     Of several processes only the main one writes and speaks.
+
+    Args:
+        command: Name of the command.
+        path: The folder; None for a new one under `runs/`.
+        settings: What goes into the config.
     """
-    output = Path(options.output or f"runs/{command}-{start_time()}")
+    output = Path(path or f"runs/{command}-{start_time()}")
     metrics: dict[str, Any] = {}
     if not is_main():
         yield output, metrics
         return
     try:
         output.mkdir(parents=True, exist_ok=True)
-        replace_text(output / CONFIG, yaml.safe_dump(asdict(experiment), sort_keys=False))
+        replace_text(output / CONFIG, yaml.safe_dump(dict(settings), sort_keys=False))
     except OSError as error:
         raise InputError(f"--output {output}: cannot be written ({error.strerror})") from None
     try:

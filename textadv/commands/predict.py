@@ -3,34 +3,48 @@
 import sys
 from pathlib import Path
 
-from textadv.commands.shared import given
 from textadv.errors import InputError
-from textadv.evaluation.inputs import read_texts
-from textadv.evaluation.predictor import Predictor
-from textadv.settings import Experiment, Options
-from textadv.system.durable import writing
-from textadv.system.machine import device
-from textadv.system.progress import progress
+from textadv.settings import ColumnSettings, DeviceSettings
 
 
-def run(experiment: Experiment, options: Options) -> None:
-    """Classify raw text; one JSON line per text, in the same order, to stdout or to --output.
+def predict(
+    checkpoint: str,
+    data: ColumnSettings,
+    trainer: DeviceSettings,
+    text: str | None = None,
+    input: str | None = None,
+    output: str | None = None,
+) -> None:
+    """Classify raw text; print one JSON line per text, in the same order.
 
     A file of predictions is there as a whole or not at all; one from before stays until then.
+
+    Args:
+        checkpoint: Checkpoint of a classifier, or the folder of its run.
+        data: Where the text stands in the file.
+        trainer: The device.
+        text: One text to classify.
+        input: File of texts (txt, CSV, JSONL), `-` for stdin.
+        output: Folder for `predictions.jsonl`; by default the lines are printed.
     """
-    if (options.text is None) == (options.input is None):
+    from textadv.evaluation.inputs import read_texts
+    from textadv.evaluation.predictor import Predictor
+    from textadv.system.durable import writing
+    from textadv.system.machine import device
+    from textadv.system.progress import progress
+
+    if (text is None) == (input is None):
         raise InputError("predict needs either --text or --input")
-    predictor = Predictor.load(given(options.checkpoint, "--checkpoint"), device(experiment.trainer))
-    column = experiment.data.text_column
-    texts = iter([options.text]) if options.text is not None else read_texts(str(options.input), column)
-    if options.text is None and (options.output is not None or not sys.stdout.isatty()):
+    predictor = Predictor.load(Path(checkpoint), device(trainer))
+    texts = iter([text]) if text is not None else read_texts(str(input), data.text_column)
+    if text is None and (output is not None or not sys.stdout.isatty()):
         texts = progress(texts, None, "predicting")  # beside, not between the predictions; their number is not known
     predictions = (prediction.to_json() for prediction in predictor.predict(texts))
-    if options.output is None:
+    if output is None:
         for line in predictions:
             print(line)
         return
-    target = Path(options.output) / "predictions.jsonl"
+    target = Path(output) / "predictions.jsonl"
     new = target.with_name(f".{target.name}.new")
     with writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -2,29 +2,33 @@
 
 import json
 import time
-from typing import Any
+from dataclasses import asdict
 
-from textadv.commands.folder import run_folder
-from textadv.corpus.preparation import prepare
-from textadv.corpus.store import TokenStore
-from textadv.settings import Experiment, Options
+from textadv.settings import DataSettings, TokenizerSettings
 
 
-def run(experiment: Experiment, options: Options) -> None:
-    """Build the token store, or find it."""
-    with run_folder("prepare", experiment, options) as (_, metrics):
+def prepare(data: DataSettings, tokenizer: TokenizerSettings, output: str | None = None) -> None:
+    """Turn a corpus into a token store, or find the store that there is.
+
+    Args:
+        data: The corpus.
+        tokenizer: How text becomes tokens.
+        output: Folder for everything the command writes; by default a new one under runs/.
+    """
+    from textadv.commands.folder import run_folder
+    from textadv.corpus import preparation
+
+    with run_folder("prepare", output, {"data": asdict(data), "tokenizer": asdict(tokenizer)}) as (_, metrics):
         started = time.perf_counter()
-        store = prepare(experiment.data, experiment.tokenizer)
-        metrics |= _store_figures(store) | {"seconds": time.perf_counter() - started}
+        store = preparation.prepare(data, tokenizer)
+        metrics |= {
+            "store": str(store.path),
+            "vocabulary_size": store.vocabulary_size,
+            "classes": list(store.classes),
+            "splits": {
+                name: {"documents": len(split), "tokens": len(split.tokens)} for name, split in store.splits.items()
+            },
+            "report": store.report,
+            "seconds": time.perf_counter() - started,
+        }
         print(json.dumps(metrics, indent=2))
-
-
-def _store_figures(store: TokenStore) -> dict[str, Any]:
-    counts = {name: {"documents": len(split), "tokens": len(split.tokens)} for name, split in store.splits.items()}
-    return {
-        "store": str(store.path),
-        "vocabulary_size": store.vocabulary_size,
-        "classes": list(store.classes),
-        "splits": counts,
-        "report": store.report,
-    }

@@ -1,38 +1,44 @@
 """`quickstart`: the whole method in minutes."""
 
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
-from textadv.checkpoints import LAST, load_classifier
-from textadv.commands.folder import run_folder
-from textadv.commands.shared import prepared, require_split
-from textadv.evaluation.evaluate import evaluate_split
-from textadv.settings import Experiment, Method, Options
-from textadv.system.machine import device
-from textadv.system.processes import is_main
-from textadv.training import runs
+from textadv.settings import Experiment, Method
 
 
-def run(experiment: Experiment, options: Options) -> None:
-    """Prepare, pretrain, fine-tune three ways, evaluate on test and print one table."""
+def quickstart(experiment: Experiment, output: str | None = None) -> None:
+    """Prepare, pretrain, fine-tune three ways, evaluate on test and print one table.
+
+    Args:
+        experiment: The settings; the method of fine-tuning is each of the three.
+        output: Folder for everything the command writes; by default a new one under runs/.
+    """
+    from textadv.checkpoints import LAST, load_classifier
+    from textadv.commands.folder import run_folder
+    from textadv.commands.shared import prepared, require_split
+    from textadv.evaluation.evaluate import evaluate_split
+    from textadv.system.machine import device
+    from textadv.system.processes import is_main
+    from textadv.training import runs
+
     rows: list[dict[str, Any]] = []
     plan: list[tuple[Method, bool]] = [("none", False), ("none", True), ("adversarial+vat", True)]
     experiment, store = prepared(experiment)
     require_split(store, "test")
     runs.check_finetuning(replace(experiment, finetuning=replace(experiment.finetuning, method=plan[-1][0])), store)
-    with run_folder("quickstart", experiment, options) as (output, metrics):
-        metrics["pretraining"] = runs.pretrain(experiment, store, output / "pretraining")
+    with run_folder("quickstart", output, asdict(experiment)) as (folder, metrics):
+        metrics["pretraining"] = runs.pretrain(experiment, store, folder / "pretraining")
         for method, pretrained in plan:
             started = time.perf_counter()
             settings = replace(experiment, finetuning=replace(experiment.finetuning, method=method))
-            folder = output / (method if pretrained else f"{method}-not-pretrained")
-            encoder = output / "pretraining" / LAST if pretrained else None
-            figures = runs.finetune(settings, store, folder, encoder)
+            own = folder / (method if pretrained else f"{method}-not-pretrained")
+            encoder = folder / "pretraining" / LAST if pretrained else None
+            figures = runs.finetune(settings, store, own, encoder)
             seconds = time.perf_counter() - started
             if not is_main():
                 continue
-            test = evaluate_split(load_classifier(folder), store, "test", device(experiment.trainer))
+            test = evaluate_split(load_classifier(own), store, "test", device(experiment.trainer))
             row = {"method": method, "pretrained": pretrained, "labels": figures["labels"], "error": test.error}
             rows.append(row | {"validation_error": figures["validation_error"], "seconds": seconds})
         metrics["rows"] = rows

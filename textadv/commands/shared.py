@@ -8,19 +8,8 @@ from textadv.checkpoints import LoadedClassifier, newest_intact, trained_with
 from textadv.corpus.preparation import prepare
 from textadv.corpus.store import TokenStore
 from textadv.errors import InputError
-from textadv.settings import Experiment, TokenizerSettings
+from textadv.settings import DataSettings, DeviceSettings, Experiment, TokenizerSettings, TrainerSettings
 from textadv.system.processes import is_main
-
-
-def given(path: str | None, flag: str) -> Path:
-    """A path that must be there.
-
-    Raises:
-        InputError: It is not.
-    """
-    if path is None:
-        raise InputError(f"{flag} is needed")
-    return Path(path)
 
 
 def require_split(store: TokenStore, split: str) -> None:
@@ -40,12 +29,16 @@ def prepared(experiment: Experiment) -> tuple[Experiment, TokenStore]:
     return replace(experiment, tokenizer=TokenizerSettings(**tokenizer)), store
 
 
-def measured_experiment(loaded: LoadedClassifier, experiment: Experiment) -> tuple[Experiment, TokenStore]:
+def measured_experiment(
+    loaded: LoadedClassifier, data: DataSettings, tokenizer: TokenizerSettings, device: DeviceSettings
+) -> tuple[Experiment, TokenStore]:
     """What a classifier is measured with: the corpus that is named, or else its own, by default tokenized as that was.
 
     Args:
         loaded: The classifier.
-        experiment: The settings that are given.
+        data: The corpus that is named, if any.
+        tokenizer: Its tokenizer, if any is named.
+        device: What is computed on.
 
     Returns:
         The experiment that the classifier comes from, with the data, the tokenizer and the machine that are used
@@ -54,13 +47,12 @@ def measured_experiment(loaded: LoadedClassifier, experiment: Experiment) -> tup
     Raises:
         InputError: The classifier's settings cannot be read.
     """
-    own, data, tokenizer = trained_with(loaded.card), experiment.data, experiment.tokenizer
+    own = trained_with(loaded.card)
     if not any((data.source, data.train, data.unlabeled, data.validation, data.test)):
         data, tokenizer = own.data, own.tokenizer
     elif tokenizer == TokenizerSettings():
         tokenizer = own.tokenizer
-    machine = replace(experiment.trainer, devices=1, num_nodes=1, precision="32-true")  # whatever is asked for
-    return prepared(replace(own, data=data, tokenizer=tokenizer, trainer=machine))
+    return prepared(replace(own, data=data, tokenizer=tokenizer, trainer=TrainerSettings(**asdict(device))))
 
 
 def resume_point(output: Path, resume: bool) -> Path | None:

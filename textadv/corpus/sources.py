@@ -97,8 +97,6 @@ def check_data(settings: DataSettings) -> None:
         raise InputError(f"--data.source {settings.source} and {flags} exclude each other: give one or the other")
     if settings.text_column == settings.label_column:
         raise InputError(f"--data.text_column and --data.label_column both name '{settings.text_column}'")
-    if settings.seed < 0:
-        raise InputError(f"--data.seed {settings.seed}: must not be negative")
     source = settings.source
     if source is None or source == "builtin" or Path(source).is_dir():
         return

@@ -80,12 +80,10 @@ def choose_labeled(labels: NDArray[np.int64], per_class: int | None, seed: int) 
         Sorted indices of the rows that keep their label.
 
     Raises:
-        InputError: If `per_class` is below 1 or above the size of the smallest class.
+        InputError: If `per_class` is above the size of the smallest class.
     """
     if per_class is None:
         return np.flatnonzero(labels != UNLABELED)
-    if per_class < 1:
-        raise InputError(f"--data.labels_per_class {per_class}: must be at least 1")
     chosen = []
     for label in np.unique(labels[labels != UNLABELED]):
         rows = np.flatnonzero(labels == label)
@@ -140,8 +138,6 @@ def _cut(
     train: list[tuple[str, int]], classes: tuple[str, ...], seed: int, fraction: float, parts: Sequence[NamedRows]
 ) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
     """Cut validation off train, stratified by class; all copies of a text go to the same side."""
-    if not 0 < fraction < 1:
-        raise InputError(f"--data.validation_fraction {fraction}: must lie between 0 and 1 (neither included)")
     class_of = dict(reversed(train))  # of contradicting copies the first counts
     held_out: set[str] = set()
     for label, name in enumerate(classes):

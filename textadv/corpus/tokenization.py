@@ -214,8 +214,6 @@ def fit(
         raise InputError(
             f"--tokenizer.max_vocabulary {settings.max_vocabulary}: kind {settings.kind} needs at least {smallest}"
         )
-    if settings.min_documents < 1:
-        raise InputError(f"--tokenizer.min_documents {settings.min_documents}: must be at least 1")
     if settings.kind == "bpe":
         return _fit_bpe(texts, training, settings)
     return _fit_words(texts, training, settings)

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -32,11 +31,9 @@ from textadv.evaluation.substitution import (
 from textadv.models.classifier import Classifier
 from textadv.settings import AttackSettings
 from textadv.system.progress import progress
-from textadv.system.ranges import LIMIT
 
 BATCH_TOKENS = 16_384  # padded; gradients are kept
 NUM_EXAMPLES = 5
-LARGEST = 1e6  # size of a perturbation; the squares of far larger ones overflow
 Curves = dict[str, NDArray[np.float64]]
 
 
@@ -154,21 +151,8 @@ def chosen_attacks(settings: AttackSettings, classes: Sequence[str]) -> dict[str
         The attacks by their names.
 
     Raises:
-        InputError: There is no such attack, sizes are not positive and rising, or another number cannot be meant.
+        InputError: There is no such attack.
     """
-    for name in ("l2_epsilons", "linf_epsilons", "word_budgets"):
-        values = getattr(settings, name)
-        if not values or not all(0 < value <= LARGEST for value in values) or any(b <= a for a, b in pairwise(values)):
-            raise InputError(f"--attack.{name} {values}: must be positive numbers of at most {LARGEST:g}, rising")
-    if settings.word_budgets[-1] > 1:
-        raise InputError(f"--attack.word_budgets {settings.word_budgets}: a share is at most 1")
-    for name in ("num_steps", "num_restarts", "documents", "check_documents"):
-        if getattr(settings, name) < 1:
-            raise InputError(f"--attack.{name} {getattr(settings, name)}: must be at least 1")
-    if not -1 <= settings.minimum_similarity <= 1:
-        raise InputError(f"--attack.minimum_similarity {settings.minimum_similarity}: a cosine is from -1 to 1")
-    if not 0 <= settings.seed < LIMIT:
-        raise InputError(f"--attack.seed {settings.seed}: must be at least 0, below 2^63")
     options = {"num_steps": settings.num_steps, "num_restarts": settings.num_restarts}
     return {name: parse_attack(name, classes, "--attack.attacks", **options) for name in settings.attacks}
 

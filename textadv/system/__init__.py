@@ -1,1 +1,1 @@
-"""What is not the field's: durable files, locks, processes, the machine, progress, versions, ranges of settings."""
+"""What is not the field's: durable files, locks, processes, the machine, progress, versions."""

@@ -8,14 +8,14 @@ from collections.abc import Callable
 import torch
 
 from textadv.errors import InputError
-from textadv.settings import TrainerSettings
+from textadv.settings import DeviceSettings
 
 PRIMITIVES = "8"  # with 32, memory still grew by 2 to 5 % after step 50 of 500, at the same speed
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc, malloc.h
 VECTOR_FUNCTIONS = (torch.exp, torch.expm1, torch.log, torch.log1p, torch.sqrt, torch.tanh)  # of MKL, in use here
 
 
-def device(trainer: TrainerSettings) -> str:
+def device(trainer: DeviceSettings) -> str:
     """The kind of device that training and everything else computes on: `cpu`, `cuda` or `mps`.
 
     Lightning's own `auto` would take Apple's MPS, on which nothing is tested; here that must be asked for.

@@ -64,7 +64,7 @@ class Subject:
         tuning = self.card["settings"]["finetuning"]
         if "vat" in tuning["method"] and tuning.get("vat_epsilon") is not None:
             return float(tuning["vat_epsilon"])
-        trained = FinetuningSettings(adversary=tuning["adversary"])
+        trained = FinetuningSettings(method="none", adversary=tuning["adversary"])
         in_l2 = tuning["method"] == "vat" or trained.adversary_is_in_l2
         return float(tuning["epsilon"] if in_l2 else trained.epsilon)
 
