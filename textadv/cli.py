@@ -70,7 +70,6 @@ _TextLoader.yaml_implicit_resolvers = {
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 PARSER_MODE = "text"
-MISSING = "the following arguments are required: "  # what jsonargparse says
 set_loader(PARSER_MODE, lambda stream: yaml.load(stream, Loader=_TextLoader), (yaml.YAMLError,))
 
 
@@ -177,11 +176,8 @@ def _check_config(file: str) -> None:
 def _message(error: argparse.ArgumentError, arguments: Sequence[str]) -> str:
     """The error in one line; where a YAML file cannot be read as one, with the file's name."""
     message, files = " ".join(str(error).split()), _configs(arguments)
-    if message.startswith(MISSING):
-        return (
-            ", ".join(f"--{name.partition('.')[2]}" for name in message.removeprefix(MISSING).split(", "))
-            + " is needed"
-        )
+    if message.startswith("the following arguments are required"):
+        return f"--{message.rpartition('.')[2]} is needed"  # of `evaluate.checkpoint`
     return f"{', '.join(files)}: {message}" if files and "config:" in message else message
 
 
