@@ -92,7 +92,7 @@ class PretrainingSettings:
         learning_rate_decay: Factor on the learning rate after each step.
         warmup_steps: Steps of linear warm-up of the learning rate.
         gradient_clip: Bound on the gradient's norm, embeddings excluded.
-        validate_every: Steps between two validations.
+        validate_every: Steps between two validations; the last step is followed by one in any case.
     """
 
     steps: int = 100_000
@@ -145,7 +145,7 @@ class FinetuningSettings:
         warmup_steps: Steps of linear warm-up of the learning rate.
         gradient_clip: Bound on the gradient's norm, embeddings excluded.
         ema_decay: Decay of the weight average used in evaluation; 0 for none.
-        validate_every: Steps between two validations.
+        validate_every: Steps between two validations; the last step is followed by one in any case.
         patience: Validations without improvement before training stops.
     """
 

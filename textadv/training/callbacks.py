@@ -95,7 +95,7 @@ class Progress(Callback):
     def _print(self, trainer: pl.Trainer) -> None:
         elapsed = time.perf_counter() - self._started
         done = trainer.global_step - self._first_step
-        left = elapsed / max(done, 1) * (trainer.max_steps - trainer.global_step)
+        left = elapsed / max(done, 1) * max(trainer.max_steps - trainer.global_step, 0)
         line = f"{self.description}: step {trainer.global_step}/{trainer.max_steps}, {self._figures(trainer)}, "
         line += f"{elapsed:.0f} s, at most {left:.0f} s left"
         tqdm.write(line, file=sys.stderr)
