@@ -8,7 +8,6 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping, WeightAveraging
-from torch import Tensor
 from tqdm import tqdm
 
 LINE_SECONDS = 15.0
@@ -107,17 +106,27 @@ class WeightEMA(WeightAveraging):
 
     The decay rises as (1 + t) / (10 + t) up to its bound, so that a short run does not average in its start.
 
+    No step waits for the device: torch's `AveragedModel` would read its count of steps from there, for each tensor.
+
     Args:
         decay: Bound on the decay.
     """
 
     def __init__(self, decay: float) -> None:
-        def average(mean: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
-            t = float(count)
-            return torch.lerp(current, mean, min(decay, (1 + t) / (10 + t)))
-
-        super().__init__(use_buffers=False, avg_fn=average)
+        super().__init__(use_buffers=False)
+        self.decay = decay
         self._swapped = False
+
+    @torch.no_grad()
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Take the weights after a step into the average; the first ones are its start."""
+        assert self._average_model is not None
+        t = trainer.global_step - 1
+        decay = min(self.decay, (1 + t) / (10 + t))
+        for mean, current in zip(self._average_model.module.parameters(), pl_module.parameters(), strict=True):
+            mean.copy_(torch.lerp(current, mean, decay) if t else current)
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Put the average into the network."""
