@@ -15,6 +15,7 @@ from torch import Tensor
 
 from textadv.adversarial.norms import l2_norm, random_signs, scale_to_norm
 from textadv.adversarial.perturbations import random_perturbation
+from textadv.adversarial.precision import in_float64
 
 
 def logit_gradients(logits: Tensor, embeddings: Tensor) -> Tensor:
@@ -97,12 +98,12 @@ def _top_eigenvector(logits: Tensor, logit_gradients: Tensor, mask: Tensor) -> T
     # Stacked along the time, so that all gradients of an example get one scale and no product over- or underflows.
     stacked = scale_to_norm(logit_gradients.movedim(0, 1).flatten(1, 2), mask.repeat(1, num_gradients), 1.0)
     jacobian = stacked.reshape(batch_size, num_gradients, width * size)
-    factor = _covariance_factor(logits.double())[:, :-1]  # (B, C - 1, C), as z_{C-1} is the reference
+    factor = _covariance_factor(in_float64(logits))[:, :-1]  # (B, C - 1, C), as z_{C-1} is the reference
     with torch.autocast(jacobian.device.type, enabled=False):
         gram = jacobian @ jacobian.mT  # (B, C - 1, C - 1)
-        _, vectors = torch.linalg.eigh(factor.mT @ gram.double() @ factor)
+        _, vectors = torch.linalg.eigh(factor.mT @ in_float64(gram) @ factor)
         coefficients = (factor @ vectors[:, :, -1:]).mT  # (B, 1, C - 1)
-        direction: Tensor = coefficients.to(jacobian.dtype) @ jacobian
+        direction: Tensor = coefficients.to(jacobian) @ jacobian
     return direction.view(batch_size, width, size)
 
 

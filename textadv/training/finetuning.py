@@ -13,6 +13,7 @@ from textadv.adversarial.interpretable import interpretable_perturbation, neares
 from textadv.adversarial.norms import perturbation_mask, random_signs, steepest_step
 from textadv.adversarial.objectives import local_distributional_smoothness, ramp, total_loss
 from textadv.adversarial.perturbations import adversarial_perturbation
+from textadv.adversarial.precision import in_float64
 from textadv.adversarial.virtual import closed_form_direction, logit_gradients, power_iteration
 from textadv.checkpoints import CARD
 from textadv.corpus.batching import Batch
@@ -247,14 +248,14 @@ class FinetuningModule(TrainingModule):
 
     def on_validation_epoch_start(self) -> None:
         """Start from empty sums."""
-        self.validation_sums = torch.zeros(3, device=self.device, dtype=torch.float64)
+        self.validation_sums = in_float64(torch.zeros(3, device=self.device))
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Sum errors, loss and count."""
         logits = self.model(batch.tokens, batch.lengths)
         errors = (logits.argmax(1) != batch.labels).sum()
-        loss = cross_entropy(logits, batch.labels).double().sum()
-        self.validation_sums += torch.stack([errors.double(), loss, errors.new_tensor(len(logits)).double()])
+        loss = in_float64(cross_entropy(logits, batch.labels)).sum()
+        self.validation_sums += torch.stack([in_float64(errors), loss, torch.full_like(loss, len(logits))])
 
     def on_validation_epoch_end(self) -> None:
         """Report error (percent) and cross entropy over all ranks."""
