@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
+from readers import curves
 
 from textadv.checkpoints import CARD, LAST, PREVIOUS, load_file
 from textadv.cli import main
@@ -21,8 +22,8 @@ Run = Callable[..., int]
 SMALL = {
     "tokenizer": {"min_documents": 1},
     "model": {"embedding_size": 6, "hidden_size": 7, "head_size": 5},
-    "pretraining": {"steps": 4, "batch_size": 4, "window": 6, "candidates": 10, "validate_every": 2},
-    "finetuning": {"steps": 4, "method": "adversarial", "batch_size": 4, "epsilon": 0.5, "validate_every": 2},
+    "pretraining": {"steps": 8, "batch_size": 4, "window": 6, "candidates": 10, "validate_every": 5},
+    "finetuning": {"steps": 5, "method": "adversarial", "batch_size": 4, "epsilon": 0.5, "validate_every": 2},
     "trainer": {"accelerator": "cpu"},
 }
 
@@ -105,6 +106,19 @@ def test_damaged_checkpoints_are_passed_over(run: Run, capsys: pytest.CaptureFix
     assert "f/previous.ckpt: damaged, or moved without its sum" in line
 
 
+@pytest.mark.parametrize(("command", "section"), [("pretrain", "pretraining"), ("finetune", "finetuning")])
+def test_the_last_step_is_measured_and_saved(run: Run, command: str, section: str) -> None:
+    """The steps after the last multiple of `validate_every` are not lost."""
+    flags = [f"--{section}.steps", 8, f"--{section}.validate_every", 5, "--output", "f"]
+    assert run(command, *flags, *(["--pretrained", "none"] if command == "finetune" else [])) == 0
+    name = "validation_perplexity" if command == "pretrain" else "validation_error"
+    rows = [row for row in curves(Path("f")) if row[name]]
+    assert [row["step"] for row in rows] == ["4", "7"]  # counted from 0
+    metrics = json.loads(Path("f/metrics.json").read_text())
+    assert metrics["steps"] == load_file(Path("f") / LAST)["global_step"] == 8
+    assert metrics["metrics"][name] == pytest.approx(float(rows[-1][name]))
+
+
 @pytest.mark.parametrize("flags", [[], ["--pretrained", "none"]])
 def test_a_run_that_goes_on_needs_no_encoder_and_keeps_its_origin(run: Run, flags: list[str]) -> None:
     assert run("finetune", "--output", "f") == 0
@@ -121,15 +135,15 @@ def test_pretraining_that_was_stopped_is_taken_up(
 ) -> None:
     """As part of fine-tuning, and by the command that the message names; a damaged encoder is trained again."""
     with monkeypatch.context() as patch:
-        stop_at(patch, 3)
+        stop_at(patch, 7)
         assert run("finetune", "--output", "f") == 143
     (folder,) = Path("cache/pretrained").iterdir()
     assert told(capsys) == [
-        f"textadv: stopped by SIGTERM after step 3, saved in {folder}/last.ckpt; "
+        f"textadv: stopped by SIGTERM after step 7, saved in {folder}/last.ckpt; "
         f"`textadv pretrain --resume --output {folder}` with the same settings goes on from there"
     ]
     assert run("pretrain", "--resume", "--output", folder) == 0
-    assert json.loads((folder / "metrics.json").read_text())["steps"] == 4
+    assert json.loads((folder / "metrics.json").read_text())["steps"] == 8
     assert run("finetune", "--output", "f") == 0
     trained = load_file(folder / LAST)["state_dict"]
     flip(folder / LAST)

@@ -44,3 +44,15 @@ def allow_tf32(allowed: bool) -> None:
     """
     torch.backends.cuda.matmul.allow_tf32 = allowed
     torch.backends.cudnn.allow_tf32 = allowed
+
+
+def in_float64(x: torch.Tensor) -> torch.Tensor:
+    """A tensor in float64, on its device, or on the CPU where that device has no float64: Apple's MPS.
+
+    Args:
+        x: Of any shape; small, as a copy to the CPU waits for the device.
+
+    Returns:
+        The same numbers.
+    """
+    return (x.cpu() if x.device.type == "mps" else x).double()

@@ -165,7 +165,7 @@ class PretrainingSettings(Settings, section="pretraining"):
         learning_rate_decay: Factor on the learning rate after each step.
         warmup_steps: Steps of linear warm-up of the learning rate.
         gradient_clip: Bound on the gradient's norm, embeddings excluded.
-        validate_every: Steps between two validations.
+        validate_every: Steps between two validations; the last step is followed by one in any case.
     """
 
     steps: Positive = 100_000
@@ -215,7 +215,7 @@ class FinetuningSettings(Settings, section="finetuning"):
         warmup_steps: Steps of linear warm-up of the learning rate.
         gradient_clip: Bound on the gradient's norm, embeddings excluded.
         ema_decay: Decay of the weight average used in evaluation; 0 for none.
-        validate_every: Steps between two validations.
+        validate_every: Steps between two validations; the last step is followed by one in any case.
         patience: Validations without improvement before training stops.
     """
 

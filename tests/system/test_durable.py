@@ -153,3 +153,29 @@ def test_a_link_in_the_place_of_the_new_file_is_not_followed(tmp_path: Path) -> 
     write_file(tmp_path / "a", b"content")
     assert (tmp_path / "victim").read_bytes() == b"mine"
     assert is_intact(tmp_path / "a")
+
+
+def test_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which opens no folders, and writes a file out only for somebody who may write to it."""
+    opened, synced = os.open, []
+
+    def windows_open(path: Any, flags: int, *arguments: Any, **options: Any) -> int:
+        if Path(path).is_dir():
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return opened(path, flags, *arguments, **options)
+
+    def windows_fsync(descriptor: int) -> None:
+        os.write(descriptor, b"")  # refused where the file was opened for reading only
+        synced.append(descriptor)
+
+    monkeypatch.setattr(os, "open", windows_open)
+    monkeypatch.setattr(os, "fsync", windows_fsync)
+    for content in (b"first", b"second"):
+        write_file(tmp_path / "last", content, tmp_path / "previous")
+    assert (read(tmp_path / "last"), read(tmp_path / "previous")) == (b"second", b"first")
+    assert synced
+    synced.clear()
+    durable.sync(tmp_path / "last")
+    assert synced
+    with pytest.raises(FileNotFoundError):
+        durable.sync(tmp_path / "nothing")

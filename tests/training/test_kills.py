@@ -66,7 +66,7 @@ def step_of(folder: Path) -> int:
 @pytest.mark.parametrize("kind", ["pretrain", "finetune"])
 def test_killed_at_random_moments(kind: str, experiment: Experiment, store: TokenStore, tmp_path: Path) -> None:
     """Every run is killed once, most of them twice."""
-    changes = {"steps": 60, "validate_every": 5}
+    changes = {"steps": 64, "validate_every": 5}
     experiment = replace(
         experiment,
         pretraining=replace(experiment.pretraining, **changes),  # type: ignore[arg-type]
@@ -90,6 +90,6 @@ def test_killed_at_random_moments(kind: str, experiment: Experiment, store: Toke
             steps.append(step_of(folder))
         assert sessions.run(folder)
         assert equal(state(folder), expected), (trial, steps)
-        assert sum(bool(row["loss"]) for row in curves(folder)) == 60
+        assert sum(bool(row["loss"]) for row in curves(folder)) == 64
     print(f"{kind}: {TRIALS} runs, {len(steps)} kills, going on from steps {steps}")
     assert len(set(steps)) > 3

@@ -15,7 +15,7 @@ import pytest
 import torch
 from readers import curves
 
-from textadv.checkpoints import BEST, LAST, PREVIOUS, load_file, newest_intact, write_checkpoint
+from textadv.checkpoints import BEST, CARD, LAST, PREVIOUS, load_file, newest_intact, write_checkpoint
 from textadv.corpus.store import TokenStore
 from textadv.errors import InputError, Stopped
 from textadv.settings import Experiment
@@ -91,7 +91,8 @@ def differences(a: Any, b: Any, where: str = "") -> list[str]:
     return [] if equal else [f"{where}: {a} and {b}"]
 
 
-ERRORS = {2: 40.0, 4: 30.0, 6: 35.0, 8: 36.0, 10: 20.0}  # in validation after so many steps
+# In validation after so many steps; a run of 7 steps that validates after every 2 ends with a shorter stretch.
+ERRORS = {1: 50.0, 2: 40.0, 4: 30.0, 5: 25.0, 6: 35.0, 7: 32.0, 8: 36.0, 9: 33.0, 10: 20.0}
 WHOLE: dict[str, dict[str, Any]] = {}  # what undisturbed runs leave behind, by kind of training
 
 
@@ -110,12 +111,12 @@ def every_step(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(params=["pretrain", "finetune"])
 def train(request: pytest.FixtureRequest, experiment: Experiment, store: TokenStore) -> Train:
-    """Train into a folder, from its newest intact checkpoint if told so; six steps, validation after 2, 4 and 6."""
+    """Train into a folder, from its newest intact checkpoint if told so; 7 steps, validation after 2, 4, 6 and 7."""
 
     def run(folder: Path, resume: bool = False, **changes: Any) -> dict[str, Any]:
         checkpoint = newest_intact(folder)[0] if resume else None
         assert bool(checkpoint) == resume
-        changes = {"steps": 6, "validate_every": 2} | changes
+        changes = {"steps": 7, "validate_every": 2} | changes
         if request.param == "pretrain":
             settings = replace(experiment, pretraining=replace(experiment.pretraining, **changes))
             return runs.pretrain(settings, store, folder, checkpoint)
@@ -143,20 +144,21 @@ def resumed(train: Train, folder: Path, **changes: Any) -> dict[str, Any]:
 
 def test_an_undisturbed_run(train: Train, whole: dict[str, Any], tmp_path: Path) -> None:
     """Validates as often as it should, and is compared by more than nothing."""
-    assert len(whole["metrics"]) == 6 + 3
+    assert len(whole["metrics"]) == 7 + 4
+    assert whole["last"]["global_step"] == 7
     assert "best" not in whole or whole["best"]["global_step"] == 4
     train(tmp_path, steps=4)
     assert differences(whole, outcome(tmp_path))
 
 
-@pytest.mark.parametrize("step", [3, 6])
+@pytest.mark.parametrize("step", [3, 6, 7])
 def test_killed_in_a_step(train: Train, whole: dict[str, Any], tmp_path: Path, step: int) -> None:
     with broken_off(kill, step, "on_before_backward", TrainingModule):
         train(tmp_path)
     assert differences(whole, resumed(train, tmp_path)) == []
 
 
-@pytest.mark.parametrize("step", [1, 2, 5, 6])
+@pytest.mark.parametrize("step", [1, 2, 5, 6, 7])
 def test_stopped_in_a_step(train: Train, whole: dict[str, Any], tmp_path: Path, step: int) -> None:
     with broken_off(terminate, step, "on_before_backward", TrainingModule) as stop:
         train(tmp_path)
@@ -166,20 +168,20 @@ def test_stopped_in_a_step(train: Train, whole: dict[str, Any], tmp_path: Path, 
 
 
 @pytest.mark.parametrize("act", [kill, terminate])
-@pytest.mark.parametrize("number", [2, 3])
+@pytest.mark.parametrize("number", [2, 3, 4])
 def test_broken_off_in_a_validation(
     train: Train, whole: dict[str, Any], tmp_path: Path, act: Callable[[], None], number: int
 ) -> None:
-    """In the second one, and in the last one, behind the last step."""
+    """In the second one, the one before the last step, and the last one, behind the last step."""
     with broken_off(act, number, "on_validation_epoch_start", PretrainingModule, FinetuningModule):
         train(tmp_path)
-    assert load_file(tmp_path / LAST)["global_step"] == 2 * number - (2 if act is kill else 0)
+    assert load_file(tmp_path / LAST)["global_step"] == [2, 4, 6, 7][number - 1 - (act is kill)]
     assert differences(whole, resumed(train, tmp_path)) == []
 
 
-@pytest.mark.parametrize("number", [3, 4, 5])
+@pytest.mark.parametrize("number", [3, 4, 5, 6, 7])
 def test_killed_in_a_save(train: Train, whole: dict[str, Any], tmp_path: Path, number: int) -> None:
-    """Before and between the renames of two saves, and between the best and the last checkpoint."""
+    """Before and between the renames of three saves, and between the best and the last checkpoint."""
     with broken_off(kill, number, "_rename", durable):
         train(tmp_path)
     assert differences(whole, resumed(train, tmp_path)) == []
@@ -216,6 +218,7 @@ def test_stopped_again_and_again(train: Train, whole: dict[str, Any], tmp_path: 
                 figures = train(tmp_path, resume=sessions > 0)
             except Stopped:
                 sessions += 1
+                assert sessions < 30
     assert sessions >= 4
     assert differences(whole, outcome(tmp_path) | {"figures": figures["metrics"]}) == []
 
@@ -225,6 +228,65 @@ def test_a_complete_run_is_left_as_it_is(train: Train, whole: dict[str, Any], tm
     before = (tmp_path / LAST).stat().st_mtime_ns
     assert differences(whole, resumed(train, tmp_path)) == []
     assert (tmp_path / LAST).stat().st_mtime_ns == before
+
+
+def test_killed_after_the_last_save(train: Train, whole: dict[str, Any], tmp_path: Path) -> None:
+    with broken_off(kill, 1, "on_train_end", TrainingModule):
+        train(tmp_path)
+    before = (tmp_path / LAST).stat().st_mtime_ns
+    assert differences(whole, resumed(train, tmp_path)) == []
+    assert (tmp_path / LAST).stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(("steps", "validations"), [(1, [1]), (5, [4, 5])])
+def test_the_last_step_is_measured_and_saved(train: Train, tmp_path: Path, steps: int, validations: list[int]) -> None:
+    """Also where there is but one validation, and where it is that of the best checkpoint."""
+    figures = train(tmp_path, steps=steps, validate_every=4)
+    assert [int(row["step"]) + 1 for row in curves(tmp_path) if not row["loss"]] == validations
+    assert figures["steps"] == steps
+    for name in (LAST, BEST):
+        assert not (tmp_path / name).exists() or load_file(tmp_path / name)["global_step"] == steps
+    if "validation_error" in figures:
+        assert figures["validation_error"] == figures["metrics"]["validation_error"] == ERRORS[steps]
+
+
+TRAINED = ("state_dict", "current_model_state", "optimizer_states", "lr_schedulers", "carried_states")
+
+
+def test_more_steps(train: Train, tmp_path: Path) -> None:
+    """Steps are those of an undisturbed run of more; the validation that was the last one remains in the curves."""
+    train(tmp_path / "whole", steps=9)
+    train(tmp_path / "parts")
+    train(tmp_path / "parts", resume=True, steps=9)
+    whole, parts = outcome(tmp_path / "whole"), outcome(tmp_path / "parts")
+    for name in TRAINED:
+        assert differences(whole["last"].get(name), parts["last"].get(name)) == []
+    extra = [row for row in parts["metrics"] if row not in whole["metrics"]]
+    assert [row["step"] for row in extra] == ["6"]
+    assert [row for row in parts["metrics"] if row not in extra] == whole["metrics"]
+
+
+def test_more_steps_before_the_last_validation(train: Train, tmp_path: Path) -> None:
+    """What is no longer the last step is not validated."""
+    train(tmp_path / "whole", steps=9)
+    with broken_off(terminate, 4, "on_validation_epoch_start", PretrainingModule, FinetuningModule):
+        train(tmp_path / "parts")
+    train(tmp_path / "parts", resume=True, steps=9)
+    assert differences(outcome(tmp_path / "whole"), outcome(tmp_path / "parts")) == []
+
+
+def test_fewer_steps(train: Train, tmp_path: Path) -> None:
+    """A step that is the last one in hindsight is validated as well."""
+    train(tmp_path / "whole", steps=5)
+    with broken_off(terminate, 5, "on_before_backward", TrainingModule):
+        train(tmp_path / "parts")
+    whole = outcome(tmp_path / "whole")
+    for steps in (4, 5):
+        shutil.copytree(tmp_path / "parts", tmp_path / str(steps))
+        assert train(tmp_path / str(steps), resume=True, steps=steps)["steps"] == 5
+        found = outcome(tmp_path / str(steps))
+        found["last"][CARD] = whole["last"][CARD]  # which names the number of steps
+        assert differences(whole, found) == []
 
 
 def test_a_run_that_was_moved(train: Train, whole: dict[str, Any], tmp_path: Path) -> None:
@@ -248,7 +310,7 @@ def test_a_damaged_checkpoint_is_passed_over(train: Train, whole: dict[str, Any]
         train(tmp_path, resume=True)
     found = resumed(train, tmp_path)
     if "best" in found:  # lost for good: the one after it is the best that there is
-        assert found["best"]["global_step"] == 6
+        assert found["best"]["global_step"] == 7
     expected = deepcopy(whole)
     for one in (found, expected):
         one["last"]["callbacks"] = one["best"] = None
@@ -265,6 +327,15 @@ def test_early_stopping_outlives_the_run(train: Train, tmp_path: Path) -> None:
     assert train(tmp_path / "b", resume=True, steps=10, patience=1)["steps"] == 6
     longer = train(tmp_path / "b", resume=True, steps=10, patience=5)
     assert (longer["steps"], longer["validation_error"]) == (10, 20.0)
+
+
+@pytest.mark.parametrize("train", ["finetune"], indirect=True)
+def test_less_patience(train: Train, tmp_path: Path) -> None:
+    """A run that has had enough by now ends with a validation, too."""
+    with broken_off(terminate, 7, "on_before_backward", TrainingModule):
+        train(tmp_path, steps=10)
+    assert train(tmp_path, resume=True, steps=10, patience=1)["steps"] == 8
+    assert load_file(tmp_path / LAST)["global_step"] == 8
 
 
 def test_another_run_is_not_gone_on_with(train: Train, tmp_path: Path) -> None:

@@ -96,8 +96,8 @@ def tensors(path: Path) -> dict[str, Any]:
 
 @pytest.fixture(params=["pretrain", "finetune"])
 def train(request: pytest.FixtureRequest, experiment: Experiment, store: TokenStore, train_together: Together) -> Any:
-    """Train on two ranks into a folder: 6 steps, validation after 2, 4 and 6."""
-    changes: dict[str, Any] = {"steps": 6, "validate_every": 2}
+    """Train on two ranks into a folder: 7 steps, validation after 2, 4, 6 and 7."""
+    changes: dict[str, Any] = {"steps": 7, "validate_every": 2}
     settings = replace(
         experiment,
         pretraining=replace(experiment.pretraining, **changes),
@@ -155,6 +155,15 @@ def test_a_signal_on_any_rank_stops_all(
         f"Stopped: stopped by {signal} after step {step}, saved in {tmp_path / LAST}"
     }
     assert load_file(tmp_path / LAST)["global_step"] == step
+    assert_goes_on(train, whole, tmp_path)
+
+
+@pytest.mark.parametrize(("place", "step"), [("training_step", 6), ("validation_step", 7)])
+def test_a_signal_at_the_end_stops_all(train: Any, whole: Any, tmp_path: Path, place: str, step: int) -> None:
+    """In the last step or in the last validation, which is then run anew."""
+    ranks = train(tmp_path, rank=1, place=place, step=step, act="SIGTERM")
+    assert [one.code for one in ranks] == [143, 143]
+    assert load_file(tmp_path / LAST)["global_step"] == 7
     assert_goes_on(train, whole, tmp_path)
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from textadv.adversarial.divergences import local_distributional_smoothness
 from textadv.adversarial.norms import l2_norm, random_noise, random_signs, scale_to_norm
-from textadv.precision import full_precision, without_autocast
+from textadv.precision import full_precision, in_float64, without_autocast
 
 CLOSED_FORM_CLASSES = 3  # beyond it the power iteration is faster; measured: docs/PERFORMANCE.md
 
@@ -144,12 +144,12 @@ def _top_eigenvector(logits: Tensor, logit_gradients: Tensor, mask: Tensor) -> T
     # Stacked along the time, so that all gradients of an example get one scale and no product over- or underflows.
     stacked = scale_to_norm(logit_gradients.movedim(0, 1).flatten(1, 2), mask.repeat(1, num_gradients), 1.0)
     jacobian = stacked.reshape(batch_size, num_gradients, width * size)
-    factor = _covariance_factor(logits.double())[:, :-1]  # (B, C - 1, C), as z_{C-1} is the reference
+    factor = _covariance_factor(in_float64(logits))[:, :-1]  # (B, C - 1, C), as z_{C-1} is the reference
     with without_autocast(jacobian.device):
         gram = jacobian @ jacobian.mT  # (B, C - 1, C - 1)
-        _, vectors = torch.linalg.eigh(factor.mT @ gram.double() @ factor)
+        _, vectors = torch.linalg.eigh(factor.mT @ in_float64(gram) @ factor)
         coefficients = (factor @ vectors[:, :, -1:]).mT  # (B, 1, C - 1)
-        direction: Tensor = coefficients.to(jacobian.dtype) @ jacobian
+        direction: Tensor = coefficients.to(jacobian) @ jacobian
     return direction.view(batch_size, width, size)
 
 

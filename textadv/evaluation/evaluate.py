@@ -38,7 +38,7 @@ def class_probabilities(
         batch = documents.batch(batch_rows)
         with torch.inference_mode():
             logits = classifier(batch.tokens.to(device), batch.lengths)  # (B, C)
-            pieces.append(logits.double().softmax(dim=1).cpu().numpy())
+            pieces.append(logits.cpu().double().softmax(dim=1).numpy())
         rows.append(batch_rows)
     stacked = np.concatenate(pieces)
     if not np.isfinite(stacked).all():

@@ -166,8 +166,17 @@ def _write_synced(path: Path, content: bytes | memoryview) -> None:
 
 
 def sync(path: Path) -> None:
-    """Have a file, or the renames in a folder, on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
+    """Have a file, or the renames in a folder, on the disk.
+
+    Windows opens no folders, and writes a file out only for somebody who may write to it.
+    """
+    is_folder = path.is_dir()
+    try:
+        descriptor = os.open(path, os.O_RDONLY if is_folder else os.O_RDWR)
+    except PermissionError:
+        if is_folder:
+            return
+        raise
     try:
         os.fsync(descriptor)
     finally:

@@ -9,7 +9,6 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping, WeightAveraging
-from torch import Tensor
 from tqdm import tqdm
 
 LINE_SECONDS = 15.0
@@ -97,7 +96,7 @@ class Progress(Callback):
     def _print(self, trainer: pl.Trainer) -> None:
         elapsed = time.perf_counter() - self._started
         done = trainer.global_step - self._first_step
-        left = elapsed / max(done, 1) * (trainer.max_steps - trainer.global_step)
+        left = elapsed / max(done, 1) * max(trainer.max_steps - trainer.global_step, 0)
         line = f"{self.description}: step {trainer.global_step}/{trainer.max_steps}, {self._figures(trainer)}, "
         line += f"{elapsed:.0f} s, at most {left:.0f} s left"
         tqdm.write(line, file=sys.stderr)
@@ -136,17 +135,27 @@ class WeightEMA(WeightAveraging):
 
     The decay rises as (1 + t) / (10 + t) up to its bound, so that a short run does not average in its start.
 
+    No step waits for the device: torch's `AveragedModel` would read its count of steps from there, for each tensor.
+
     Args:
         decay: Bound on the decay.
     """
 
     def __init__(self, decay: float) -> None:
-        def average(mean: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
-            t = float(count)
-            return torch.lerp(current, mean, min(decay, (1 + t) / (10 + t)))
-
-        super().__init__(use_buffers=False, avg_fn=average)
+        super().__init__(use_buffers=False)
+        self.decay = decay
         self._swapped = False
+
+    @torch.no_grad()
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Take the weights after a step into the average; the first ones are its start."""
+        assert self._average_model is not None
+        t = trainer.global_step - 1
+        decay = min(self.decay, (1 + t) / (10 + t))
+        for mean, current in zip(self._average_model.module.parameters(), pl_module.parameters(), strict=True):
+            mean.copy_(torch.lerp(current, mean, decay) if t else current)
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Put the average into the network."""

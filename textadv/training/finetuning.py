@@ -15,6 +15,7 @@ from textadv.corpus.batching import Batch
 from textadv.corpus.tokenization import SPECIAL_TOKENS
 from textadv.errors import InputError
 from textadv.models.classifier import Classifier
+from textadv.precision import in_float64
 from textadv.settings import FinetuningSettings
 from textadv.training.base import TrainingModule
 from textadv.training.objective import BATCHES, objective, weights
@@ -117,14 +118,14 @@ class FinetuningModule(TrainingModule):
 
     def on_validation_epoch_start(self) -> None:
         """Start from empty sums."""
-        self.validation_sums = torch.zeros(3, device=self.device, dtype=torch.float64)
+        self.validation_sums = in_float64(torch.zeros(3, device=self.device))
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Sum errors, loss and count."""
         logits = self.model(batch.tokens, batch.lengths)
         errors = (logits.argmax(1) != batch.labels).sum()
-        loss = cross_entropy(logits, batch.labels).double().sum()
-        self.validation_sums += torch.stack([errors.double(), loss, errors.new_tensor(len(logits)).double()])
+        loss = in_float64(cross_entropy(logits, batch.labels)).sum()
+        self.validation_sums += torch.stack([in_float64(errors), loss, torch.full_like(loss, len(logits))])
 
     def take_zero_share(self) -> float:
         """Share of the documents whose gradient was 0, over all ranks, since this was last asked; 0 without any."""

@@ -8,6 +8,7 @@ from torch import Tensor
 from textadv.corpus.batching import StreamBatch
 from textadv.models.encoders import State
 from textadv.models.language_model import LanguageModel
+from textadv.precision import in_float64
 from textadv.settings import PretrainingSettings
 from textadv.training.base import TrainingModule
 
@@ -49,13 +50,13 @@ class PretrainingModule(TrainingModule):
 
     def on_validation_epoch_start(self) -> None:
         """Start from an empty sum."""
-        self.validation_sums = torch.zeros(2, device=self.device, dtype=torch.float64)
+        self.validation_sums = in_float64(torch.zeros(2, device=self.device))
 
     def validation_step(self, batch: StreamBatch, batch_idx: int) -> None:
         """Sum the full-vocabulary loss."""
         states = None if batch.starts else self.validation_states
         losses, self.validation_states = self.model(batch.tokens, batch.targets, states, 0.0, 0)
-        self.validation_sums += torch.stack([losses.double().sum(), batch.targets.count_nonzero().double()])
+        self.validation_sums += torch.stack([in_float64(losses).sum(), in_float64(batch.targets.count_nonzero())])
 
     def on_validation_epoch_end(self) -> None:
         """Report the perplexity over the full vocabulary and all ranks."""

@@ -51,8 +51,7 @@ def pretrain(experiment: Experiment, store: TokenStore, output: Path, resume: Pa
     card = model_card("language_model", experiment, store)
     module = PretrainingModule(LanguageModel(encoder), settings, experiment.seed, card)
     data = PretrainingData(store, experiment.model, settings, experiment.seed)
-    every = min(settings.validate_every, settings.steps)
-    run = _fit(experiment, module, data, output, settings.steps, every, "pretraining", [], resume)
+    run = _fit(experiment, module, data, output, "pretraining", [], resume)
     return run | {
         "validation_perplexity": run["metrics"]["validation_perplexity"],
         "checkpoint": str(output / LAST),
@@ -99,12 +98,11 @@ def finetune(
     origin = None if pretrained is None else str(pretrained)
     card = model_card("classifier", experiment, store, pretrained=origin, labels=data.num_labeled)
     module = FinetuningModule(classifier, settings, experiment.seed, card)
-    every = min(settings.validate_every, settings.steps)
     best = BestCheckpoint(output)
     callbacks: list[Callback] = [WeightEMA(settings.ema_decay)] if settings.ema_decay else []
     callbacks += [ZeroGradients(module.take_zero_share), Patience(settings.patience), best]
     description = f"fine-tuning {settings.method}"
-    run = _fit(experiment, module, data, output, settings.steps, every, description, callbacks, resume)
+    run = _fit(experiment, module, data, output, description, callbacks, resume)
     error = None if best.best_model_score is None else float(best.best_model_score)
     return run | {
         "labels": data.num_labeled,
@@ -119,8 +117,6 @@ def _fit(
     module: TrainingModule,
     data: pl.LightningDataModule,
     output: Path,
-    steps: int,
-    validate_every: int,
     description: str,
     callbacks: list[Callback],
     resume: Path | None,
@@ -133,8 +129,8 @@ def _fit(
     trainer = build_trainer(
         experiment.trainer,
         [stop, progress, *callbacks, last],
-        max_steps=steps,
-        val_check_interval=validate_every,
+        max_steps=module.settings.steps,
+        val_check_interval=module.settings.validate_every,
         limit_val_batches=1.0,
         log_every_n_steps=LOG_EVERY,
         logger=[metrics, *tensorboard(output / "tensorboard", resumed=resume is not None)],
@@ -145,8 +141,8 @@ def _fit(
     started = time.perf_counter()
     with stop, no_rank_lost(trainer), out_of_memory_advice(trainer, data, module.settings):
         fit(trainer, module, data, resume)
-    if stop.received:  # too late for the training, which is complete, but not for what follows it
-        raise stop.reason(stop.received[0], trainer.global_step)
+    with no_rank_lost(trainer):
+        stop.check(trainer)  # too late for the training, which is complete, but not for what follows it
     return {
         "steps": trainer.global_step,
         "seconds": time.perf_counter() - started,

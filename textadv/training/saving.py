@@ -63,10 +63,11 @@ class BestCheckpoint(ModelCheckpoint):
 
 
 class LastCheckpoint(Checkpoint):
-    """Saves `last.ckpt` after each validation, with all it takes to go on as if nothing had happened.
+    """Has the last step validated, and saves `last.ckpt` after each validation, to go on as if nothing had happened.
 
     After the validation, because early stopping and the best checkpoint have then taken it into account: a checkpoint
-    from before it would let a resumed run forget that validation.
+    from before it would let a resumed run forget that validation. Lightning validates after every
+    `val_check_interval` steps only: the steps after the last multiple would be neither measured nor saved.
 
     Args:
         folder: The folder of the run.
@@ -78,22 +79,25 @@ class LastCheckpoint(Checkpoint):
         self.metrics = metrics
         self.figures: dict[str, float] = {}  # of the run that goes on
         self.step = 0  # of the newest checkpoint
-        self._validation_pending = False
+        self.validated = 0  # the last step after which a validation was finished
+        self._overdue = False  # the run that goes on has done its last step, but not validated it
         self._max_steps: int | None = None
 
-    def save(self, trainer: pl.Trainer, validation_pending: bool = False) -> None:
-        """Save between two steps.
-
-        Args:
-            trainer: The trainer.
-            validation_pending: The validation that is due after this step has not been finished.
-        """
-        self._validation_pending = validation_pending
+    def save(self, trainer: pl.Trainer) -> None:
+        """Save between two steps, or in a validation that is then run anew."""
         trainer.save_checkpoint(self.path)
         self.step = trainer.global_step
 
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Have the last step validated, whichever it is."""
+        if trainer.global_step >= trainer.max_steps:
+            trainer.val_check_batch = trainer.global_step
+
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save; Lightning calls this after the other callbacks and after the best checkpoint."""
+        self.validated = trainer.global_step
         self.save(trainer)
 
     def on_save_checkpoint(
@@ -101,7 +105,7 @@ class LastCheckpoint(Checkpoint):
     ) -> None:
         """Add where the run stands."""
         checkpoint[RUN] = {
-            "validation_pending": self._validation_pending,
+            "validated": self.validated,
             "rows": self.metrics.rows,
             "figures": self.figures | figures(trainer),
         }
@@ -116,19 +120,28 @@ class LastCheckpoint(Checkpoint):
         """
         try:
             run, self.step = checkpoint[RUN], checkpoint["global_step"]
-            every = int(trainer.val_check_interval)
-            self._validation_pending = run["validation_pending"] and self.step % every == 0
-            self.figures = run["figures"]
-            place_loop(checkpoint["loops"]["fit_loop"], self.step, every, self._validation_pending)
+            self.validated, self.figures = run["validated"], run["figures"]
+            is_last = self.step >= trainer.max_steps
+            due = is_last or self.step % int(trainer.val_check_interval) == 0
+            pending = due and self.validated != self.step
+            self._overdue = is_last and pending
+            place_loop(checkpoint["loops"]["fit_loop"], self.step, due, pending)
             self.metrics.keep(run["rows"])
         except (KeyError, TypeError):
             raise InputError("--resume: the checkpoint does not say where its run stood") from None
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Let Lightning, which leaves a run of all its steps alone, catch up on its last validation."""
-        if self._validation_pending and self.step >= trainer.max_steps:
+        if self.validated != self.step:
+            trainer.should_stop = False  # a run that early stopping ends, ends with a validation as well
+        if self._overdue:
             self._max_steps = trainer.max_steps
             trainer.fit_loop.epoch_loop.max_steps = self.step + 1
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Have that validation run; Lightning has just set the number of steps between two."""
+        if self._overdue:
+            trainer.val_check_batch = self.step
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Allow no step beyond that validation."""
@@ -136,7 +149,7 @@ class LastCheckpoint(Checkpoint):
             trainer.fit_loop.epoch_loop.max_steps, self._max_steps = self._max_steps, None
 
 
-def place_loop(state: dict[str, Any], step: int, validate_every: int, validation_pending: bool) -> None:
+def place_loop(state: dict[str, Any], step: int, due: bool, pending: bool) -> None:
     """Put Lightning's training loop between two steps.
 
     Lightning keeps its counters as they are at the moment of saving, and guesses from them what was going on. They all
@@ -145,14 +158,13 @@ def place_loop(state: dict[str, Any], step: int, validate_every: int, validation
     Args:
         state: The loop's state in a checkpoint, changed in place.
         step: Number of steps done.
-        validate_every: Steps between two validations.
-        validation_pending: Whether the validation that is due after this step is still to be run.
+        due: Whether a validation belongs after this step.
+        pending: Whether it is still to be run.
     """
-    due = step % validate_every == 0
     state["epoch_loop.batch_progress"] = _progress(step) | {"is_last_batch": False}
     # Lightning passes the end of this step once more where a validation is due, and counts it there.
     state["epoch_loop.state_dict"]["_batches_that_stepped"] = step - due
-    if validation_pending:
+    if pending:
         # What it takes for a validation that was broken off and is run anew: one batch begun, none finished.
         begun = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
         state["epoch_loop.val_loop.batch_progress"] = {

@@ -60,8 +60,7 @@ class StopOnSignal(Callback):
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, idx: int) -> None:
         """Stop before the step, if any rank was told to."""
-        if any_rank(trainer, bool(self.received)):
-            self._stop(trainer, validation_pending=False)
+        self.check(trainer)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Agree on the number of batches that all ranks have."""
@@ -75,15 +74,21 @@ class StopOnSignal(Callback):
             for callback in trainer.callbacks:  # type: ignore[attr-defined]
                 if isinstance(callback, WeightEMA):
                     callback.on_validation_epoch_end(trainer, pl_module)  # the weights themselves are saved
-            self._stop(trainer, validation_pending=True)
+            self._stop(trainer)
 
-    def _stop(self, trainer: pl.Trainer, validation_pending: bool) -> None:
+    def check(self, trainer: pl.Trainer) -> None:
+        """Stop between two steps or after the last one, if any rank was told to; every rank has to ask.
+
+        Raises:
+            Stopped: One was.
+        """
+        if any_rank(trainer, bool(self.received)):
+            self._stop(trainer)
+
+    def _stop(self, trainer: pl.Trainer) -> None:
         """Save what is new and stop."""
         if self.last.step != trainer.global_step:
-            self.last.save(trainer, validation_pending)
+            self.last.save(trainer)
         interrupted = any_rank(trainer, self.received[:1] == [signal.SIGINT])
-        raise self.reason(signal.SIGINT if interrupted else signal.SIGTERM, trainer.global_step)
-
-    def reason(self, signum: signal.Signals, step: int) -> Stopped:
-        """What to raise."""
-        return Stopped(signum, step, self.last.path if self.last.step else None)
+        signum = signal.SIGINT if interrupted else signal.SIGTERM
+        raise Stopped(signum, trainer.global_step, self.last.path if self.last.step else None)

@@ -1,0 +1,26 @@
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch import nn
+
+from textadv.training.callbacks import WeightEMA
+
+
+def test_the_weight_average_is_that_of_its_formula() -> None:
+    """It starts at the weights after the first step; its decay is (1 + t) / (10 + t), up to the bound."""
+    module: Any = pl.LightningModule()
+    module.weight = nn.Parameter(torch.zeros(2))
+    ema, trainer = WeightEMA(0.3), SimpleNamespace(global_step=0)
+    ema.setup(trainer, module, "fit")  # type: ignore[arg-type]
+    mean = 0.0
+    for t in range(8):
+        module.weight.data.fill_(weight := (t - 3.0) ** 2)
+        trainer.global_step = t + 1
+        ema.on_train_batch_end(trainer, module, None, None, t)  # type: ignore[arg-type]
+        decay = min(0.3, (1 + t) / (10 + t)) if t else 0.0
+        mean = decay * mean + (1 - decay) * weight
+        assert ema._average_model is not None
+        assert ema._average_model.module.weight.tolist() == pytest.approx([mean, mean])  # type: ignore[union-attr]
