@@ -64,7 +64,7 @@ def test_the_walk_of_an_embedding_is_that_of_a_step(
     batch = next(iter(FinetuningData(store, experiment.data, experiment.finetuning, 0).train_dataloader()))
     section = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("## The walk")[2].partition("\n## ")[0]
     walk = re.findall(r"^\| `([\w.]+)` \| `([\w./]+)`", section, re.MULTILINE)
-    entered = []
+    entered: list[tuple[str, str]] = []
 
     def note(frame: FrameType, event: str, argument: object) -> None:
         code = frame.f_code
