@@ -1,4 +1,4 @@
-"""Small fixtures shared by the tests of several rooms."""
+"""Small fixtures shared by the tests of several folders."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace

@@ -19,6 +19,14 @@ from textadv import cli
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
+DOCUMENTS = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "data/README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+]
+PROGRAM = re.compile(r"(\w+=\S+ )*(\.venv/bin/)?(textadv|python train\.py)(?!\S)")
+OTHER_FLAGS = {"--check"}  # of ruff
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 DIRECT = [Requirement(text) for text in PROJECT["dependencies"]]
 TEST_EXTRA = [Requirement(text) for text in PROJECT["optional-dependencies"]["test"]]
@@ -98,11 +106,12 @@ def _import_name(requirement: Requirement) -> str:
 
 
 def _documented_commands() -> list[str]:
-    """Every call of textadv in a shell block of the README, without what is piped into it."""
-    blocks = re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    """The arguments of every call of textadv in a shell block of a document, each once."""
+    blocks = [block for document in DOCUMENTS for block in re.findall(r"```bash\n(.*?)```", document.read_text(), re.S)]
     lines = "".join(blocks).replace("\\\n", " ").splitlines()
-    calls = [line.split("|")[-1].split("&&")[-1].strip() for line in lines]
-    return [call for call in calls if re.match(r"\.venv/bin/(textadv|python train\.py)\b", call)]
+    pieces = [piece.strip() for line in lines for piece in re.split(r"&&|\||&$", line)]
+    calls = [PROGRAM.match(piece) for piece in pieces]
+    return list(dict.fromkeys(piece[call.end() :] for piece, call in zip(pieces, calls, strict=True) if call))
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: str(path.relative_to(ROOT)))
@@ -220,19 +229,29 @@ def test_the_command_line_is_imported_without_the_heavy_libraries() -> None:
 
 
 @pytest.mark.parametrize("command", _documented_commands())
-def test_a_command_of_the_readme_is_accepted(
+def test_a_documented_command_is_accepted(
     parser: ArgumentParser, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
     monkeypatch.chdir(ROOT)
-    words = shlex.split(command, comments=True)
-    parser.parse_args(cli.complete(words[2:] if words[1:2] == ["train.py"] else words[1:]))
+    parser.parse_args(cli.complete(shlex.split(command, comments=True)))
 
 
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "data/README.md"])
-def test_links_between_files_lead_somewhere(document: str) -> None:
-    file = ROOT / document
-    targets = re.findall(r"\]\((?!https?://|#)([^)#\s]+)", file.read_text(encoding="utf-8"))
-    assert [target for target in targets if not (file.parent / target).exists()] == []
+def test_documented_flags_exist(textadv: Command) -> None:
+    helps = "".join(textadv(name, "--help")[1] for name in cli.COMMANDS)
+    known = set(re.findall(r"--[a-z][\w.-]*", helps)) | OTHER_FLAGS
+    for document in DOCUMENTS:
+        code = re.findall(r"`([^`\n]+)`", document.read_text(encoding="utf-8"))
+        assert {flag for text in code for flag in re.findall(r"(?<!\S)--[a-z][\w.-]*", text)} - known == set(), document
+
+
+@pytest.mark.parametrize("document", [*DOCUMENTS, ROOT / "CHANGELOG.md"], ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(document: Path) -> None:
+    for target, section in re.findall(r"\]\((?!https?:)([^)#\s]*)#?([^)\s]*)\)", document.read_text(encoding="utf-8")):
+        file = document.parent / target if target else document
+        assert file.exists(), target
+        if section:
+            titles = re.findall(r"^#+ (.*)", file.read_text(encoding="utf-8"), re.MULTILINE)
+            assert section in {title.lower().replace(" ", "-") for title in titles}
 
 
 def test_lower_bounds_leave_out_versions_with_known_holes() -> None:

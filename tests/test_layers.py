@@ -1,4 +1,4 @@
-"""Which part of the package may import which, read from the syntax trees: nothing is imported to find out."""
+"""Which module of the package may import which, read from the syntax trees: nothing is imported to find out."""
 
 import ast
 from collections.abc import Iterable, Iterator
@@ -9,34 +9,34 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 SHARED = {"settings", "errors", "system"}
-FLOOR_0 = {"adversarial", "models", "precision"}
-FLOOR_1 = FLOOR_0 | SHARED | {"corpus"}
-BELOW_2 = FLOOR_1 | {"attack_names", "checkpoints"}
-FLOOR_2 = BELOW_2 | {"training", "evaluation"}
-FLOOR_3 = FLOOR_2 | {"benchmark"}
-# Room of textadv -> rooms that it may import. Nobody imports `cli`: that is for train.py.
+LAYER_0 = {"adversarial", "models", "precision"}
+LAYER_1 = LAYER_0 | SHARED | {"corpus"}
+LAYERS_BELOW_2 = LAYER_1 | {"attack_names", "checkpoints"}
+LAYER_2 = LAYERS_BELOW_2 | {"training", "evaluation"}
+LAYER_3 = LAYER_2 | {"benchmark"}
+# Module of textadv at the top level -> those that it may import. Nobody imports `cli`: that is for train.py.
 ALLOWED: dict[str, set[str]] = {
     "__init__": {"adversarial", "evaluation"},
     **dict.fromkeys(SHARED, SHARED),
     "precision": set(),
     "adversarial": {"adversarial", "precision"},
     "models": {"models", "precision"},
-    "corpus": FLOOR_1,
-    "attack_names": FLOOR_0 | SHARED,
-    "checkpoints": FLOOR_1,
-    "training": BELOW_2 | {"training"},
-    "evaluation": BELOW_2 | {"evaluation"},
-    "benchmark": FLOOR_2 | {"benchmark"},
-    "commands": FLOOR_3 | {"commands"},
-    "cli": FLOOR_3 | {"commands"},
+    "corpus": LAYER_1,
+    "attack_names": LAYER_0 | SHARED,
+    "checkpoints": LAYER_1,
+    "training": LAYERS_BELOW_2 | {"training"},
+    "evaluation": LAYERS_BELOW_2 | {"evaluation"},
+    "benchmark": LAYER_2 | {"benchmark"},
+    "commands": LAYER_3 | {"commands"},
+    "cli": LAYER_3 | {"commands"},
 }
-# No file, no configuration, no other framework: all that floor 0 may import besides its own room.
-FLOOR_0_LIBRARIES = {"torch", "math", "collections", "typing", "dataclasses", "functools", "itertools", "contextlib"}
+# No file, no configuration, no other framework: all that layer 0 may import besides its own package.
+LAYER_0_LIBRARIES = {"torch", "math", "collections", "typing", "dataclasses", "functools", "itertools", "contextlib"}
 SLOW_TO_IMPORT = {"torch", "lightning", "pytorch_lightning", "numpy", "pyarrow", "datasets", "tokenizers", "matplotlib"}
 
 
 def _modules() -> dict[str, str]:
-    """Source of every module of the package by dotted name, packages as `textadv.room.__init__`."""
+    """Source of every module of the package by dotted name, packages as `textadv.package.__init__`."""
     files = sorted((ROOT / "textadv").rglob("*.py"))
     return {".".join(file.relative_to(ROOT).with_suffix("").parts): file.read_text(encoding="utf-8") for file in files}
 
@@ -67,24 +67,24 @@ def _executed_on_import(node: ast.AST) -> Iterator[ast.AST]:
         yield from _executed_on_import(child)
 
 
-def _room(name: str) -> str | None:
-    """The room of a dotted name in textadv; None for textadv itself and what its `__init__` defines."""
+def _top_level(name: str) -> str | None:
+    """The module at the top level that a dotted name is in; None for textadv itself and what its `__init__` defines."""
     parts = name.split(".")
     return parts[1] if len(parts) > 1 and parts[1] in ALLOWED and parts[1] != "__init__" else None
 
 
 def _violations(module: str, source: str) -> list[str]:
-    room = module.split(".")[1]
-    if room not in ALLOWED:
-        return [f"{module}: {room} has no floor"]
+    top = module.split(".")[1]
+    if top not in ALLOWED:
+        return [f"{module}: {top} has no layer"]
     found = []
     for name in sorted(_all_imports(module, source)):
         library = name.split(".")[0]
         if library == "textadv":
-            target = _room(name)
-            if target is not None and target not in ALLOWED[room]:
+            target = _top_level(name)
+            if target is not None and target not in ALLOWED[top]:
                 found.append(f"{module} imports {name}")
-        elif room in FLOOR_0 and library not in FLOOR_0_LIBRARIES:
+        elif top in LAYER_0 and library not in LAYER_0_LIBRARIES:
             found.append(f"{module} imports {name}")
     return found
 
@@ -114,7 +114,7 @@ def test_the_whole_package_is_read() -> None:
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_a_module_imports_only_from_its_floor_and_below(module: str) -> None:
+def test_a_module_imports_only_from_its_layer_and_below(module: str) -> None:
     assert _violations(module, MODULES[module]) == []
 
 
