@@ -9,8 +9,6 @@ import torch
 from textadv.checkpoints import (
     CARD,
     FORMAT,
-    build_classifier,
-    build_encoder,
     changed_settings,
     load_classifier,
     load_encoder,
@@ -23,7 +21,7 @@ from textadv.checkpoints import (
 from textadv.corpus.store import TokenStore
 from textadv.errors import InputError
 from textadv.models.classifier import Classifier
-from textadv.models.encoders import Encoder
+from textadv.models.factory import build_classifier, build_encoder
 from textadv.models.language_model import LanguageModel
 from textadv.settings import Experiment, FinetuningSettings, ModelSettings
 
@@ -56,8 +54,8 @@ def store(make_store: Callable[..., TokenStore]) -> TokenStore:
 
 def make_classifier(store: TokenStore, settings: Experiment) -> Classifier:
     torch.manual_seed(0)
-    encoder = build_encoder(settings.model, frequencies(store))
-    return build_classifier(encoder, settings.model, settings.finetuning, len(store.classes))
+    encoder = build_encoder(settings.model, frequencies(store), settings.finetuning.dropout, settings.finetuning.window)
+    return build_classifier(settings.model, encoder, len(store.classes))
 
 
 @pytest.fixture
@@ -71,8 +69,8 @@ def test_a_classifier_comes_back_bitwise(tmp_path: Path, store: TokenStore, sett
     loaded = load_classifier(save(tmp_path / "c.ckpt", "classifier", classifier, settings, store))
     assert not loaded.classifier.training
     assert torch.equal(loaded.classifier(TOKENS, LENGTHS), classifier.eval()(TOKENS, LENGTHS))
-    assert classifier.window == 3
-    assert (loaded.classifier.window, loaded.classifier.dropout) == (None, settings.finetuning.dropout)
+    assert classifier.encoder.window == 3
+    assert (loaded.classifier.encoder.window, loaded.classifier.encoder.dropout) == (None, settings.finetuning.dropout)
     assert loaded.classes == ("neg", "pos")
     assert loaded.tokenizer_json == store.tokenizer_json
     assert loaded.card["store_fingerprint"] == store.fingerprint
@@ -198,14 +196,6 @@ def test_weights_of_a_part_of_the_network() -> None:
     weights = {"model.encoder.a": torch.ones(1), "model.head.b": torch.zeros(1), "other.c": torch.zeros(1)}
     assert set(network_weights({"state_dict": weights})) == {"encoder.a", "head.b"}
     assert set(network_weights({"state_dict": weights}, "encoder.")) == {"a"}
-
-
-def test_an_encoder_is_built_as_the_settings_say() -> None:
-    encoder = build_encoder(experiment(bidirectional=True).model, torch.ones(11))
-    assert isinstance(encoder, Encoder)
-    assert encoder.embedding.weight.shape == (11, 4)
-    assert encoder.hidden_size == 5
-    assert len(encoder.directions) == 2
 
 
 @pytest.mark.parametrize(

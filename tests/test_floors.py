@@ -22,7 +22,7 @@ ALLOWED: dict[str, set[str]] = {
     "adversarial": {"adversarial", "precision"},
     "models": {"models", "precision"},
     "corpus": FLOOR_1,
-    "checkpoints": FLOOR_1,
+    "checkpoints": BELOW_2,
     "training": BELOW_2 | {"training"},
     "evaluation": BELOW_2 | {"evaluation"},
     "benchmark": FLOOR_2 | {"benchmark"},
@@ -30,7 +30,8 @@ ALLOWED: dict[str, set[str]] = {
     "cli": FLOOR_3 | {"commands"},
 }
 # No file, no configuration, no other framework: all that floor 0 may import besides its own room.
-FLOOR_0_LIBRARIES = {"torch", "math", "collections", "typing", "dataclasses", "functools", "itertools", "contextlib"}
+FLOOR_0_LIBRARIES = {"torch", "abc", "math", "collections", "typing", "dataclasses", "functools", "itertools"}
+FLOOR_0_LIBRARIES |= {"contextlib"}
 SLOW_TO_IMPORT = {"torch", "lightning", "pytorch_lightning", "numpy", "pyarrow", "datasets", "tokenizers", "matplotlib"}
 
 

@@ -1,9 +1,22 @@
 """Every setting of an experiment, typed. These dataclasses are the schema of the YAML files and of the flags."""
 
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
 
+FREE = "free"  # marks what may change between a run and its continuation
+CLASSIFIER_ONLY = "classifier only"  # marks what a language model does not depend on
 Method = Literal["none", "random", "adversarial", "vat", "adversarial+vat"]
+
+
+def unmarked(settings: Any, *marks: str) -> dict[str, Any]:
+    """The values of a section of settings by name, without those that are marked.
+
+    Args:
+        settings: An instance of a class below.
+        marks: `FREE`, `CLASSIFIER_ONLY`.
+    """
+    chosen = (one.name for one in fields(settings) if not one.metadata.keys() & set(marks))
+    return {name: getattr(settings, name) for name in chosen}
 
 
 @dataclass
@@ -64,8 +77,9 @@ class ModelSettings:
     """Sizes of the encoder and the classifier. The defaults are the paper's, but for `head_activation`.
 
     Attributes:
+        encoder: What reads the documents.
         embedding_size: Dimensions of a word embedding.
-        hidden_size: Width of the LSTM (of each of the two when bidirectional).
+        hidden_size: Width of the encoder (of each direction when bidirectional).
         bidirectional: A forward and a backward language model over a shared embedding, features concatenated.
         pooling: What the classifier reads: the last output (paper), or last + mean + max of all outputs.
         head_size: Width of the hidden layer between encoder and logits.
@@ -73,12 +87,13 @@ class ModelSettings:
             rewards that: a constant prediction is the smoothest.
     """
 
+    encoder: Literal["lstm"] = "lstm"
     embedding_size: int = 256
     hidden_size: int = 1024
     bidirectional: bool = False
-    pooling: Literal["last", "last_mean_max"] = "last"
-    head_size: int = 30
-    head_activation: Literal["gelu", "relu"] = "gelu"
+    pooling: Literal["last", "last_mean_max"] = field(default="last", metadata={CLASSIFIER_ONLY: True})
+    head_size: int = field(default=30, metadata={CLASSIFIER_ONLY: True})
+    head_activation: Literal["gelu", "relu"] = field(default="gelu", metadata={CLASSIFIER_ONLY: True})
 
 
 @dataclass
@@ -98,7 +113,7 @@ class PretrainingSettings:
         validate_every: Steps between two validations.
     """
 
-    steps: int = 100_000
+    steps: int = field(default=100_000, metadata={FREE: True})
     batch_size: int = 256
     window: int = 400
     candidates: int = 1024
@@ -107,7 +122,7 @@ class PretrainingSettings:
     learning_rate_decay: float = 0.9999
     warmup_steps: int = 0
     gradient_clip: float = 1.0
-    validate_every: int = 1000
+    validate_every: int = field(default=1000, metadata={FREE: True})
 
 
 @dataclass
@@ -171,7 +186,7 @@ class FinetuningSettings:
     num_power_iterations: int = 1
     xi: float = 0.1
     ramp_steps: int = 0
-    steps: int = 15_000
+    steps: int = field(default=15_000, metadata={FREE: True})
     batch_size: int = 64
     unlabeled_batch_size: int = 64
     window: int = 400
@@ -181,8 +196,8 @@ class FinetuningSettings:
     warmup_steps: int = 0
     gradient_clip: float = 1.0
     ema_decay: float = 0.999
-    validate_every: int = 500
-    patience: int = 10
+    validate_every: int = field(default=500, metadata={FREE: True})
+    patience: int = field(default=10, metadata={FREE: True})
 
     @property
     def perturbs_labeled(self) -> bool:
@@ -253,9 +268,10 @@ class TrainerSettings:
             CPU; `gpu` is `cuda`; Apple's `mps` is untested and must be asked for.
         devices: Number of devices.
         num_nodes: Number of machines.
-        precision: Lightning's name of the number format. In `bf16-mixed` the LSTMs keep float32: products of the output
-            layers, which are most of a language model's, are in bfloat16.
-        tf32: On NVIDIA GPUs, multiply float32 matrices in TensorFloat-32, LSTMs included. Power iterations never do.
+        precision: Lightning's name of the number format. In `bf16-mixed` the encoder keeps float32: products of the
+            output layers, which are most of a language model's, are in bfloat16.
+        tf32: On NVIDIA GPUs, multiply float32 matrices in TensorFloat-32, the encoder's included. Power iterations
+            never do.
     """
 
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "auto"
