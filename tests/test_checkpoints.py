@@ -63,7 +63,9 @@ def saved(tmp_path: Path, store: TokenStore) -> Path:
     return save(tmp_path / "c.ckpt", "classifier", make_classifier(store, experiment()), experiment(), store)
 
 
-@pytest.mark.parametrize("settings", [experiment(), experiment(bidirectional=True, pooling="last_mean_max")])
+@pytest.mark.parametrize(
+    "settings", [experiment(), experiment(bidirectional=True, pooling="last_mean_max"), experiment(encoder="gru")]
+)
 def test_a_classifier_comes_back_bitwise(tmp_path: Path, store: TokenStore, settings: Experiment) -> None:
     classifier = make_classifier(store, settings)
     loaded = load_classifier(save(tmp_path / "c.ckpt", "classifier", classifier, settings, store))
@@ -100,7 +102,9 @@ def test_another_tokenizer_is_refused(tmp_path: Path, store: TokenStore) -> None
         load_encoder(build_encoder(settings.model, frequencies(store)), path, "something else")
 
 
-@pytest.mark.parametrize("changes", [{"embedding_size": 6}, {"hidden_size": 4}, {"bidirectional": True}])
+@pytest.mark.parametrize(
+    "changes", [{"embedding_size": 6}, {"hidden_size": 4}, {"bidirectional": True}, {"encoder": "gru"}]
+)
 def test_other_sizes_are_refused(tmp_path: Path, store: TokenStore, changes: dict[str, Any]) -> None:
     settings = experiment()
     path = save(tmp_path / "lm.ckpt", "language_model", make_language_model(store, settings), settings, store)
@@ -202,6 +206,7 @@ def test_weights_of_a_part_of_the_network() -> None:
     ("section", "setting", "value"),
     [
         ("model", "hidden_size", 6),
+        ("model", "encoder", "gru"),
         ("model", "pooling", "last_mean_max"),
         ("finetuning", "learning_rate", 1.0),
         ("data", "labels_per_class", 3),

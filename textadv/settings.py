@@ -87,7 +87,7 @@ class ModelSettings:
             rewards that: a constant prediction is the smoothest.
     """
 
-    encoder: Literal["lstm"] = "lstm"
+    encoder: Literal["lstm", "gru"] = "lstm"
     embedding_size: int = 256
     hidden_size: int = 1024
     bidirectional: bool = False

@@ -35,8 +35,41 @@ class LSTM(nn.LSTM):
         return step
 
 
-Layer = LSTM
-LAYERS: dict[str, type[Layer]] = {"lstm": LSTM}
+class GRU(nn.GRU):
+    """Gated recurrent unit (Cho et al. 2014), its reset gate behind the product; its state is the output.
+
+    Unlike an LSTM it is not one operation on a CPU: gradients that are taken there under autocast are rounded.
+    """
+
+    num_states = 1
+    weight_ih_l0: Tensor
+    weight_hh_l0: Tensor
+    bias_ih_l0: Tensor
+    bias_hh_l0: Tensor
+
+    def forward(self, inputs: Tensor, state: tuple[Tensor, ...] | None) -> tuple[Tensor, tuple[Tensor]]:  # type: ignore[override]
+        """Outputs (B, T, H) and the new state."""
+        outputs, h = super().forward(inputs, None if state is None else state[0])
+        return outputs, (h,)
+
+    def step(self, table: Tensor) -> Step:
+        """See `LSTM.step`."""
+        inputs = F.linear(table, self.weight_ih_l0, self.bias_ih_l0)  # (U, 3 H)
+        recurrent = self.weight_hh_l0.T.contiguous()  # (H, 3 H)
+
+        def step(words: Tensor, state: list[Tensor]) -> None:
+            (h,) = state
+            wide, products = inputs.index_select(0, words), torch.addmm(self.bias_hh_l0, h, recurrent)
+            gates = wide[:, : 2 * self.hidden_size].add_(products[:, : 2 * self.hidden_size]).sigmoid_()
+            reset, keep = gates.chunk(2, dim=1)
+            new = wide[:, 2 * self.hidden_size :].addcmul_(reset, products[:, 2 * self.hidden_size :]).tanh_()
+            h.sub_(new).mul_(keep).add_(new)
+
+        return step
+
+
+Layer = LSTM | GRU
+LAYERS: dict[str, type[Layer]] = {"lstm": LSTM, "gru": GRU}
 
 
 class LastOutput:
