@@ -9,8 +9,6 @@ import torch
 from textadv.checkpoints import (
     CARD,
     FORMAT,
-    build_classifier,
-    build_encoder,
     changed_settings,
     load_classifier,
     load_encoder,
@@ -23,7 +21,7 @@ from textadv.checkpoints import (
 from textadv.corpus.store import TokenStore
 from textadv.errors import InputError
 from textadv.models.classifier import Classifier
-from textadv.models.encoders import Encoder
+from textadv.models.factory import build_classifier, build_encoder
 from textadv.models.language_model import LanguageModel
 from textadv.settings import Experiment, FinetuningSettings, ModelSettings
 
@@ -56,8 +54,8 @@ def store(make_store: Callable[..., TokenStore]) -> TokenStore:
 
 def make_classifier(store: TokenStore, settings: Experiment) -> Classifier:
     torch.manual_seed(0)
-    encoder = build_encoder(settings.model, frequencies(store))
-    return build_classifier(encoder, settings.model, settings.finetuning, len(store.classes))
+    encoder = build_encoder(settings.model, frequencies(store), settings.finetuning.dropout, settings.finetuning.window)
+    return build_classifier(settings.model, encoder, len(store.classes))
 
 
 @pytest.fixture
@@ -65,14 +63,16 @@ def saved(tmp_path: Path, store: TokenStore) -> Path:
     return save(tmp_path / "c.ckpt", "classifier", make_classifier(store, experiment()), experiment(), store)
 
 
-@pytest.mark.parametrize("settings", [experiment(), experiment(bidirectional=True, pooling="last_mean_max")])
+@pytest.mark.parametrize(
+    "settings", [experiment(), experiment(bidirectional=True, pooling="last_mean_max"), experiment(encoder="gru")]
+)
 def test_a_classifier_comes_back_bitwise(tmp_path: Path, store: TokenStore, settings: Experiment) -> None:
     classifier = make_classifier(store, settings)
     loaded = load_classifier(save(tmp_path / "c.ckpt", "classifier", classifier, settings, store))
     assert not loaded.classifier.training
     assert torch.equal(loaded.classifier(TOKENS, LENGTHS), classifier.eval()(TOKENS, LENGTHS))
-    assert classifier.window == 3
-    assert (loaded.classifier.window, loaded.classifier.dropout) == (None, settings.finetuning.dropout)
+    assert classifier.encoder.window == 3
+    assert (loaded.classifier.encoder.window, loaded.classifier.encoder.dropout) == (None, settings.finetuning.dropout)
     assert loaded.classes == ("neg", "pos")
     assert loaded.tokenizer_json == store.tokenizer_json
     assert loaded.card["store_fingerprint"] == store.fingerprint
@@ -102,7 +102,9 @@ def test_another_tokenizer_is_refused(tmp_path: Path, store: TokenStore) -> None
         load_encoder(build_encoder(settings.model, frequencies(store)), path, "something else")
 
 
-@pytest.mark.parametrize("changes", [{"embedding_size": 6}, {"hidden_size": 4}, {"bidirectional": True}])
+@pytest.mark.parametrize(
+    "changes", [{"embedding_size": 6}, {"hidden_size": 4}, {"bidirectional": True}, {"encoder": "gru"}]
+)
 def test_other_sizes_are_refused(tmp_path: Path, store: TokenStore, changes: dict[str, Any]) -> None:
     settings = experiment()
     path = save(tmp_path / "lm.ckpt", "language_model", make_language_model(store, settings), settings, store)
@@ -200,18 +202,11 @@ def test_weights_of_a_part_of_the_network() -> None:
     assert set(network_weights({"state_dict": weights}, "encoder.")) == {"a"}
 
 
-def test_an_encoder_is_built_as_the_settings_say() -> None:
-    encoder = build_encoder(experiment(bidirectional=True).model, torch.ones(11))
-    assert isinstance(encoder, Encoder)
-    assert encoder.embedding.weight.shape == (11, 4)
-    assert encoder.hidden_size == 5
-    assert len(encoder.directions) == 2
-
-
 @pytest.mark.parametrize(
     ("section", "setting", "value"),
     [
         ("model", "hidden_size", 6),
+        ("model", "encoder", "gru"),
         ("model", "pooling", "last_mean_max"),
         ("finetuning", "learning_rate", 1.0),
         ("data", "labels_per_class", 3),

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from textadv import cli
-from textadv.checkpoints import build_classifier, new_encoder
 from textadv.corpus.datamodules import FinetuningData
 from textadv.corpus.store import TokenStore
+from textadv.models.factory import build_classifier, build_encoder
 from textadv.settings import Experiment
 from textadv.training.finetuning import FinetuningModule
 
@@ -58,7 +58,8 @@ def test_the_walk_of_an_embedding_is_that_of_a_step(
     store: TokenStore, with_finetuning: Callable[..., Experiment]
 ) -> None:
     experiment = with_finetuning()
-    classifier = build_classifier(new_encoder(experiment.model, store), experiment.model, experiment.finetuning, 2)
+    encoder = build_encoder(experiment.model, torch.from_numpy(store.frequencies), experiment.finetuning.dropout)
+    classifier = build_classifier(experiment.model, encoder, 2)
     module = FinetuningModule(classifier, experiment.finetuning, 0, {"classes": list(store.classes)}).train()
     module.log = module.log_dict = lambda *arguments, **options: None  # type: ignore[method-assign,assignment]
     batch = next(iter(FinetuningData(store, experiment.data, experiment.finetuning, 0).train_dataloader()))

@@ -37,7 +37,8 @@ from textadv.errors import InputError
 from textadv.evaluation.inputs import read_texts
 from textadv.evaluation.predictor import Predictor
 from textadv.models.classifier import Classifier
-from textadv.models.encoders import Encoder
+from textadv.models.layers import LastMeanMax
+from textadv.models.recurrent import RecurrentEncoder
 from textadv.settings import TokenizerSettings
 
 PARSER = cache(cli.build_parser)  # takes longer to build than all else in a case
@@ -227,8 +228,8 @@ def test_files(name: str, count: int) -> None:
 def predictor() -> Predictor:
     tokenizer, _ = fit({"train": ["good film", "bad film"]}, ["train"], TokenizerSettings(min_documents=1))
     torch.manual_seed(0)
-    encoder = Encoder(torch.ones(tokenizer.vocabulary_size), 3, 4, bidirectional=False)
-    classifier = Classifier(encoder, 2, "last_mean_max", 3, window=4, dropout=0.0)
+    encoder = RecurrentEncoder(torch.ones(tokenizer.vocabulary_size), 3, 4, pooling=LastMeanMax, window=4)
+    classifier = Classifier(encoder, 2, 3)
     return Predictor(LoadedClassifier(classifier.eval(), ("a", "b"), tokenizer.to_json(), {}))
 
 

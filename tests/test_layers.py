@@ -23,7 +23,7 @@ ALLOWED: dict[str, set[str]] = {
     "models": {"models", "precision"},
     "corpus": LAYER_1,
     "attack_names": LAYER_0 | SHARED,
-    "checkpoints": LAYER_1,
+    "checkpoints": LAYERS_BELOW_2,
     "training": LAYERS_BELOW_2 | {"training"},
     "evaluation": LAYERS_BELOW_2 | {"evaluation"},
     "benchmark": LAYER_2 | {"benchmark"},
@@ -31,7 +31,8 @@ ALLOWED: dict[str, set[str]] = {
     "cli": LAYER_3 | {"commands"},
 }
 # No file, no configuration, no other framework: all that layer 0 may import besides its own package.
-LAYER_0_LIBRARIES = {"torch", "math", "collections", "typing", "dataclasses", "functools", "itertools", "contextlib"}
+LAYER_0_LIBRARIES = {"torch", "abc", "math", "collections", "typing", "dataclasses", "functools", "itertools"}
+LAYER_0_LIBRARIES |= {"contextlib"}
 SLOW_TO_IMPORT = {"torch", "lightning", "pytorch_lightning", "numpy", "pyarrow", "datasets", "tokenizers", "matplotlib"}
 
 

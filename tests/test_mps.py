@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from textadv.adversarial.virtual import closed_form_direction
-from textadv.checkpoints import build_classifier, new_encoder
 from textadv.corpus.batching import Batch, Documents, StreamBatch
 from textadv.corpus.store import Split, TokenStore
 from textadv.evaluation.evaluate import class_probabilities
+from textadv.models.factory import build_classifier, build_encoder
 from textadv.models.language_model import LanguageModel
 from textadv.settings import Experiment
 from textadv.training.finetuning import FinetuningModule
@@ -107,7 +107,8 @@ def test_the_closed_form_of_several_classes() -> None:
 
 
 def test_validation_of_the_classifier(mps: dict[str, float], experiment: Experiment, store: TokenStore) -> None:
-    classifier = build_classifier(new_encoder(experiment.model, store), experiment.model, experiment.finetuning, 2)
+    encoder = build_encoder(experiment.model, torch.from_numpy(store.frequencies))
+    classifier = build_classifier(experiment.model, encoder, 2)
     module = FinetuningModule(classifier, experiment.finetuning, 0, {"classes": ("neg", "pos")})
     module.model = Fixed(on_mps(torch.tensor([[2.0, 0.0], [0.0, 0.0], [0.0, 2.0]])))  # type: ignore[assignment]
     labels = on_mps(torch.tensor([0, 1, 0]))
@@ -120,7 +121,8 @@ def test_validation_of_the_classifier(mps: dict[str, float], experiment: Experim
 
 
 def test_validation_of_the_language_model(mps: dict[str, float], experiment: Experiment, store: TokenStore) -> None:
-    module = PretrainingModule(LanguageModel(new_encoder(experiment.model, store)), experiment.pretraining, 0, {})
+    encoder = build_encoder(experiment.model, torch.from_numpy(store.frequencies))
+    module = PretrainingModule(LanguageModel(encoder), experiment.pretraining, 0, {})
     module.model = Fixed((on_mps(torch.tensor([[[1.0, 3.0, 0.0]]])), None))  # type: ignore[assignment]
     tokens = on_mps(torch.tensor([[[5, 6, 0]]]))
     module.on_validation_epoch_start()

@@ -37,7 +37,7 @@ def full_precision(device: torch.device) -> Iterator[None]:
 
 
 def allow_tf32(allowed: bool) -> None:
-    """Choose how NVIDIA GPUs multiply float32 matrices, in products and in LSTMs alike.
+    """Choose how NVIDIA GPUs multiply float32 matrices, in products and in recurrent layers alike.
 
     Args:
         allowed: With TensorFloat-32, which keeps ten of the 23 bits of a factor and is several times as fast.

@@ -7,6 +7,8 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple, get_args
 
 from textadv.errors import InputError
 
+FREE = "free"  # marks what may change between a run and its continuation
+CLASSIFIER_ONLY = "classifier only"  # marks what a language model does not depend on
 Method = Literal["none", "random", "adversarial", "vat", "adversarial+vat"]
 LIMIT = 2**63  # torch takes no larger seed, and nothing else can be that large
 
@@ -37,6 +39,17 @@ OpenShare = Annotated[float, Range("between 0 and 1 (neither included)", lambda 
 Cosine = Annotated[float, Range("from -1 to 1", lambda value: -1 <= value <= 1)]
 Sizes = Annotated[list[float], _rising(1e6)]  # the squares of far larger ones overflow
 Shares = Annotated[list[float], _rising(1.0)]
+
+
+def unmarked(settings: Any, *marks: str) -> dict[str, Any]:
+    """The values of a section of settings by name, without those that are marked.
+
+    Args:
+        settings: An instance of a class below.
+        marks: `FREE`, `CLASSIFIER_ONLY`.
+    """
+    chosen = (one.name for one in fields(settings) if not one.metadata.keys() & set(marks))
+    return {name: getattr(settings, name) for name in chosen}
 
 
 @dataclass
@@ -134,8 +147,9 @@ class ModelSettings(Settings, section="model"):
     """Sizes of the encoder and the classifier. The defaults are the paper's, but for `head_activation`.
 
     Attributes:
+        encoder: What reads the documents.
         embedding_size: Dimensions of a word embedding.
-        hidden_size: Width of the LSTM (of each of the two when bidirectional).
+        hidden_size: Width of the encoder (of each direction when bidirectional).
         bidirectional: A forward and a backward language model over a shared embedding, features concatenated.
         pooling: What the classifier reads: the last output (paper), or last + mean + max of all outputs.
         head_size: Width of the hidden layer between encoder and logits.
@@ -143,12 +157,13 @@ class ModelSettings(Settings, section="model"):
             rewards that: a constant prediction is the smoothest.
     """
 
+    encoder: Literal["lstm", "gru"] = "lstm"
     embedding_size: Positive = 256
     hidden_size: Positive = 1024
     bidirectional: bool = False
-    pooling: Literal["last", "last_mean_max"] = "last"
-    head_size: Positive = 30
-    head_activation: Literal["gelu", "relu"] = "gelu"
+    pooling: Literal["last", "last_mean_max"] = field(default="last", metadata={CLASSIFIER_ONLY: True})
+    head_size: Positive = field(default=30, metadata={CLASSIFIER_ONLY: True})
+    head_activation: Literal["gelu", "relu"] = field(default="gelu", metadata={CLASSIFIER_ONLY: True})
 
 
 @dataclass
@@ -168,7 +183,7 @@ class PretrainingSettings(Settings, section="pretraining"):
         validate_every: Steps between two validations; the last step is followed by one in any case.
     """
 
-    steps: Positive = 100_000
+    steps: Positive = field(default=100_000, metadata={FREE: True})
     batch_size: Positive = 256
     window: Positive = 400
     candidates: int = 1024
@@ -177,7 +192,7 @@ class PretrainingSettings(Settings, section="pretraining"):
     learning_rate_decay: float = 0.9999
     warmup_steps: int = 0
     gradient_clip: float = 1.0
-    validate_every: Positive = 1000
+    validate_every: Positive = field(default=1000, metadata={FREE: True})
 
 
 @dataclass
@@ -236,7 +251,7 @@ class FinetuningSettings(Settings, section="finetuning"):
     num_power_iterations: int = 1
     xi: float = 0.1
     ramp_steps: int = 0
-    steps: Positive = 15_000
+    steps: Positive = field(default=15_000, metadata={FREE: True})
     batch_size: Positive = 64
     unlabeled_batch_size: Positive = 64
     window: Positive = 400
@@ -246,8 +261,8 @@ class FinetuningSettings(Settings, section="finetuning"):
     warmup_steps: int = 0
     gradient_clip: float = 1.0
     ema_decay: Share = 0.999
-    validate_every: Positive = 500
-    patience: Positive = 10
+    validate_every: Positive = field(default=500, metadata={FREE: True})
+    patience: Positive = field(default=10, metadata={FREE: True})
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -325,7 +340,8 @@ class DeviceSettings(Settings, section="trainer"):
     Attributes:
         accelerator: Kind of device, for training and everything else. `auto` takes CUDA where there is one, else the
             CPU; `gpu` is `cuda`; Apple's `mps` is untested and must be asked for.
-        tf32: On NVIDIA GPUs, multiply float32 matrices in TensorFloat-32, LSTMs included. Power iterations never do.
+        tf32: On NVIDIA GPUs, multiply float32 matrices in TensorFloat-32, the encoder's included. Power iterations
+            never do.
     """
 
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "auto"
@@ -339,8 +355,8 @@ class TrainerSettings(DeviceSettings):
     Attributes:
         devices: Number of devices.
         num_nodes: Number of machines.
-        precision: Lightning's name of the number format. In `bf16-mixed` the LSTMs keep float32: products of the output
-            layers, which are most of a language model's, are in bfloat16.
+        precision: Lightning's name of the number format. In `bf16-mixed` the encoder keeps float32: products of the
+            output layers, which are most of a language model's, are in bfloat16.
     """
 
     devices: Positive = 1

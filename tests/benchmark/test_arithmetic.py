@@ -4,7 +4,7 @@ import torch
 
 from textadv.benchmark.arithmetic import (
     distinct_candidates,
-    lstm_operations,
+    encoder_operations,
     useful_finetuning_operations,
     useful_pretraining_operations,
 )
@@ -13,9 +13,9 @@ from textadv.settings import FinetuningSettings, ModelSettings
 MODEL = ModelSettings(embedding_size=3, hidden_size=5)
 
 
-def test_lstm_operations_are_those_of_its_two_matrix_products() -> None:
-    assert lstm_operations(MODEL) == 2 * (3 * 20 + 5 * 20)
-    assert lstm_operations(ModelSettings(embedding_size=3, hidden_size=5, bidirectional=True)) == 640
+def test_operations_of_the_encoder_are_those_of_its_two_matrix_products() -> None:
+    assert encoder_operations(MODEL) == 2 * (3 * 20 + 5 * 20)
+    assert encoder_operations(ModelSettings(embedding_size=3, hidden_size=5, bidirectional=True)) == 640
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from textadv.benchmark.peak import Product, machine_speed, matrix_products, spee
 from textadv.settings import ModelSettings
 
 MODEL = ModelSettings(embedding_size=3, hidden_size=5)
-LSTM_OPERATIONS = 4 * 7 * 8 * 5 * (3 + 5)  # of 4 rows of 7 tokens
+ENCODER_OPERATIONS = 4 * 7 * 8 * 5 * (3 + 5)  # of 4 rows of 7 tokens
 
 
 class Clock:
@@ -44,25 +44,26 @@ def _product(clock: Clock, name: str, operations: float, *seconds: float) -> Pro
     return Product(name, operations, run)
 
 
-class Lstm(torch.nn.Module):
+class SlowEncoder(torch.nn.Module):
     """Takes one second forward and four backward."""
 
     def __init__(self, clock: Clock) -> None:
         super().__init__()
         self.clock = clock
 
-    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, None]:
+    def features(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        assert lengths.tolist() == [7] * 4
         self.clock.now += 1
         output = x * 1
         output.register_hook(self._backward)
-        return output, None
+        return output
 
     def _backward(self, gradient: torch.Tensor) -> None:
         self.clock.now += 4
 
 
 def _machine(monkeypatch: pytest.MonkeyPatch, clock: Clock, products: list[Product]) -> dict[str, object]:
-    monkeypatch.setattr(peak.nn, "LSTM", lambda *sizes, batch_first: Lstm(clock))
+    monkeypatch.setattr(peak, "build_encoder", lambda *sizes: SlowEncoder(clock))
     return machine_speed(products, MODEL, 4, 7, "cpu", 3)
 
 
@@ -74,32 +75,32 @@ def test_a_product_counts_with_its_faster_run(clock: Clock) -> None:
 def test_the_peak_is_the_fastest_product_whichever_library_it_is_of(
     clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    slow = _product(clock, "MKL", LSTM_OPERATIONS, 1.6)  # alone it would make the LSTM's share 160 %
-    fast = _product(clock, "oneDNN", LSTM_OPERATIONS, 0.8)
+    slow = _product(clock, "MKL", ENCODER_OPERATIONS, 1.6)  # alone it would make the encoder's share 160 %
+    fast = _product(clock, "oneDNN", ENCODER_OPERATIONS, 0.8)
     for products in ([slow, fast], [fast, slow]):
         assert _machine(monkeypatch, clock, products) == {
-            "peak": pytest.approx(LSTM_OPERATIONS / 0.8),
+            "peak": pytest.approx(ENCODER_OPERATIONS / 0.8),
             "peak_product": "oneDNN",
             "matrix_products": {
-                "MKL": pytest.approx(LSTM_OPERATIONS / 1.6),
-                "oneDNN": pytest.approx(LSTM_OPERATIONS / 0.8),
+                "MKL": pytest.approx(ENCODER_OPERATIONS / 1.6),
+                "oneDNN": pytest.approx(ENCODER_OPERATIONS / 0.8),
             },
-            "lstm_forward": pytest.approx(0.8),
-            "lstm_backward": pytest.approx(0.4),
+            "encoder_forward": pytest.approx(0.8),
+            "encoder_backward": pytest.approx(0.4),
         }
 
 
-def test_an_lstm_faster_than_every_product_is_not_hidden(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    machine = _machine(monkeypatch, clock, [_product(clock, "MKL", LSTM_OPERATIONS, 1.6)])
-    assert machine["lstm_forward"] == pytest.approx(1.6)
+def test_an_encoder_faster_than_every_product_is_not_hidden(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = _machine(monkeypatch, clock, [_product(clock, "MKL", ENCODER_OPERATIONS, 1.6)])
+    assert machine["encoder_forward"] == pytest.approx(1.6)
 
 
 def test_shares_are_of_the_peak_of_their_round(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first round is not counted; then the machine is as fast as told, at half and at a quarter of that."""
     seconds = [0.01, 0.01, 0.5, 0.5, 1.0, 1.0, 2.0, 2.0]
-    machine = _machine(monkeypatch, clock, [_product(clock, "MKL", LSTM_OPERATIONS, *seconds)])
-    assert machine["peak"] == pytest.approx(LSTM_OPERATIONS)
-    assert machine["lstm_forward"] == pytest.approx(1.0)  # of 0.5, 1 and 2
+    machine = _machine(monkeypatch, clock, [_product(clock, "MKL", ENCODER_OPERATIONS, *seconds)])
+    assert machine["peak"] == pytest.approx(ENCODER_OPERATIONS)
+    assert machine["encoder_forward"] == pytest.approx(1.0)  # of 0.5, 1 and 2
 
 
 def test_products_are_of_the_sizes_that_their_names_say() -> None:
@@ -129,5 +130,5 @@ def test_machine_speed_is_plausible(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = machine_speed(matrix_products(model, 8, 20, "cpu"), model, 8, 20, "cpu", 2)
     assert 1e9 < machine["peak"] < 1e14
     assert machine["peak"] == max(machine["matrix_products"].values())
-    assert 0 < machine["lstm_forward"] < 1.5  # other work may interrupt a product
-    assert 0 < machine["lstm_backward"] < 1.5
+    assert 0 < machine["encoder_forward"] < 1.5  # other work may interrupt a product
+    assert 0 < machine["encoder_backward"] < 1.5

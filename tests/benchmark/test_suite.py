@@ -32,13 +32,13 @@ def _row(tokens_per_second: float, share_of_peak: float) -> dict[str, float]:
     return row | {"share_of_peak": share_of_peak}
 
 
-def _result(lstm_forward: float, ours: float, textbook: float) -> dict[str, Any]:
+def _result(encoder_forward: float, ours: float, textbook: float) -> dict[str, Any]:
     """Figures with the given shares of the peak."""
     products = {"MKL 2048 x 2048 x 2048": 0.8e11, "oneDNN 1024 x 1024 x 1024": 1.5e11}
     machine = {"peak": 1.5e11, "peak_product": "oneDNN 1024 x 1024 x 1024", "matrix_products": products}
     return {
         "device": "2 CPU threads",
-        "machine": machine | {"lstm_forward": lstm_forward, "lstm_backward": 0.65},
+        "machine": machine | {"encoder_forward": encoder_forward, "encoder_backward": 0.65},
         "tasks": {"vat": {"ours": _row(1234.0, ours), "textbook": _row(617.0, textbook)}},
         "predict_reviews_per_second": 700.0,
     }
@@ -46,7 +46,7 @@ def _result(lstm_forward: float, ours: float, textbook: float) -> dict[str, Any]
 
 def test_table_shows_every_row_and_which_product_is_the_peak() -> None:
     lines = suite.table(_result(0.7, 0.61, 0.3)).splitlines()
-    assert lines[0].startswith("2 CPU threads: peak 150 GFLOP/s (oneDNN 1024 x 1024 x 1024); LSTM forward 70% of it")
+    assert lines[0].startswith("2 CPU threads: peak 150 GFLOP/s (oneDNN 1024 x 1024 x 1024); encoder forward 70% of it")
     assert [line.split()[-1] for line in lines[3:5]] == ["80", "150"]
     assert lines[7].split() == ["vat", "ours", "1,234", "0.500", "61%", "1.00", "1.00x"]
     assert lines[8].split()[-1] == "2.00x"
@@ -56,12 +56,12 @@ def test_table_shows_every_row_and_which_product_is_the_peak() -> None:
 
 def test_a_share_beyond_the_peak_is_shown_and_said() -> None:
     result = _result(1.61, 1.012, 1.0)
-    assert suite.beyond_peak(result) == ["LSTM forward 161.0%", "vat (ours) 101.2%"]
+    assert suite.beyond_peak(result) == ["encoder forward 161.0%", "vat (ours) 101.2%"]
     lines = suite.table(result).splitlines()
-    assert "LSTM forward 161% of it" in lines[0]
+    assert "encoder forward 161% of it" in lines[0]
     assert "101%" in lines[7].split()
     assert [line for line in lines if "more than 100 %" in line] == [
-        "more than 100 % of the peak, which is therefore not the machine's: LSTM forward 161.0%, vat (ours) 101.2%"
+        "more than 100 % of the peak, which is therefore not the machine's: encoder forward 161.0%, vat (ours) 101.2%"
     ]
 
 

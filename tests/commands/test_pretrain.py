@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from textadv.checkpoints import CLASSIFIER_ONLY
 from textadv.commands.pretrained import pretrained_encoder
 from textadv.corpus.store import TokenStore
 from textadv.settings import Experiment, ModelSettings, PretrainingSettings
@@ -42,7 +41,8 @@ def test_a_setting_of_the_model_is_the_classifiers_or_the_encoders(
     place: Place, experiment: Experiment, name: str
 ) -> None:
     changed = replace(experiment.model, **{name: another(getattr(experiment.model, name))})
-    assert (place(experiment) == place(replace(experiment, model=changed))) == (name in CLASSIFIER_ONLY)
+    of_the_classifier = name in ("pooling", "head_size", "head_activation")
+    assert (place(experiment) == place(replace(experiment, model=changed))) == of_the_classifier
 
 
 @pytest.mark.parametrize("name", [field.name for field in fields(PretrainingSettings)])

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from textadv.checkpoints import FORMAT, LoadedClassifier, build_classifier, build_encoder
+from textadv.checkpoints import FORMAT, LoadedClassifier
 from textadv.corpus.store import Split
 from textadv.corpus.tokenization import TextTokenizer, fit
+from textadv.models.factory import build_classifier, build_encoder
 from textadv.settings import FinetuningSettings, ModelSettings, TokenizerSettings
 
 CLASSES = ("bad", "fine", "good")
@@ -22,14 +23,13 @@ def make_loaded() -> Callable[..., LoadedClassifier]:
     def make(unknown: str = "replace") -> LoadedClassifier:
         tokenizer, _ = fit({"train": [WORDS]}, ["train"], TokenizerSettings(min_documents=1, unknown=unknown))
         torch.manual_seed(0)
-        encoder = build_encoder(MODEL, torch.ones(tokenizer.vocabulary_size))
-        classifier = build_classifier(encoder, MODEL, FINETUNING, len(CLASSES))
+        encoder = build_encoder(MODEL, torch.ones(tokenizer.vocabulary_size), dropout=FINETUNING.dropout)
+        classifier = build_classifier(MODEL, encoder, len(CLASSES))
         with torch.no_grad():
             # A head whose ReLUs are all off, or whose softmax is saturated, would hide what the encoder read.
             classifier.head[0].weight.mul_(3)
             classifier.head[0].bias.fill_(1)
             classifier.head[2].bias.zero_()
-        classifier.window = None  # as `load_classifier` reads it
         card = {
             "format": FORMAT,
             "kind": "classifier",

@@ -8,12 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from textadv.checkpoints import LoadedClassifier, build_classifier, build_encoder
+from textadv.checkpoints import LoadedClassifier
 from textadv.corpus.store import Split, TokenStore
 from textadv.errors import InputError
 from textadv.evaluation import masking
 from textadv.evaluation.robustness import check_source, choose_documents, robustness
-from textadv.settings import AttackSettings, FinetuningSettings, ModelSettings
+from textadv.models.factory import build_classifier, build_encoder
+from textadv.settings import AttackSettings, ModelSettings
 
 TEXTS = ["a film with plot", "one two three four", "many words", "", "words and a film", "five six seven"]
 BASIC = [
@@ -167,7 +168,7 @@ def test_a_source_must_fit(make_loaded: Callable[..., LoadedClassifier], store: 
     with pytest.raises(InputError, match="--source-checkpoint: its classes"):
         check_source(source._replace(classes=("x", "y", "z")), loaded, store, "test")
     model = ModelSettings(embedding_size=7, hidden_size=4)
-    wider = build_classifier(build_encoder(model, torch.ones(16)), model, FinetuningSettings(), 3)
+    wider = build_classifier(model, build_encoder(model, torch.ones(16)), 3)
     with pytest.raises(InputError, match="--source-checkpoint: its embeddings have 7 dimensions, those attacked 5"):
         robustness(loaded, store, "test", AttackSettings(), source._replace(classifier=wider))
 

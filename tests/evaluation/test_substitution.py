@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from textadv.adversarial.divergences import cross_entropy
-from textadv.checkpoints import LoadedClassifier, build_classifier, build_encoder
+from textadv.checkpoints import LoadedClassifier
 from textadv.corpus.batching import Batch, collate
 from textadv.corpus.tokenization import TextTokenizer, fit
 from textadv.corpus.words import split_words
@@ -11,7 +11,8 @@ from textadv.errors import InputError
 from textadv.evaluation.lexicon import Lexicon
 from textadv.evaluation.substitution import ChangedDocument, changed_documents, substitute_words
 from textadv.models.classifier import Classifier
-from textadv.settings import FinetuningSettings, ModelSettings, TokenizerSettings
+from textadv.models.factory import build_classifier, build_encoder
+from textadv.settings import ModelSettings, TokenizerSettings
 
 BUDGETS = [0.1, 0.25, 0.5]
 SENTENCES = [
@@ -61,7 +62,7 @@ def test_only_words_become_words(loaded: LoadedClassifier, batch: Batch, lexicon
 
 
 def test_replacements_are_similar(loaded: LoadedClassifier, batch: Batch, lexicon: Lexicon) -> None:
-    table = loaded.classifier.encoder.embedding(torch.arange(len(lexicon.fixed))).detach()
+    table = loaded.classifier.encoder.word_table()
     similarity = torch.cosine_similarity(table[:, None], table[None], dim=2)
     for least in (0.0, 0.3):
         result = substitute_words(loaded.classifier, batch, lexicon, [1.0], least)
@@ -112,8 +113,7 @@ def spelled(request: pytest.FixtureRequest) -> tuple[Lexicon, Classifier, Batch]
     torch.manual_seed(0)
     model = ModelSettings(embedding_size=5, hidden_size=6, pooling="last_mean_max", head_size=8)
     encoder = build_encoder(model, torch.ones(tokenizer.vocabulary_size))
-    classifier = build_classifier(encoder, model, FinetuningSettings(), 2).eval()
-    classifier.window = None
+    classifier = build_classifier(model, encoder, 2).eval()
     batch = collate(list(documents["train"]), np.zeros(len(TEXTS), np.int64))
     with torch.no_grad():
         batch = batch._replace(labels=classifier(batch.tokens, batch.lengths).argmax(1))
@@ -157,7 +157,7 @@ def test_a_text_that_is_encoded_otherwise_is_left_as_it_is() -> None:
     model = ModelSettings(embedding_size=5, hidden_size=6, head_size=8)
     torch.manual_seed(0)
     encoder = build_encoder(model, torch.ones(tokenizer.vocabulary_size))
-    classifier = build_classifier(encoder, model, FinetuningSettings(), 2).eval()
+    classifier = build_classifier(model, encoder, 2).eval()
     batch = collate(tokenizer.encode([odd, odd.replace("<br<br/>/>", "")]), np.zeros(2, np.int64))
     with torch.no_grad():
         batch = batch._replace(labels=classifier(batch.tokens, batch.lengths).argmax(1))

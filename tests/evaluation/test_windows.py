@@ -99,7 +99,7 @@ def test_a_gradient_that_loses_its_way_in_long_documents_is_seen(
     generator = torch.Generator().manual_seed(0)
     right = {None: 0.5, WINDOW: 0.4}
     monkeypatch.setattr(
-        masking, "right_in_batches", lambda _, classifier, *__: [np.array([[right[classifier.window]]])]
+        masking, "right_in_batches", lambda _, classifier, *__: [np.array([[right[classifier.encoder.window]]])]
     )
     check = masking.check_whole_documents(trained.classifier, [batch], SIZES, WINDOW, generator)
     assert not check.passed

@@ -2,16 +2,19 @@ import pytest
 import torch
 
 from textadv.models.classifier import Activation, Classifier
-from textadv.models.encoders import Encoder, Pooling
+from textadv.models.layers import LAYERS, POOLINGS
+from textadv.models.recurrent import RecurrentEncoder
 
 LENGTHS = torch.tensor([7, 1, 12, 3])
 PAD, EOS = 0, 2
 
 
-def make_classifier(bidirectional: bool, pooling: Pooling, window: int = 400) -> Classifier:
+def make_classifier(bidirectional: bool, pooling: str, window: int = 400, kind: str = "lstm") -> Classifier:
     torch.manual_seed(1)
-    encoder = Encoder(torch.arange(1, 31), 4, 6, bidirectional)
-    return Classifier(encoder, num_classes=3, pooling=pooling, head_size=5, window=window, dropout=0.5).double().eval()
+    encoder = RecurrentEncoder(
+        torch.arange(1, 31), 4, 6, bidirectional, LAYERS[kind], POOLINGS[pooling], window, dropout=0.5
+    )
+    return Classifier(encoder, num_classes=3, head_size=5).double().eval()
 
 
 def make_tokens() -> torch.Tensor:
@@ -21,11 +24,12 @@ def make_tokens() -> torch.Tensor:
     return tokens.masked_fill(torch.arange(tokens.shape[1]) >= LENGTHS[:, None], PAD)
 
 
+@pytest.mark.parametrize("kind", LAYERS)
 @pytest.mark.parametrize("window", [4, 400])
 @pytest.mark.parametrize("bidirectional", [False, True])
-@pytest.mark.parametrize("pooling", ["last", "last_mean_max"])
-def test_padded_batch_equals_one_document_at_a_time(pooling: Pooling, bidirectional: bool, window: int) -> None:
-    classifier, tokens = make_classifier(bidirectional, pooling, window), make_tokens()
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_padded_batch_equals_one_document_at_a_time(pooling: str, bidirectional: bool, window: int, kind: str) -> None:
+    classifier, tokens = make_classifier(bidirectional, pooling, window, kind), make_tokens()
     parameters = list(classifier.parameters())
     batch = classifier(tokens, LENGTHS)
     single = torch.cat(
@@ -71,8 +75,8 @@ def test_a_perturbation_changes_only_its_own_document() -> None:
 def test_a_head_whose_units_are_all_inactive_still_has_a_gradient(activation: Activation, alive: bool) -> None:
     """Without one there is no direction to perturb in, and virtual adversarial training calls that smooth."""
     torch.manual_seed(1)
-    encoder = Encoder(torch.arange(1, 31), 4, 6, bidirectional=False)
-    classifier = Classifier(encoder, 2, "last_mean_max", 5, window=400, dropout=0.0, activation=activation)
+    encoder = RecurrentEncoder(torch.arange(1, 31), 4, 6, pooling=POOLINGS["last_mean_max"])
+    classifier = Classifier(encoder, 2, 5, activation)
     torch.nn.init.constant_(classifier.head[0].bias, -5.0)
     embeddings = classifier.embed(make_tokens()).detach().requires_grad_()
     logits = classifier.classify(embeddings, LENGTHS)

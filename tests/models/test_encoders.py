@@ -1,26 +1,31 @@
 from collections.abc import Callable
-from typing import get_args
+from contextlib import nullcontext
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from textadv.models.encoders import Encoder, Pooling, read_documents, reverse_documents
-from textadv.models.inference import read_tokens
+from textadv.models.layers import GRU, LAYERS, LSTM, POOLINGS, Layer
+from textadv.models.recurrent import RecurrentEncoder, reverse_documents
+from textadv.precision import without_autocast
 
 VOCABULARY, SIZE, HIDDEN = 20, 3, 5
-POOLINGS = get_args(Pooling)
-HUGE = 10_000
 LENGTHS = torch.tensor([23, 1, 9, 16, 2, 8])  # 1: a bare EOS
 
-MakeEncoder = Callable[[bool], Encoder]
+MakeEncoder = Callable[..., RecurrentEncoder]
 
 
-@pytest.fixture
-def make_encoder() -> MakeEncoder:
-    def make(bidirectional: bool) -> Encoder:
+@pytest.fixture(params=LAYERS)
+def make_encoder(request: pytest.FixtureRequest) -> MakeEncoder:
+    def make(
+        bidirectional: bool, pooling: str = "last", window: int | None = None, dropout: float = 0.0
+    ) -> RecurrentEncoder:
         torch.manual_seed(3)
-        encoder = Encoder(torch.arange(1, VOCABULARY + 1), SIZE, HIDDEN, bidirectional).double()
+        layer = LAYERS[request.param]
+        encoder = RecurrentEncoder(
+            torch.arange(1, VOCABULARY + 1), SIZE, HIDDEN, bidirectional, layer, POOLINGS[pooling], window, dropout
+        ).double()
         with torch.no_grad():
             for parameter in encoder.directions.parameters():
                 parameter.mul_(2.0)  # far from linear, so that mistakes show
@@ -35,43 +40,55 @@ def documents(lengths: Tensor = LENGTHS, extra: int = 0) -> Tensor:
     return torch.randn(len(lengths), int(lengths.max()) + extra, SIZE, dtype=torch.float64, generator=generator)
 
 
-def cell_by_cell(lstm: nn.LSTM, document: Tensor) -> Tensor:
-    """The LSTM's equations for one document (T, D), gates i, f, g, o; returns all outputs (T, H)."""
+def lstm_step(inputs: Tensor, recurrent: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+    """The LSTM's equations with the gates i, f, g, o."""
+    i, f, g, o = (inputs + recurrent).split(HIDDEN)
+    c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+    return o.sigmoid() * c.tanh(), c
+
+
+def gru_step(inputs: Tensor, recurrent: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+    """The GRU's equations with the gates r, z, n; it has no cell."""
+    (r, z, n), (r_h, z_h, n_h) = inputs.split(HIDDEN), recurrent.split(HIDDEN)
+    r, z = (r + r_h).sigmoid(), (z + z_h).sigmoid()
+    return (1 - z) * (n + r * n_h).tanh() + z * h, c
+
+
+STEPS = {LSTM: lstm_step, GRU: gru_step}
+
+
+def cell_by_cell(layer: Layer, document: Tensor) -> Tensor:
+    """The layer's equations for one document (T, D); returns all outputs (T, H)."""
     h = c = document.new_zeros(HIDDEN)
     outputs = []
     for x in document:
-        gates = lstm.weight_ih_l0 @ x + lstm.bias_ih_l0 + lstm.weight_hh_l0 @ h + lstm.bias_hh_l0
-        i, f, g, o = gates.split(HIDDEN)
-        c = f.sigmoid() * c + i.sigmoid() * g.tanh()
-        h = o.sigmoid() * c.tanh()
+        inputs = F.linear(x, layer.weight_ih_l0, layer.bias_ih_l0)
+        h, c = STEPS[type(layer)](inputs, F.linear(h, layer.weight_hh_l0, layer.bias_hh_l0), h, c)
         outputs.append(h)
     return torch.stack(outputs)
 
 
-def pool(outputs: Tensor, pooling: Pooling) -> Tensor:
+def pool(outputs: Tensor, pooling: str) -> Tensor:
     last = outputs[-1]
     return last if pooling == "last" else torch.cat([last, outputs.mean(0), outputs.amax(0)])
 
 
 @pytest.mark.parametrize("pooling", POOLINGS)
-def test_one_direction_equals_the_equations(make_encoder: MakeEncoder, pooling: Pooling) -> None:
-    encoder, embeddings = make_encoder(False), documents()
-    lstm = encoder.directions[0]
-    assert isinstance(lstm, nn.LSTM)
+def test_one_direction_equals_the_equations(make_encoder: MakeEncoder, pooling: str) -> None:
+    encoder, embeddings = make_encoder(False, pooling), documents()
+    (layer,) = encoder.layers
     expected = [
-        pool(cell_by_cell(lstm, x[:length]), pooling) for x, length in zip(embeddings, LENGTHS.tolist(), strict=True)
+        pool(cell_by_cell(layer, x[:length]), pooling) for x, length in zip(embeddings, LENGTHS.tolist(), strict=True)
     ]
-    features = encoder.features(embeddings, LENGTHS, HUGE, pooling)
+    features = encoder.features(embeddings, LENGTHS)
     torch.testing.assert_close(features, torch.stack(expected))
-    assert features.shape[1] == encoder.num_features(pooling)
+    assert features.shape[1] == encoder.num_features
 
 
 @pytest.mark.parametrize("pooling", POOLINGS)
-def test_the_second_direction_reads_the_words_from_the_end(make_encoder: MakeEncoder, pooling: Pooling) -> None:
-    encoder, embeddings = make_encoder(True), documents()
-    forward, backward = encoder.directions
-    assert isinstance(forward, nn.LSTM)
-    assert isinstance(backward, nn.LSTM)
+def test_the_second_direction_reads_the_words_from_the_end(make_encoder: MakeEncoder, pooling: str) -> None:
+    encoder, embeddings = make_encoder(True, pooling), documents()
+    forward, backward = encoder.layers
     expected = []
     for x, length in zip(embeddings, LENGTHS.tolist(), strict=True):
         reversed_words = torch.cat([x[: length - 1].flip(0), x[length - 1 : length]])  # EOS stays last
@@ -83,9 +100,9 @@ def test_the_second_direction_reads_the_words_from_the_end(make_encoder: MakeEnc
                 ]
             )
         )
-    features = encoder.features(embeddings, LENGTHS, HUGE, pooling)
+    features = encoder.features(embeddings, LENGTHS)
     torch.testing.assert_close(features, torch.stack(expected))
-    assert features.shape[1] == encoder.num_features(pooling)
+    assert features.shape[1] == encoder.num_features
 
 
 def test_each_direction_sees_best_what_it_reads_last(make_encoder: MakeEncoder) -> None:
@@ -98,7 +115,7 @@ def test_each_direction_sees_best_what_it_reads_last(make_encoder: MakeEncoder) 
         order[first], order[second] = second, first
         swapped = torch.cat([embeddings, embeddings[:, order]])
         with torch.no_grad():
-            before, after = encoder.features(swapped, lengths.expand(2), HUGE, "last")
+            before, after = encoder.features(swapped, lengths.expand(2))
         difference = after - before
         return float(difference[:HIDDEN].norm()), float(difference[HIDDEN:].norm())
 
@@ -108,22 +125,22 @@ def test_each_direction_sees_best_what_it_reads_last(make_encoder: MakeEncoder) 
     assert forward > 20 * backward
 
 
-@pytest.mark.parametrize("window", [1, 6, HUGE])
+@pytest.mark.parametrize("window", [1, 6, None])
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("pooling", POOLINGS)
 def test_a_padded_batch_equals_one_document_at_a_time(
-    make_encoder: MakeEncoder, pooling: Pooling, bidirectional: bool, window: int
+    make_encoder: MakeEncoder, pooling: str, bidirectional: bool, window: int | None
 ) -> None:
-    encoder = make_encoder(bidirectional)
+    encoder = make_encoder(bidirectional, pooling, window)
     embeddings = documents(extra=4).requires_grad_()
-    weights = torch.randn(len(LENGTHS), encoder.num_features(pooling), dtype=torch.float64)
+    weights = torch.randn(len(LENGTHS), encoder.num_features, dtype=torch.float64)
 
-    batch = encoder.features(embeddings, LENGTHS, window, pooling)
+    batch = encoder.features(embeddings, LENGTHS)
     parameters = [embeddings, *encoder.directions.parameters()]
     batch_gradients = torch.autograd.grad((batch * weights).sum(), parameters)
     single = torch.cat(
         [
-            encoder.features(embeddings[i : i + 1, :length], LENGTHS[i : i + 1], window, pooling)
+            encoder.features(embeddings[i : i + 1, :length], LENGTHS[i : i + 1])
             for i, length in enumerate(LENGTHS.tolist())
         ]
     )
@@ -137,22 +154,20 @@ def test_a_padded_batch_equals_one_document_at_a_time(
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("pooling", POOLINGS)
 def test_carrying_the_state_equals_reading_at_once(
-    make_encoder: MakeEncoder, pooling: Pooling, bidirectional: bool, window: int
+    make_encoder: MakeEncoder, pooling: str, bidirectional: bool, window: int
 ) -> None:
-    encoder = make_encoder(bidirectional)
     embeddings = documents()
     with torch.no_grad():
-        carried = encoder.features(embeddings, LENGTHS, window, pooling)
-        at_once = encoder.features(embeddings, LENGTHS, HUGE, pooling)
+        carried = make_encoder(bidirectional, pooling, window).features(embeddings, LENGTHS)
+        at_once = make_encoder(bidirectional, pooling).features(embeddings, LENGTHS)
     torch.testing.assert_close(carried, at_once)
 
 
 @pytest.mark.parametrize("window", [1, 2, 4, 8, 11])
 @pytest.mark.parametrize("pooling", POOLINGS)
-def test_gradients_reach_only_the_window(make_encoder: MakeEncoder, pooling: Pooling, window: int) -> None:
-    lstm = make_encoder(False).directions[0]
+def test_gradients_reach_only_the_window(make_encoder: MakeEncoder, pooling: str, window: int) -> None:
     embeddings = documents(extra=3).requires_grad_()
-    features = read_documents(lstm, embeddings, LENGTHS, window, pooling)
+    features = make_encoder(False, pooling, window).features(embeddings, LENGTHS)
     (gradient,) = torch.autograd.grad((features * torch.randn_like(features)).sum(), embeddings)
     stride = max(1, window // 4)
     for reached, length in zip((gradient != 0).any(2).tolist(), LENGTHS.tolist(), strict=True):
@@ -163,10 +178,10 @@ def test_gradients_reach_only_the_window(make_encoder: MakeEncoder, pooling: Poo
 
 
 def test_gradients_of_both_directions_reach_both_ends(make_encoder: MakeEncoder) -> None:
-    encoder = make_encoder(True)
+    encoder = make_encoder(True, window=8)
     lengths = torch.tensor([30])
     embeddings = documents(lengths).requires_grad_()
-    (gradient,) = torch.autograd.grad(encoder.features(embeddings, lengths, 8, "last").sum(), embeddings)
+    (gradient,) = torch.autograd.grad(encoder.features(embeddings, lengths).sum(), embeddings)
     reached = (gradient != 0).any(2)[0].nonzero().flatten().tolist()
     start = [position for position in reached if position < 15]
     end = [position for position in reached if position >= 15]
@@ -176,16 +191,17 @@ def test_gradients_of_both_directions_reach_both_ends(make_encoder: MakeEncoder)
 
 
 @pytest.mark.parametrize("pooling", POOLINGS)
-def test_the_state_before_the_window_is_a_constant(make_encoder: MakeEncoder, pooling: Pooling) -> None:
-    lstm = make_encoder(False).directions[0]
+def test_the_state_before_the_window_is_a_constant(make_encoder: MakeEncoder, pooling: str) -> None:
+    encoder = make_encoder(False, pooling, 8)
+    (layer,) = encoder.layers
     embeddings = documents()[:1].requires_grad_()  # 23 tokens; window 8, stride 2: cut at 16, the next multiple to 15
     with torch.no_grad():
-        before, state = lstm(embeddings[:, :16])
-    after, _ = lstm(embeddings[:, 16:], state)
+        before, state = layer(embeddings[:, :16], None)
+    after, _ = layer(embeddings[:, 16:], state)
     expected = pool(torch.cat([before, after], 1)[0], pooling)[None]
-    features = read_documents(lstm, embeddings, LENGTHS[:1], 8, pooling)
+    features = encoder.features(embeddings, LENGTHS[:1])
     weights = torch.randn_like(features)
-    inputs = [embeddings, *lstm.parameters()]
+    inputs = [embeddings, *layer.parameters()]
     torch.testing.assert_close(features, expected)
     expected_gradients = torch.autograd.grad((expected * weights).sum(), inputs)
     for one, other in zip(torch.autograd.grad((features * weights).sum(), inputs), expected_gradients, strict=True):
@@ -193,20 +209,28 @@ def test_the_state_before_the_window_is_a_constant(make_encoder: MakeEncoder, po
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_autocast_does_not_reach_the_lstm(make_encoder: MakeEncoder, bidirectional: bool) -> None:
+def test_autocast_does_not_reach_the_layers(make_encoder: MakeEncoder, bidirectional: bool) -> None:
     """It would run in float16 on GPUs. Reading, its gradients and reading without gradients are those in float32."""
-    encoder = make_encoder(bidirectional).float()
+    encoder = make_encoder(bidirectional, "last_mean_max", 4).float()
     embeddings = documents().float().requires_grad_()
 
     def features_and_gradient() -> tuple[torch.Tensor, ...]:
-        features = encoder.features(embeddings, LENGTHS, 4, "last_mean_max")
-        return features, *torch.autograd.grad(features.square().sum(), [embeddings, *encoder.directions.parameters()])
+        features = encoder.features(embeddings, LENGTHS)
+        loss, inputs = features.square().sum(), [embeddings, *encoder.directions.parameters()]
+        # A CPU's GRU is many operations, whose backward pass obeys the autocast that it is made under.
+        with without_autocast(loss.device) if isinstance(encoder.layers[0], GRU) else nullcontext():
+            return features, *torch.autograd.grad(loss, inputs)
 
     tokens = torch.randint(3, 20, (len(LENGTHS), int(LENGTHS.max())))
-    expected, read = features_and_gradient(), read_tokens(encoder.eval(), tokens, LENGTHS, "last_mean_max")
+    expected = features_and_gradient()
+    outputs = encoder.read_stream(0, tokens, None)[0]
+    with torch.no_grad():
+        read = encoder.read(tokens, LENGTHS)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert all(torch.equal(one, other) for one, other in zip(features_and_gradient(), expected, strict=True))
-        assert torch.equal(read_tokens(encoder, tokens, LENGTHS, "last_mean_max"), read)
+        assert torch.equal(encoder.read_stream(0, tokens, None)[0], outputs)
+        with torch.no_grad():
+            assert torch.equal(encoder.read(tokens, LENGTHS), read)
 
 
 @pytest.mark.parametrize("shape", [(), (SIZE,)])
@@ -224,20 +248,41 @@ def test_reversing_leaves_eos_and_padding() -> None:
     assert torch.equal(reverse_documents(vectors, lengths), torch.stack([expected, -expected], dim=2))
 
 
-def test_evaluation_leaves_the_lstms_in_training_mode(make_encoder: MakeEncoder) -> None:
+def test_evaluation_leaves_the_layers_in_training_mode(make_encoder: MakeEncoder) -> None:
     """Else cuDNN has no gradients; nothing else depends on it."""
     network = nn.Sequential(make_encoder(True)).eval()
     encoder = network[0]
     assert [module.training for module in (network, encoder, encoder.embedding)] == [False] * 3
-    assert all(lstm.training for lstm in encoder.directions)
+    assert all(layer.training for layer in encoder.layers)
 
 
 def test_dropout_only_in_training(make_encoder: MakeEncoder) -> None:
-    encoder = make_encoder(False)
+    encoder = make_encoder(False, dropout=0.5)
     tokens = torch.randint(VOCABULARY, (4, 6))
     clean = encoder.embedding(tokens)
-    assert torch.equal(encoder.eval().embed(tokens, 0.5), clean)
-    dropped = encoder.train().embed(tokens, 0.5)
+    assert torch.equal(encoder.eval().embed(tokens), clean)
+    dropped = encoder.train().embed(tokens)
     kept = dropped != 0
     assert 0 < kept.sum() < kept.numel()
     torch.testing.assert_close(dropped, torch.where(kept, 2 * clean, 0.0))
+
+
+def test_the_table_of_words(make_encoder: MakeEncoder) -> None:
+    encoder = make_encoder(False, dropout=0.5)  # in training mode: no dropout all the same
+    table = encoder.word_table()
+    assert not table.requires_grad
+    assert torch.equal(table, encoder.eval().embed(torch.arange(VOCABULARY)))
+    assert encoder.embedding_size == table.shape[1] == SIZE
+
+
+def test_gradients_of_embedding_parameters_come_from_the_lookup_alone(make_encoder: MakeEncoder) -> None:
+    encoder = make_encoder(True)
+    tokens = torch.randint(VOCABULARY, (len(LENGTHS), int(LENGTHS.max())))
+    embeddings = encoder.embed(tokens).detach()
+    others = [p for p in encoder.parameters() if not any(p is other for other in encoder.embedding_parameters())]
+    gradients = torch.autograd.grad(
+        encoder.features(embeddings, LENGTHS).sum(), list(encoder.parameters()), allow_unused=True
+    )
+    reached = [p for p, gradient in zip(encoder.parameters(), gradients, strict=True) if gradient is not None]
+    assert len(reached) == len(others) > 0
+    assert all(one is other for one, other in zip(reached, others, strict=True))

@@ -3,8 +3,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from textadv.models.encoders import Encoder
 from textadv.models.language_model import LanguageModel, SampledSoftmax
+from textadv.models.layers import LAYERS
+from textadv.models.recurrent import RecurrentEncoder
 
 VOCABULARY, HIDDEN = 40, 6
 
@@ -173,9 +174,10 @@ def test_the_true_distribution_is_the_optimum_whatever_the_proposal(softmax: Sam
     assert at_truth.norm() < 0.15 * elsewhere.norm()
 
 
-def make_model(bidirectional: bool) -> LanguageModel:
+def make_model(bidirectional: bool, kind: str = "lstm", dropout: float = 0.0) -> LanguageModel:
     torch.manual_seed(4)
-    return LanguageModel(Encoder(torch.arange(1, 21), 3, HIDDEN, bidirectional)).double()
+    encoder = RecurrentEncoder(torch.arange(1, 21), 3, HIDDEN, bidirectional, LAYERS[kind], dropout=dropout)
+    return LanguageModel(encoder).double()
 
 
 def windows(directions: int, width: int) -> tuple[Tensor, Tensor]:
@@ -184,23 +186,25 @@ def windows(directions: int, width: int) -> tuple[Tensor, Tensor]:
     return stream[:, :, :-1], stream[:, :, 1:]
 
 
+@pytest.mark.parametrize("kind", LAYERS)
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_two_windows_equal_one_double_window(bidirectional: bool) -> None:
-    model = make_model(bidirectional)
+def test_two_windows_equal_one_double_window(bidirectional: bool, kind: str) -> None:
+    model = make_model(bidirectional, kind)
     tokens, targets = windows(1 + bidirectional, 10)
-    whole, whole_states = model(tokens, targets, None, 0.0, 0)
-    first, states = model(tokens[:, :, :4], targets[:, :, :4], None, 0.0, 0)
-    second, states = model(tokens[:, :, 4:], targets[:, :, 4:], states, 0.0, 0)
+    whole, whole_states = model(tokens, targets, None, 0)
+    first, states = model(tokens[:, :, :4], targets[:, :, :4], None, 0)
+    second, states = model(tokens[:, :, 4:], targets[:, :, 4:], states, 0)
     torch.testing.assert_close(torch.cat([first, second], 2), whole)
     for state, whole_state in zip(states, whole_states, strict=True):
         torch.testing.assert_close(state, whole_state)
     # Without the state the second window is another one.
-    assert (model(tokens[:, :, 4:], targets[:, :, 4:], None, 0.0, 0)[0] - second).abs().max() > 1e-3
+    assert (model(tokens[:, :, 4:], targets[:, :, 4:], None, 0)[0] - second).abs().max() > 1e-3
 
 
-def test_no_gradient_flows_into_the_window_before() -> None:
-    model = make_model(True)
-    _, states = model(*windows(2, 5), None, 0.0, 0)
+@pytest.mark.parametrize("kind", LAYERS)
+def test_no_gradient_flows_into_the_window_before(kind: str) -> None:
+    model = make_model(True, kind)
+    _, states = model(*windows(2, 5), None, 0)
     assert not any(part.requires_grad for state in states for part in state)
 
 
@@ -212,14 +216,14 @@ def test_padding_targets_have_no_loss_and_no_gradient(num_candidates: int) -> No
     targets[:, 1, 4:] = 0
     targets[:, 3] = 0
     torch.manual_seed(0)
-    losses, _ = model(tokens, targets, None, 0.0, num_candidates)
+    losses, _ = model(tokens, targets, None, num_candidates)
     assert losses.shape == targets.shape
     assert torch.equal(losses != 0, targets != 0)
     torch.manual_seed(0)
     changed = tokens.clone()
     changed[:, 3] = 7  # the inputs of a lane without targets
     changed[:, 1, 5:] = 7
-    other, _ = model(changed, targets, None, 0.0, num_candidates)
+    other, _ = model(changed, targets, None, num_candidates)
     torch.testing.assert_close(other, losses)
     embedding = model.encoder.embedding.weight
     torch.testing.assert_close(
@@ -230,7 +234,7 @@ def test_padding_targets_have_no_loss_and_no_gradient(num_candidates: int) -> No
 def test_the_loss_is_that_of_the_next_word() -> None:
     model = make_model(True)
     tokens, targets = windows(2, 3)
-    losses, _ = model(tokens, targets, None, 0.0, 0)
+    losses, _ = model(tokens, targets, None, 0)
     for i, (lstm, softmax) in enumerate(zip(model.encoder.directions, model.softmaxes, strict=True)):
         outputs, _ = lstm(model.encoder.embedding(tokens[i]))
         log_p = (outputs @ softmax.weight.T + softmax.bias).log_softmax(2)
@@ -238,8 +242,8 @@ def test_the_loss_is_that_of_the_next_word() -> None:
 
 
 def test_dropout_only_in_training() -> None:
-    model = make_model(False)
+    model, without = make_model(False, dropout=0.5), make_model(False)
     batch = windows(1, 5)
-    assert not torch.equal(model(*batch, None, 0.5, 0)[0], model(*batch, None, 0.0, 0)[0])
+    assert not torch.equal(model(*batch, None, 0)[0], without(*batch, None, 0)[0])
     model.eval()
-    assert torch.equal(model(*batch, None, 0.5, 0)[0], model(*batch, None, 0.0, 0)[0])
+    assert torch.equal(model(*batch, None, 0)[0], without(*batch, None, 0)[0])

@@ -11,12 +11,12 @@ from textadv.adversarial import virtual
 from textadv.adversarial.divergences import cross_entropy, kl_divergence
 from textadv.adversarial.norms import Norm, l2_norm, norm_of, perturbation_mask
 from textadv.benchmark.textbook import TextbookStep
-from textadv.checkpoints import build_classifier, new_encoder
 from textadv.corpus.batching import Batch
 from textadv.corpus.datamodules import FinetuningData
 from textadv.corpus.store import TokenStore
 from textadv.errors import InputError
 from textadv.models.classifier import Classifier
+from textadv.models.factory import build_classifier, build_encoder
 from textadv.settings import Experiment
 from textadv.training import objective
 from textadv.training.finetuning import FinetuningModule
@@ -30,8 +30,9 @@ def make(store: TokenStore, with_finetuning: Callable[..., Experiment]) -> Make:
     def make_module(**settings: Any) -> FinetuningModule:
         experiment = with_finetuning(**settings)
         torch.manual_seed(0)
-        encoder = new_encoder(experiment.model, store)
-        classifier = build_classifier(encoder, experiment.model, experiment.finetuning, 2).double()
+        s, frequencies = experiment.finetuning, torch.from_numpy(store.frequencies)
+        encoder = build_encoder(experiment.model, frequencies, s.dropout, s.window)
+        classifier = build_classifier(experiment.model, encoder, 2).double()
         module = FinetuningModule(classifier, experiment.finetuning, 0, {"classes": list(store.classes)})
         module.log = lambda *a, **k: None  # type: ignore[method-assign]
         module.log_dict = lambda *a, **k: None  # type: ignore[method-assign]

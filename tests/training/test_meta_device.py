@@ -4,6 +4,7 @@ A tensor that was left on the CPU does not fit to one on `meta`, and whatever th
 here has its tensors on the right device, on a GPU too, and waits for nothing.
 """
 
+import itertools
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -16,11 +17,12 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.strategies import SingleDeviceStrategy
 from torch import Tensor
 
-from textadv.checkpoints import build_classifier, new_encoder
 from textadv.corpus.batching import Batch, StreamBatch
 from textadv.corpus.datamodules import FinetuningData, PretrainingData, StoreData
 from textadv.corpus.store import TokenStore
+from textadv.models.factory import build_classifier, build_encoder
 from textadv.models.language_model import LanguageModel
+from textadv.models.layers import LAYERS
 from textadv.settings import Experiment
 from textadv.training import callbacks, runs
 from textadv.training.base import TrainingModule
@@ -30,6 +32,7 @@ from textadv.training.pretraining import PretrainingModule
 
 META = torch.device("meta")
 STEPS = 3
+READERS = list(itertools.product(LAYERS, [False, True]))  # kinds of encoder, in one direction and both
 
 
 class Adam(torch.optim.Adam):
@@ -106,23 +109,24 @@ METHODS: list[dict[str, Any]] = [
 
 def finetuning(experiment: Experiment, store: TokenStore) -> tuple[FinetuningModule, FinetuningData]:
     settings = experiment.finetuning
-    encoder = new_encoder(experiment.model, store)
-    classifier = build_classifier(encoder, experiment.model, settings, len(store.classes))
+    encoder = build_encoder(experiment.model, torch.from_numpy(store.frequencies), settings.dropout, settings.window)
+    classifier = build_classifier(experiment.model, encoder, len(store.classes))
     module = FinetuningModule(classifier, settings, 0, {"classes": list(store.classes)})
     return module, FinetuningData(store, experiment.data, settings, 0)
 
 
 @pytest.mark.parametrize("settings", METHODS, ids=lambda settings: "-".join(map(str, settings.values())))
-@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize(("kind", "bidirectional"), READERS)
 def test_steps_of_finetuning(
     with_finetuning: Callable[..., Experiment],
     store: TokenStore,
     train: Callable[..., None],
     settings: dict[str, Any],
+    kind: str,
     bidirectional: bool,
 ) -> None:
     experiment = with_finetuning(**settings)
-    experiment = replace(experiment, model=replace(experiment.model, bidirectional=bidirectional))
+    experiment = replace(experiment, model=replace(experiment.model, encoder=kind, bidirectional=bidirectional))
     train(*finetuning(experiment, store))
 
 
@@ -134,13 +138,19 @@ def test_steps_with_three_classes(
 
 
 @pytest.mark.parametrize("candidates", [0, 20])
-@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize(("kind", "bidirectional"), READERS)
 def test_steps_of_pretraining(
-    experiment: Experiment, store: TokenStore, train: Callable[..., None], candidates: int, bidirectional: bool
+    experiment: Experiment,
+    store: TokenStore,
+    train: Callable[..., None],
+    candidates: int,
+    kind: str,
+    bidirectional: bool,
 ) -> None:
-    model = replace(experiment.model, bidirectional=bidirectional)
+    model = replace(experiment.model, encoder=kind, bidirectional=bidirectional)
     settings = replace(experiment.pretraining, candidates=candidates)
-    module = PretrainingModule(LanguageModel(new_encoder(model, store)), settings, 0, {})
+    encoder = build_encoder(model, torch.from_numpy(store.frequencies), settings.dropout)
+    module = PretrainingModule(LanguageModel(encoder), settings, 0, {})
     train(module, PretrainingData(store, model, settings, 0))
 
 
@@ -152,13 +162,14 @@ def on_meta(module: TrainingModule, batch: Batch | StreamBatch) -> None:
         module.validation_step(module.transfer_batch_to_device(batch, META, 0), 0)
 
 
-@pytest.mark.parametrize("bidirectional", [False, True])
-def test_validation(experiment: Experiment, store: TokenStore, bidirectional: bool) -> None:
-    experiment = replace(experiment, model=replace(experiment.model, bidirectional=bidirectional))
+@pytest.mark.parametrize(("kind", "bidirectional"), READERS)
+def test_validation(experiment: Experiment, store: TokenStore, kind: str, bidirectional: bool) -> None:
+    experiment = replace(experiment, model=replace(experiment.model, encoder=kind, bidirectional=bidirectional))
     module, data = finetuning(experiment, store)
     on_meta(module, next(iter(data.val_dataloader())))
     assert module.validation_sums.device == META
-    model = PretrainingModule(LanguageModel(new_encoder(experiment.model, store)), experiment.pretraining, 0, {})
+    encoder = build_encoder(experiment.model, torch.from_numpy(store.frequencies))
+    model = PretrainingModule(LanguageModel(encoder), experiment.pretraining, 0, {})
     stream = PretrainingData(store, experiment.model, experiment.pretraining, 0)
     on_meta(model, next(iter(stream.val_dataloader())))
     assert model.validation_sums.device == META

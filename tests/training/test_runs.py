@@ -11,10 +11,12 @@ import torch
 from readers import curves
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from textadv.checkpoints import BEST, LAST, build_classifier, load_classifier, network_weights, read_checkpoint
+from textadv.checkpoints import BEST, LAST, load_classifier, network_weights, read_checkpoint
 from textadv.corpus.store import TokenStore
 from textadv.errors import InputError
 from textadv.models.classifier import Classifier
+from textadv.models.factory import build_classifier
+from textadv.models.layers import LAYERS
 from textadv.settings import Experiment, TrainerSettings
 from textadv.training import runs
 
@@ -57,11 +59,12 @@ def test_another_seed_gives_other_losses(experiment: Experiment, store: TokenSto
     assert losses(tmp_path / "a") != losses(tmp_path / "b")
 
 
+@pytest.mark.parametrize("kind", LAYERS)
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_resumed_pretraining_equals_the_undisturbed_run(
-    experiment: Experiment, store: TokenStore, tmp_path: Path, bidirectional: bool
+    experiment: Experiment, store: TokenStore, tmp_path: Path, bidirectional: bool, kind: str
 ) -> None:
-    experiment = replace(experiment, model=replace(experiment.model, bidirectional=bidirectional))
+    experiment = replace(experiment, model=replace(experiment.model, encoder=kind, bidirectional=bidirectional))
     runs.pretrain(experiment, store, tmp_path / "whole")
     short = replace(experiment, pretraining=replace(experiment.pretraining, steps=3))
     runs.pretrain(short, store, tmp_path / "parts")

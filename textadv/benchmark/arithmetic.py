@@ -1,21 +1,26 @@
 """Floating-point operations that a step needs."""
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from textadv.models.factory import build_encoder
 from textadv.settings import FinetuningSettings, ModelSettings
 
 
-def lstm_operations(model: ModelSettings) -> int:
-    """Operations of one token's forward pass through all directions; the backward pass takes twice as many."""
-    return (1 + model.bidirectional) * 8 * model.hidden_size * (model.embedding_size + model.hidden_size)
+def encoder_operations(model: ModelSettings) -> int:
+    """Operations of one token's forward pass: two per weight of a matrix. The backward pass takes twice as many."""
+    with torch.device("meta"):
+        encoder = build_encoder(model, torch.ones(1))
+    matrices = [p for p in encoder.parameters() if p.dim() == 2]
+    return 2 * (sum(p.numel() for p in matrices) - sum(p.numel() for p in encoder.embedding_parameters()))
 
 
 def useful_finetuning_operations(
     labeled: Tensor, unlabeled: Tensor | None, model: ModelSettings, settings: FinetuningSettings
 ) -> float:
-    """Operations of the LSTM that a fine-tuning step cannot do without, counted for real tokens alone.
+    """Operations of the encoder that a fine-tuning step cannot do without, counted for real tokens alone.
 
     In units of a forward pass: 1 forward, 1 backward to the embeddings, 1 backward to the weights. The directions of
     labeled rows come with the backward pass of the clean loss; those of unlabeled rows cost one backward pass to the
@@ -24,7 +29,7 @@ def useful_finetuning_operations(
     Args:
         labeled: Lengths of the labeled documents, (B,).
         unlabeled: Lengths of the unlabeled documents, (B',), or None.
-        model: Sizes of the LSTM.
+        model: Sizes of the encoder.
         settings: Method and window.
 
     Returns:
@@ -34,7 +39,7 @@ def useful_finetuning_operations(
     units = _units(labeled, settings.window, passes)
     if unlabeled is not None:
         units += _units(unlabeled, settings.window, 1 + 1 + 3)
-    return units * lstm_operations(model)
+    return units * encoder_operations(model)
 
 
 def _units(lengths: Tensor, window: int, passes: int) -> float:
@@ -43,18 +48,18 @@ def _units(lengths: Tensor, window: int, passes: int) -> float:
 
 
 def useful_pretraining_operations(tokens: float, model: ModelSettings, candidates: float) -> float:
-    """Operations of a language model's step: the LSTM and the softmax, forward and backward.
+    """Operations of a language model's step: the encoder and the softmax, forward and backward.
 
     Args:
         tokens: Real tokens of the step, those of one direction.
-        model: Sizes of the LSTM.
+        model: Sizes of the encoder.
         candidates: Distinct words that a target is compared with.
 
     Returns:
         Number of additions and multiplications.
     """
     softmax = (1 + model.bidirectional) * 2 * model.hidden_size * (candidates + 1)
-    return 3 * tokens * (lstm_operations(model) + softmax)
+    return 3 * tokens * (encoder_operations(model) + softmax)
 
 
 def distinct_candidates(frequencies: NDArray[np.floating], draws: int) -> float:

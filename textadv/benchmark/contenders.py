@@ -9,7 +9,6 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
@@ -22,11 +21,12 @@ from textadv.benchmark.arithmetic import (
 from textadv.benchmark.memory import peak_memory
 from textadv.benchmark.peak import synchronize
 from textadv.benchmark.textbook import TextbookLanguageModel, TextbookStep, random_batch
-from textadv.checkpoints import build_classifier, new_encoder
 from textadv.corpus.batching import Batch, StreamBatch
 from textadv.corpus.datamodules import FinetuningData, PretrainingData
 from textadv.corpus.store import TokenStore
+from textadv.models.factory import build_classifier, build_encoder
 from textadv.models.language_model import LanguageModel
+from textadv.models.layers import LAYERS
 from textadv.settings import Experiment
 from textadv.system.machine import prepare_machine
 from textadv.system.openmp import default_spinning
@@ -160,15 +160,17 @@ class _Gatekeeper(pl.Callback):
 
 def _run_ours(gate: Gate, task: str, experiment: Experiment, store: TokenStore) -> None:
     """The steps of `pretrain` or `finetune`, by their own trainer."""
-    encoder = new_encoder(experiment.model, store)
+    frequencies = torch.from_numpy(store.frequencies)
     module: TrainingModule
     data: pl.LightningDataModule
     if task == LANGUAGE_MODEL:
+        encoder = build_encoder(experiment.model, frequencies, experiment.pretraining.dropout)
         module = PretrainingModule(LanguageModel(encoder), experiment.pretraining, experiment.seed, {})
         data = PretrainingData(store, experiment.model, experiment.pretraining, experiment.seed)
     else:
         settings = experiment.finetuning
-        classifier = build_classifier(encoder, experiment.model, settings, len(store.classes))
+        encoder = build_encoder(experiment.model, frequencies, settings.dropout, settings.window)
+        classifier = build_classifier(experiment.model, encoder, len(store.classes))
         module = FinetuningModule(classifier, settings, experiment.seed, {"classes": list(store.classes)})
         data = FinetuningData(store, experiment.data, settings, experiment.seed)
     options: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "limit_val_batches": 0}
@@ -179,15 +181,16 @@ def _textbook(
     task: str, experiment: Experiment, store: TokenStore, device: str
 ) -> tuple[nn.Module, Callable[[Any], Tensor], Iterator[Any], float]:
     """Network, its loss, the batches and the learning rate."""
+    frequencies = torch.from_numpy(store.frequencies)
     if task == LANGUAGE_MODEL:
         s, model = experiment.pretraining, experiment.model
-        frequencies = torch.from_numpy(np.asarray(store.frequencies))
-        network = TextbookLanguageModel(frequencies, model.embedding_size, model.hidden_size, s.dropout)
+        layer = LAYERS[model.encoder](model.embedding_size, model.hidden_size, batch_first=True)
+        network = TextbookLanguageModel(frequencies, layer, s.dropout)
         stream = PretrainingData(store, model, s, experiment.seed).stream
         return network.to(device), network.loss, (stream.batch(i) for i in range(1 << 62)), s.learning_rate
     settings = experiment.finetuning
-    encoder = new_encoder(experiment.model, store)
-    classifier = build_classifier(encoder, experiment.model, settings, len(store.classes)).to(device)
+    encoder = build_encoder(experiment.model, frequencies, settings.dropout, settings.window)
+    classifier = build_classifier(experiment.model, encoder, len(store.classes)).to(device)
     data = FinetuningData(store, experiment.data, settings, experiment.seed)
     step = TextbookStep(classifier, settings)
     sources = {"labeled": data.labeled} | ({"unlabeled": data.unlabeled} if data.unlabeled else {})

@@ -1,4 +1,4 @@
-"""The machine's peak, the fastest float32 matrix product that it has, and what an LSTM reaches of it."""
+"""The machine's peak, the fastest float32 matrix product that it has, and what the encoder reaches of it."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -7,9 +7,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
+from textadv.benchmark.arithmetic import encoder_operations
+from textadv.models.factory import build_encoder
 from textadv.settings import ModelSettings
 
 SQUARES = (1024, 2048)
@@ -33,11 +35,11 @@ class Product(NamedTuple):
 def matrix_products(model: ModelSettings, rows: int, width: int, device: str) -> list[Product]:
     """The candidates for the peak: the products of each library that torch has, in float32.
 
-    On some CPUs one library is half as fast as another, and the LSTM's is not the one of `torch.mm`. Sizes are those of
-    squares, and of what an LSTM does with its inputs: (rows * width, D) times (D, 4H).
+    On some CPUs one library is half as fast as another, and recurrent layers do not use that of `torch.mm`. Sizes are
+    those of squares, and of what such a layer does with its inputs: (rows * width, D) times (D, 4H).
 
     Args:
-        model: Sizes of the LSTM.
+        model: Sizes of the encoder.
         rows: Documents of a batch.
         width: Tokens of each.
         device: Where to compute.
@@ -72,11 +74,11 @@ def speeds(products: Sequence[Product], device: str) -> dict[str, float]:
 def machine_speed(
     products: Sequence[Product], model: ModelSettings, rows: int, width: int, device: str, rounds: int
 ) -> dict[str, Any]:
-    """The machine's peak and the LSTM's part of it, measured in turns.
+    """The machine's peak and the encoder's part of it, measured in turns.
 
     Args:
         products: From `matrix_products`.
-        model: Sizes of the LSTM.
+        model: Sizes of the encoder.
         rows: Documents of a batch.
         width: Tokens of each.
         device: Where to compute.
@@ -84,17 +86,18 @@ def machine_speed(
 
     Returns:
         Operations per second of each product (`matrix_products`), the name of the fastest (`peak_product`), its
-        operations per second (`peak`), and what share of the fastest product of its round an LSTM reaches forward and
-        backward (`lstm_forward`, `lstm_backward`).
+        operations per second (`peak`), and what share of the fastest product of its round the encoder reaches
+        forward and backward (`encoder_forward`, `encoder_backward`).
     """
-    lstm = nn.LSTM(model.embedding_size, model.hidden_size, batch_first=True).to(device)
+    encoder = build_encoder(model, torch.ones(1)).to(device)
+    lengths = torch.full((rows,), width)
     x = torch.randn(rows, width, model.embedding_size, device=device, requires_grad=True)
-    forward = rows * width * 8 * model.hidden_size * (model.embedding_size + model.hidden_size)
+    forward = rows * width * encoder_operations(model)
     measured: list[list[float]] = []
     for _ in range(rounds + 1):
         found = list(speeds(products, device).values())
         outputs: list[Tensor] = []
-        forth = _seconds(lambda out=outputs: out.append(lstm(x)[0]), device)  # type: ignore[misc]
+        forth = _seconds(lambda out=outputs: out.append(encoder.features(x, lengths)), device)  # type: ignore[misc]
         back = _seconds(outputs[0].sum().backward, device)
         measured.append([*found, forward / forth / max(found), 2 * forward / back / max(found)])
     *medians, forth, back = np.median(np.array(measured[1:]), axis=0).tolist()
@@ -104,8 +107,8 @@ def machine_speed(
         "peak": by_name[best],
         "peak_product": best,
         "matrix_products": by_name,
-        "lstm_forward": forth,
-        "lstm_backward": back,
+        "encoder_forward": forth,
+        "encoder_backward": back,
     }
 
 

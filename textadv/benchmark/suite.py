@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from textadv.benchmark.contenders import LANGUAGE_MODEL, Contender, Timing, process
 from textadv.benchmark.peak import Product, machine_speed, matrix_products, speeds
-from textadv.checkpoints import LoadedClassifier, build_classifier, new_encoder
+from textadv.checkpoints import LoadedClassifier
 from textadv.corpus.preparation import prepare
 from textadv.corpus.store import TokenStore
 from textadv.corpus.tokenization import TextTokenizer
 from textadv.evaluation.predictor import Predictor
+from textadv.models.factory import build_classifier, build_encoder
 from textadv.settings import Experiment, Method
 from textadv.system.progress import progress
 
@@ -107,8 +108,8 @@ def _ratios(tasks: dict[str, Any], reference: str) -> dict[str, float]:
 
 def _predict_speed(experiment: Experiment, store: TokenStore, device: str) -> float:
     """Raw texts per second."""
-    encoder = new_encoder(experiment.model, store)
-    classifier = build_classifier(encoder, experiment.model, experiment.finetuning, len(store.classes)).eval()
+    encoder = build_encoder(experiment.model, torch.from_numpy(store.frequencies))
+    classifier = build_classifier(experiment.model, encoder, len(store.classes)).eval()
     predictor = Predictor(LoadedClassifier(classifier, store.classes, store.tokenizer_json, {}), device)
     split = store.splits["train"]
     word = TextTokenizer.from_json(store.tokenizer_json).token
@@ -130,7 +131,9 @@ def _prepare_speed(experiment: Experiment) -> float:
 
 def beyond_peak(result: dict[str, Any]) -> list[str]:
     """What did more operations per second than the peak, with its share: then the peak is not the machine's."""
-    shares = {f"LSTM {direction}": result["machine"][f"lstm_{direction}"] for direction in ("forward", "backward")}
+    shares = {
+        f"encoder {direction}": result["machine"][f"encoder_{direction}"] for direction in ("forward", "backward")
+    }
     for task, rows in result["tasks"].items():
         shares |= {f"{task} ({name})": row["share_of_peak"] for name, row in rows.items()}
     return [f"{name} {share:.1%}" for name, share in shares.items() if share > 1]
@@ -141,7 +144,7 @@ def table(result: dict[str, Any]) -> str:
     machine = result["machine"]
     lines = [
         f"{result['device']}: peak {machine['peak'] / 1e9:,.0f} GFLOP/s ({machine['peak_product']}); "
-        f"LSTM forward {machine['lstm_forward']:.0%} of it, backward {machine['lstm_backward']:.0%}",
+        f"encoder forward {machine['encoder_forward']:.0%} of it, backward {machine['encoder_backward']:.0%}",
         "",
         f"{'matrix product':<32} {'GFLOP/s':>8}",
         *(f"{name:<32} {speed / 1e9:>8,.0f}" for name, speed in machine["matrix_products"].items()),

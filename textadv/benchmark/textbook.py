@@ -11,6 +11,7 @@ from textadv.adversarial.norms import perturbation_mask, scale_to_norm
 from textadv.corpus.batching import Batch, DocumentBatches, StreamBatch
 from textadv.models.classifier import Classifier
 from textadv.models.encoders import State
+from textadv.models.layers import Layer
 from textadv.settings import FinetuningSettings
 
 
@@ -85,23 +86,22 @@ def random_batch(batches: DocumentBatches, step: int) -> Batch:
 
 
 class TextbookLanguageModel(nn.Module):
-    """A language model over the full vocabulary: normalized table, LSTM, linear layer, cross entropy.
+    """A language model over the full vocabulary: normalized table, recurrent layer, linear layer, cross entropy.
 
     Args:
         frequencies: Counts of the vocabulary, shape (V,).
-        embedding_size: Dimensions of an embedding.
-        hidden_size: Width of the LSTM.
+        layer: The recurrent layer.
         dropout: Dropout of the embeddings, one mask over all time steps.
     """
 
     frequencies: Tensor
 
-    def __init__(self, frequencies: Tensor, embedding_size: int, hidden_size: int, dropout: float) -> None:
+    def __init__(self, frequencies: Tensor, layer: Layer, dropout: float) -> None:
         super().__init__()
         self.register_buffer("frequencies", (frequencies / frequencies.sum()).float())
-        self.table = nn.Parameter(torch.empty(len(frequencies), embedding_size).uniform_(-0.1, 0.1))
-        self.lstm = nn.LSTM(embedding_size, hidden_size, batch_first=True)
-        self.output = nn.Linear(hidden_size, len(frequencies))
+        self.table = nn.Parameter(torch.empty(len(frequencies), layer.input_size).uniform_(-0.1, 0.1))
+        self.layer = layer
+        self.output = nn.Linear(layer.hidden_size, len(frequencies))
         self.dropout = nn.Dropout(dropout)
         self.state: State | None = None
 
@@ -111,6 +111,6 @@ class TextbookLanguageModel(nn.Module):
         variance = self.frequencies @ (self.table - mean).square()
         embeddings = F.embedding(batch.tokens[0], (self.table - mean) / variance.sqrt())
         embeddings = embeddings * self.dropout(torch.ones_like(embeddings[:, :1]))
-        outputs, (h, c) = self.lstm(embeddings, None if batch.starts else self.state)
-        self.state = h.detach(), c.detach()
+        outputs, state = self.layer(embeddings, None if batch.starts else self.state)
+        self.state = tuple(part.detach() for part in state)
         return F.cross_entropy(self.output(outputs).flatten(0, 1), batch.targets[0].flatten(), ignore_index=0)

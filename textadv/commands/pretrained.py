@@ -7,11 +7,11 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
-from textadv.checkpoints import CLASSIFIER_ONLY, LAST, newest_intact
+from textadv.checkpoints import LAST, newest_intact
 from textadv.commands.folder import METRICS, run_folder
 from textadv.commands.shared import resume_point
 from textadv.corpus.store import TokenStore
-from textadv.settings import Experiment
+from textadv.settings import CLASSIFIER_ONLY, Experiment, unmarked
 from textadv.system.durable import is_intact, writing
 from textadv.system.locks import lock
 from textadv.system.processes import is_main
@@ -77,8 +77,8 @@ def _pretrained_folder(experiment: Experiment, store: TokenStore) -> Path:
     """Where the encoder of these settings is kept: named by all that its weights depend on."""
     identity = {
         "store": store.fingerprint,
-        "model": {name: value for name, value in asdict(experiment.model).items() if name not in CLASSIFIER_ONLY},
-        "pretraining": asdict(experiment.pretraining),
+        "model": unmarked(experiment.model, CLASSIFIER_ONLY),
+        "pretraining": unmarked(experiment.pretraining),
         "seed": experiment.seed,
         "precision": experiment.trainer.precision,
     }

@@ -62,11 +62,10 @@ def directions_to_neighbours(classifier: Classifier, tokens: Tensor) -> tuple[Te
         Ids of the neighbours, nearest first, (B, T, K), and unit vectors, (B, T, K, D). K is 0 where the vocabulary
         has no two words.
     """
-    embedding = classifier.encoder.embedding
-    everything = torch.arange(len(embedding.weight), device=tokens.device)
-    table = embedding(everything).detach()
+    table = classifier.encoder.word_table()
     words, places = torch.unique(tokens, return_inverse=True)
-    neighbours = near_words(table, words, everything < len(SPECIAL_TOKENS))[places]
+    special = torch.arange(len(table), device=tokens.device) < len(SPECIAL_TOKENS)
+    neighbours = near_words(table, words, special)[places]
     return neighbours, word_directions(table[tokens], table[neighbours])
 
 

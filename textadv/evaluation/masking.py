@@ -1,7 +1,7 @@
 """Signs of gradient masking: a robustness that only hides the gradient from the attack (Athalye et al. 2018)."""
 
 from collections.abc import Collection, Mapping, Sequence
-from copy import copy
+from copy import deepcopy
 from typing import NamedTuple, get_args
 
 import numpy as np
@@ -104,7 +104,7 @@ def check_many_steps(
 
 
 def through_window(classifier: Classifier, window: int | None) -> Classifier:
-    """The same classifier, its parts shared, with gradients through another window.
+    """The same classifier, its weights shared, with gradients through another window.
 
     Args:
         classifier: The classifier.
@@ -113,8 +113,9 @@ def through_window(classifier: Classifier, window: int | None) -> Classifier:
     Returns:
         The other view of it.
     """
-    view = copy(classifier)
-    view.window = window
+    shared = {id(part): part for part in (*classifier.parameters(), *classifier.buffers())}
+    view = deepcopy(classifier, shared)
+    view.encoder.window = window
     return view
 
 

@@ -135,7 +135,7 @@ def check_source(source: LoadedClassifier, loaded: LoadedClassifier, store: Toke
         InputError: They cannot.
     """
     check_match(source, store, split, "--source-checkpoint")
-    sizes = [one.classifier.encoder.embedding.weight.shape[1] for one in (source, loaded)]
+    sizes = [one.classifier.encoder.embedding_size for one in (source, loaded)]
     if sizes[0] != sizes[1]:
         raise InputError(f"--source-checkpoint: its embeddings have {sizes[0]} dimensions, those attacked {sizes[1]}")
 

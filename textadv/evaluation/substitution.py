@@ -103,7 +103,7 @@ def substitute_words(
     original, lengths, labels = batch
     words = lexicon.count_words(original, lengths)  # (B,)
     words_in_batch, places = torch.unique(original, return_inverse=True)
-    table = classifier.encoder.embedding(torch.arange(len(lexicon.fixed), device=original.device)).detach()  # (V, D)
+    table = classifier.encoder.word_table()  # (V, D)
     neighbours = near_words(table, words_in_batch, lexicon.fixed)  # (U, K)
     if neighbours.shape[1] == 0:
         raise InputError("the vocabulary has no two words that a substitution attack could exchange")

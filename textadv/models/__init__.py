@@ -1,1 +1,1 @@
-"""The networks: normalized embedding, LSTM encoder, language model, classifier."""
+"""The networks: normalized embedding, encoders, language model, classifier."""

@@ -1,4 +1,4 @@
-"""The LSTM language model that pretrains the encoder."""
+"""The language model that pretrains the encoder."""
 
 from typing import Any
 
@@ -8,7 +8,6 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from textadv.models.encoders import Encoder, State
-from textadv.precision import without_autocast
 
 
 class SampledSoftmax(nn.Module):
@@ -127,11 +126,11 @@ class LanguageModel(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.softmaxes = nn.ModuleList(
-            SampledSoftmax(encoder.hidden_size, encoder.embedding.frequencies) for _ in encoder.directions
+            SampledSoftmax(width, encoder.embedding.frequencies) for width in encoder.stream_widths
         )
 
     def forward(
-        self, tokens: Tensor, targets: Tensor, states: list[State] | None, dropout: float, num_candidates: int
+        self, tokens: Tensor, targets: Tensor, states: list[State] | None, num_candidates: int
     ) -> tuple[Tensor, list[State]]:
         """Loss of one window of the stream, per direction and position.
 
@@ -139,18 +138,15 @@ class LanguageModel(nn.Module):
             tokens: Input tokens of each direction's stream, shape (directions, B, T).
             targets: The tokens that follow, same shape; positions of 0 (padding) have loss 0.
             states: The state each direction was left in by the window before, or None at the start.
-            dropout: Dropout of the embeddings.
             num_candidates: Candidates of the sampled softmax; 0 for the full softmax.
 
         Returns:
             Loss in nats, shape (directions, B, T), and the new states, detached.
         """
         losses, new_states = [], []
-        for i, (lstm, softmax) in enumerate(zip(self.encoder.directions, self.softmaxes, strict=True)):
-            embeddings = self.encoder.embed(tokens[i], dropout)
-            with without_autocast(embeddings.device):  # see `Encoder.features`
-                outputs, (h, c) = lstm(embeddings, states[i] if states else None)
-            new_states.append((h.detach(), c.detach()))
+        for i, softmax in enumerate(self.softmaxes):
+            outputs, state = self.encoder.read_stream(i, tokens[i], states[i] if states else None)
+            new_states.append(tuple(part.detach() for part in state))
             hidden, flat = outputs.reshape(-1, outputs.shape[2]), targets[i].reshape(-1)
             assert isinstance(softmax, SampledSoftmax)
             if num_candidates:

@@ -12,12 +12,13 @@ from torch import Tensor, nn
 from textadv.checkpoints import CARD, changed_settings
 from textadv.corpus.batching import Whole
 from textadv.errors import InputError
+from textadv.models.classifier import Classifier
+from textadv.models.language_model import LanguageModel
 from textadv.settings import FinetuningSettings, PretrainingSettings
 from textadv.training.draws import SharedDraws
 from textadv.training.guards import FiniteGuard
 
 STEPS_UNWATCHED = 20  # between two looks at a device that the host does not wait for otherwise
-EMBEDDING = "encoder.embedding.weight"
 
 
 class TrainingModule(pl.LightningModule):
@@ -34,7 +35,11 @@ class TrainingModule(pl.LightningModule):
     """
 
     def __init__(
-        self, model: nn.Module, settings: PretrainingSettings | FinetuningSettings, seed: int, card: dict[str, Any]
+        self,
+        model: LanguageModel | Classifier,
+        settings: PretrainingSettings | FinetuningSettings,
+        seed: int,
+        card: dict[str, Any],
     ) -> None:
         super().__init__()
         self.model = model
@@ -107,12 +112,12 @@ class TrainingModule(pl.LightningModule):
 
         This comes before the optimizer's step, so that no weight has changed. A CPU is looked at in every step.
         """
-        named = list(self.named_parameters())
-        others = [p for name, p in named if not name.endswith(EMBEDDING)]
+        embedding = self.model.encoder.embedding_parameters()
+        others = [p for p in self.parameters() if not any(p is other for other in embedding)]
         norm = nn.utils.clip_grad_norm_(others, self.settings.gradient_clip)
         self.log("gradient_norm", norm)
         self.log("learning_rate", torch.tensor(optimizer.param_groups[0]["lr"]))
-        embeddings = [p.grad for name, p in named if name.endswith(EMBEDDING) and p.grad is not None]
+        embeddings = [p.grad for p in embedding if p.grad is not None]
         self.finite.note(self.global_step, self.loss, norm + nn.utils.get_total_norm(embeddings))
         optimizer.found_inf = self.finite.skip  # type: ignore[attr-defined]
         if (self.global_step + 1) % self.check_every == 0:

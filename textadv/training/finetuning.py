@@ -72,14 +72,12 @@ class FinetuningModule(TrainingModule):
 
     def _nearest_words(self) -> Tensor:
         """Neighbours of the whole vocabulary, (V, K)."""
-        embedding = self.model.encoder.embedding
-        everything = torch.arange(len(embedding.weight))
+        table = self.model.encoder.word_table()
+        everything = torch.arange(len(table))
         words = len(everything) - len(SPECIAL_TOKENS)
         if self.settings.num_neighbours >= words:
             flag = f"--finetuning.num_neighbours {self.settings.num_neighbours}"
             raise InputError(f"{flag}: a word has only {words - 1} others in a vocabulary of {words}")
-        with torch.no_grad():
-            table = embedding(everything)
         return nearest_words(table, everything, self.settings.num_neighbours, everything < len(SPECIAL_TOKENS))
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

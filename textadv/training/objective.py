@@ -167,8 +167,8 @@ def zero_rows(gradient: Tensor, mask: Tensor) -> Tensor:
 
 def classifying_parameters(classifier: Classifier) -> list[nn.Parameter]:
     """All that lies between the embeddings and the logits."""
-    embedding = classifier.encoder.embedding.weight
-    return [p for p in classifier.parameters() if p is not embedding]
+    embedding = classifier.encoder.embedding_parameters()
+    return [p for p in classifier.parameters() if not any(p is other for other in embedding)]
 
 
 def weights(settings: FinetuningSettings, step: int) -> dict[str, float]:

@@ -38,9 +38,7 @@ class PretrainingModule(TrainingModule):
         """Mean loss per token of one window."""
         states = None if batch.starts else self.states
         with self.draws("stream", batch.tokens):
-            losses, self.states = self.model(
-                batch.tokens, batch.targets, states, self.settings.dropout, self.settings.candidates
-            )
+            losses, self.states = self.model(batch.tokens, batch.targets, states, self.settings.candidates)
         # Of several ranks, one may have read nothing but the padding behind the end of the stream.
         count = self.whole["stream"].tokens if self.whole else batch.num_targets
         loss: Tensor = losses.sum() * self.share(1, count) if self.whole else losses.sum() / count
@@ -55,7 +53,7 @@ class PretrainingModule(TrainingModule):
     def validation_step(self, batch: StreamBatch, batch_idx: int) -> None:
         """Sum the full-vocabulary loss."""
         states = None if batch.starts else self.validation_states
-        losses, self.validation_states = self.model(batch.tokens, batch.targets, states, 0.0, 0)
+        losses, self.validation_states = self.model(batch.tokens, batch.targets, states, 0)
         self.validation_sums += torch.stack([in_float64(losses).sum(), in_float64(batch.targets.count_nonzero())])
 
     def on_validation_epoch_end(self) -> None:
@@ -66,13 +64,13 @@ class PretrainingModule(TrainingModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the carried state of all lanes, whichever rank reads them."""
         super().on_save_checkpoint(checkpoint)
-        checkpoint[STATES] = self.states and [(self._all_lanes(h), self._all_lanes(c)) for h, c in self.states]
+        checkpoint[STATES] = self.states and [tuple(map(self._all_lanes, state)) for state in self.states]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take the carried state up again."""
         super().on_load_checkpoint(checkpoint)
         states = checkpoint[STATES]
-        self.states = states and [(self._own_lanes(h), self._own_lanes(c)) for h, c in states]
+        self.states = states and [tuple(map(self._own_lanes, state)) for state in states]
 
     def _all_lanes(self, values: Tensor) -> Tensor:
         """The values of this rank's lanes (1, B, H) among those of all others."""

@@ -12,10 +12,11 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities.exceptions import MisconfigurationException  # type: ignore[attr-defined]
 
-from textadv.checkpoints import BEST, LAST, build_classifier, load_encoder, model_card, new_encoder
+from textadv.checkpoints import BEST, LAST, load_encoder, model_card
 from textadv.corpus.datamodules import FinetuningData, PretrainingData
 from textadv.corpus.store import TokenStore
 from textadv.errors import InputError
+from textadv.models.factory import build_classifier, build_encoder
 from textadv.models.language_model import LanguageModel
 from textadv.settings import Experiment, TrainerSettings
 from textadv.system.machine import device
@@ -47,7 +48,7 @@ def pretrain(experiment: Experiment, store: TokenStore, output: Path, resume: Pa
     """
     settings = experiment.pretraining
     torch.manual_seed(experiment.seed)
-    encoder = new_encoder(experiment.model, store)
+    encoder = build_encoder(experiment.model, torch.from_numpy(store.frequencies), settings.dropout)
     card = model_card("language_model", experiment, store)
     module = PretrainingModule(LanguageModel(encoder), settings, experiment.seed, card)
     data = PretrainingData(store, experiment.model, settings, experiment.seed)
@@ -90,10 +91,11 @@ def finetune(
     """
     settings = experiment.finetuning
     torch.manual_seed(experiment.seed)
-    encoder = new_encoder(experiment.model, store)
+    frequencies = torch.from_numpy(store.frequencies)
+    encoder = build_encoder(experiment.model, frequencies, settings.dropout, settings.window)
     if pretrained is not None:
         load_encoder(encoder, pretrained, store.tokenizer_fingerprint)
-    classifier = build_classifier(encoder, experiment.model, settings, len(store.classes))
+    classifier = build_classifier(experiment.model, encoder, len(store.classes))
     data = FinetuningData(store, experiment.data, settings, experiment.seed)
     origin = None if pretrained is None else str(pretrained)
     card = model_card("classifier", experiment, store, pretrained=origin, labels=data.num_labeled)

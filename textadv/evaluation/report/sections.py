@@ -42,7 +42,8 @@ def _card_rows(subject: Subject) -> dict[str, str]:
         "labels": f"{card['labels']:,}" if "labels" in card else "not recorded",
         "classes": ", ".join(card["classes"]),
         "corpus": str(data.get("source") or data.get("train") or "not recorded"),
-        "model": f"LSTM of {model['hidden_size']}, {direction}, embeddings of {model['embedding_size']}, "
+        "model": f"{model.get('encoder', 'lstm').upper()} of {model['hidden_size']}, {direction}, "
+        f"embeddings of {model['embedding_size']}, "
         f"pooling {model['pooling']}, {card['vocabulary_size']:,} tokens",
         "step": f"{card['step']:,} of at most {tuning['steps']:,}",
         "seed": str(settings.get("seed", "not recorded")),

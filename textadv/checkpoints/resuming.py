@@ -1,0 +1,56 @@
+"""The rules of resuming: which checkpoint a run goes on from, and what must not have changed since."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from textadv.checkpoints.files import LAST, PREVIOUS
+from textadv.errors import InputError
+from textadv.settings import CLASSIFIER_ONLY, FREE, Experiment, unmarked
+from textadv.system.durable import open_intact
+
+
+def newest_intact(folder: Path) -> tuple[Path | None, list[str]]:
+    """The checkpoint to go on from, and why newer ones were passed over.
+
+    Args:
+        folder: The folder of a run.
+
+    Returns:
+        The file, None where there is no intact one; a line for each damaged one that is newer.
+    """
+    damaged: list[str] = []
+    for path in (folder / LAST, folder / PREVIOUS):
+        if path.exists() or path.is_symlink():
+            try:
+                with open_intact(path):
+                    return path, damaged
+            except InputError as error:
+                damaged.append(str(error))
+    return None, damaged
+
+
+def changed_settings(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """What keeps a run from being the continuation of another one.
+
+    Args:
+        before: Card of the checkpoint to go on from.
+        now: Card of the run.
+
+    Returns:
+        Names of what is different.
+    """
+    if before["kind"] != now["kind"]:
+        return ["kind"]
+    names = [name for name in ("store_fingerprint", "tokenizer_fingerprint") if before[name] != now[name]]
+    old, new, default = before["settings"], now["settings"], Experiment()
+    if now["kind"] == "classifier":
+        relevant = {"finetuning": unmarked(default.finetuning, FREE), "data": {"labels_per_class", "seed"}}
+        relevant["model"] = unmarked(default.model)
+    else:
+        relevant = {"pretraining": unmarked(default.pretraining, FREE)}
+        relevant["model"] = unmarked(default.model, CLASSIFIER_ONLY)
+    for section, keys in relevant.items():
+        earlier = asdict(default)[section] | old[section]  # a setting that there was not yet had its default
+        names += [f"{section}.{key}" for key in sorted(keys) if earlier[key] != new[section][key]]
+    return names + (["seed"] if old["seed"] != new["seed"] else [])
