@@ -130,6 +130,19 @@ def test_steps_of_finetuning(
     train(*finetuning(experiment, store))
 
 
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_steps_of_a_gru(
+    with_finetuning: Callable[..., Experiment], store: TokenStore, train: Callable[..., None], bidirectional: bool
+) -> None:
+    experiment = with_finetuning()
+    model = replace(experiment.model, encoder="gru", bidirectional=bidirectional)
+    train(*finetuning(replace(experiment, model=model), store))
+    module = PretrainingModule(
+        LanguageModel(build_encoder(model, torch.from_numpy(store.frequencies))), experiment.pretraining, 0, {}
+    )
+    train(module, PretrainingData(store, model, experiment.pretraining, 0))
+
+
 @pytest.mark.parametrize("settings", [{}, {"vat_direction": "power_iteration"}])
 def test_steps_with_three_classes(
     with_finetuning: Callable[..., Experiment], store: TokenStore, train: Callable[..., None], settings: dict[str, Any]
