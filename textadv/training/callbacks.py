@@ -11,6 +11,8 @@ import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping, WeightAveraging
 from tqdm import tqdm
 
+from textadv.training.lightning_internals import averaged_parameters
+
 LINE_SECONDS = 15.0
 ZERO_SHARE = 0.01
 SPEED = "tokens_per_second"
@@ -151,10 +153,9 @@ class WeightEMA(WeightAveraging):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Take the weights after a step into the average; the first ones are its start."""
-        assert self._average_model is not None
         t = trainer.global_step - 1
         decay = min(self.decay, (1 + t) / (10 + t))
-        for mean, current in zip(self._average_model.module.parameters(), pl_module.parameters(), strict=True):
+        for mean, current in zip(averaged_parameters(self), pl_module.parameters(), strict=True):
             mean.copy_(torch.lerp(current, mean, decay) if t else current)
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

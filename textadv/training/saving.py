@@ -13,6 +13,7 @@ from textadv.errors import InputError
 from textadv.system.durable import is_intact, remove_file
 from textadv.system.processes import is_main
 from textadv.training.callbacks import figures
+from textadv.training.lightning_internals import change_max_steps, place_loop, validate_now
 from textadv.training.metrics_file import MetricsFile
 
 RUN = "run"  # where a checkpoint says where its run stood
@@ -93,7 +94,7 @@ class LastCheckpoint(Checkpoint):
     ) -> None:
         """Have the last step validated, whichever it is."""
         if trainer.global_step >= trainer.max_steps:
-            trainer.val_check_batch = trainer.global_step
+            validate_now(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save; Lightning calls this after the other callbacks and after the best checkpoint."""
@@ -135,45 +136,15 @@ class LastCheckpoint(Checkpoint):
         if self.validated != self.step:
             trainer.should_stop = False  # a run that early stopping ends, ends with a validation as well
         if self._overdue:
-            self._max_steps = trainer.max_steps
-            trainer.fit_loop.epoch_loop.max_steps = self.step + 1
+            self._max_steps = change_max_steps(trainer, self.step + 1)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Have that validation run; Lightning has just set the number of steps between two."""
         if self._overdue:
-            trainer.val_check_batch = self.step
+            validate_now(trainer)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Allow no step beyond that validation."""
         if self._max_steps is not None:
-            trainer.fit_loop.epoch_loop.max_steps, self._max_steps = self._max_steps, None
-
-
-def place_loop(state: dict[str, Any], step: int, due: bool, pending: bool) -> None:
-    """Put Lightning's training loop between two steps.
-
-    Lightning keeps its counters as they are at the moment of saving, and guesses from them what was going on. They all
-    follow from the step.
-
-    Args:
-        state: The loop's state in a checkpoint, changed in place.
-        step: Number of steps done.
-        due: Whether a validation belongs after this step.
-        pending: Whether it is still to be run.
-    """
-    state["epoch_loop.batch_progress"] = _progress(step) | {"is_last_batch": False}
-    # Lightning passes the end of this step once more where a validation is due, and counts it there.
-    state["epoch_loop.state_dict"]["_batches_that_stepped"] = step - due
-    if pending:
-        # What it takes for a validation that was broken off and is run anew: one batch begun, none finished.
-        begun = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
-        state["epoch_loop.val_loop.batch_progress"] = {
-            "total": begun,
-            "current": dict.fromkeys(begun, 0),
-            "is_last_batch": False,
-        }
-
-
-def _progress(count: int) -> dict[str, Any]:
-    """Lightning's counters after a number of batches of the one endless epoch."""
-    return {part: dict.fromkeys(("ready", "started", "processed", "completed"), count) for part in ("total", "current")}
+            change_max_steps(trainer, self._max_steps)
+            self._max_steps = None

@@ -12,6 +12,7 @@ from pytorch_lightning.callbacks import Callback
 from textadv.errors import Stopped
 from textadv.training.callbacks import WeightEMA
 from textadv.training.guards import all_ranks, any_rank
+from textadv.training.lightning_internals import disarm_sigterm
 from textadv.training.saving import LastCheckpoint
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -52,11 +53,8 @@ class StopOnSignal(Callback):
         self.received.append(received)
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Disarm Lightning's own handler of SIGTERM, which Lightning sets before the first step and which calls ours.
-
-        It would end the run without a checkpoint and with 0, and speak to other ranks that do not listen.
-        """
-        trainer._signal_connector._sigterm_notifier_fn = lambda *_: None  # type: ignore[method-assign]
+        """Be the only one who listens to SIGTERM."""
+        disarm_sigterm(trainer)
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, idx: int) -> None:
         """Stop before the step, if any rank was told to."""
