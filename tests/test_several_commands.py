@@ -1,4 +1,4 @@
-"""Whole commands in two processes: started here or by torchrun, stopped and killed; each takes half a minute."""
+"""GlobalBatch commands in two processes: started here or by torchrun, stopped and killed; each takes half a minute."""
 
 import csv
 import json

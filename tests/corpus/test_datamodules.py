@@ -123,11 +123,11 @@ def test_ranks_share_a_step(make_store: MakeStore) -> None:
 def test_the_size_of_a_step_is_known_to_all_ranks(make_store: MakeStore) -> None:
     data = finetuning(make_store())
     for step, pair in enumerate(islice(data.train_dataloader(), 5)):
-        for name, size in data.whole(step).items():
+        for name, size in data.global_batch(step).items():
             assert size[:2] == pair[name].tokens.shape
             assert size.tokens == int(pair[name].lengths.sum())
-    assert set(data.whole(0)) == {"labeled", "unlabeled"}
-    assert set(finetuning(make_store(), method="none").whole(0)) == {"labeled"}
+    assert set(data.global_batch(0)) == {"labeled", "unlabeled"}
+    assert set(finetuning(make_store(), method="none").global_batch(0)) == {"labeled"}
 
 
 def test_ranks_without_work_are_refused(make_store: MakeStore) -> None:
@@ -201,7 +201,7 @@ def test_pretraining_goes_on_from_the_trainers_step_on_its_own_lanes(make_store:
 def test_the_size_of_a_window_is_known_to_all_ranks(make_store: MakeStore, bidirectional: bool) -> None:
     data = pretraining(make_store(), bidirectional)
     for step, batch in enumerate(islice(data.train_dataloader(), 2 * data.stream.batches_per_epoch)):
-        size = data.whole(step)["stream"]
+        size = data.global_batch(step)["stream"]
         assert size[:2] == batch.tokens.shape[1:]
         assert size.tokens == int(batch.targets.count_nonzero())
 

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from textadv.corpus.batching import Whole
+from textadv.corpus.batching import GlobalBatch
 from textadv.training.draws import SharedDraws
 
-WHOLE = Whole(rows=5, width=7, tokens=0)
+WHOLE = GlobalBatch(rows=5, width=7, tokens=0)
 SIZE = 3
 
 DRAWS: dict[str, Callable[[Tensor], Tensor]] = {

@@ -48,7 +48,7 @@ class StreamBatch(NamedTuple):
         return self._replace(tokens=tokens, targets=targets)
 
 
-class Whole(NamedTuple):
+class GlobalBatch(NamedTuple):
     """Size of the batch of a step over all ranks; of R ranks, rank r reads its rows r, r + R, r + 2 R, ..."""
 
     rows: int
@@ -131,10 +131,10 @@ class DocumentBatches:
         """The batch of one step and rank."""
         return self.documents.batch(self.rows(step)[rank::world_size])
 
-    def whole(self, step: int) -> Whole:
+    def global_batch(self, step: int) -> GlobalBatch:
         """Size of the batch of one step."""
         lengths = self.documents.lengths[self.rows(step)]
-        return Whole(len(lengths), int(lengths.max()), int(lengths.sum()))
+        return GlobalBatch(len(lengths), int(lengths.max()), int(lengths.sum()))
 
     @lru_cache(maxsize=2)  # noqa: B019 (one object per run)
     def _epoch(self, epoch: int) -> list[Indices]:
@@ -230,11 +230,11 @@ class TokenStream:
         offset = position * self.window
         return epoch, offset, min(self.window, self.lane_tokens - offset)
 
-    def whole(self, step: int) -> Whole:
+    def global_batch(self, step: int) -> GlobalBatch:
         """Size of the batch of one step."""
         _, offset, width = self._place(step)
         left = int(self.documents.lengths.sum()) - offset - self.lane_tokens * np.arange(self.lanes)
-        return Whole(self.lanes, width, int(left.clip(0, width).sum()) * (1 + self.reversed_too))
+        return GlobalBatch(self.lanes, width, int(left.clip(0, width).sum()) * (1 + self.reversed_too))
 
     def batch(self, step: int, rank: int = 0, world_size: int = 1) -> StreamBatch:
         """The window of one step and rank."""

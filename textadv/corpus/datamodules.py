@@ -12,9 +12,9 @@ from textadv.corpus.batching import (
     Batch,
     DocumentBatches,
     Documents,
+    GlobalBatch,
     Indices,
     TokenStream,
-    Whole,
     sequential_batches,
 )
 from textadv.corpus.splits import choose_labeled
@@ -137,9 +137,9 @@ class PretrainingData(StoreData):
         self._require_one_each(self.validation.lanes, "lanes of --pretraining.batch_size (64 in validation)")
         return StepBatches(lambda s: self.stream.batch(s, rank, world_size), step)
 
-    def whole(self, step: int) -> dict[str, Whole]:
+    def global_batch(self, step: int) -> dict[str, GlobalBatch]:
         """Size of the window over all ranks, as `stream`."""
-        return {"stream": self.stream.whole(step)}
+        return {"stream": self.stream.global_batch(step)}
 
     def describe(self, step: int) -> str:
         """Epoch, place in the stream and lanes."""
@@ -207,10 +207,10 @@ class FinetuningData(StoreData):
 
         return StepBatches(pair, step)
 
-    def whole(self, step: int) -> dict[str, Whole]:
+    def global_batch(self, step: int) -> dict[str, GlobalBatch]:
         """Sizes of both batches over all ranks."""
-        sizes = {"labeled": self.labeled.whole(step)}
-        return sizes if self.unlabeled is None else sizes | {"unlabeled": self.unlabeled.whole(step)}
+        sizes = {"labeled": self.labeled.global_batch(step)}
+        return sizes if self.unlabeled is None else sizes | {"unlabeled": self.unlabeled.global_batch(step)}
 
     def describe(self, step: int) -> str:
         """Row numbers in the splits of the prepared corpus."""

@@ -10,7 +10,7 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from textadv.checkpoints import CARD, changed_settings
-from textadv.corpus.batching import Whole
+from textadv.corpus.batching import GlobalBatch
 from textadv.errors import InputError
 from textadv.models.classifier import Classifier
 from textadv.models.language_model import LanguageModel
@@ -48,14 +48,14 @@ class TrainingModule(pl.LightningModule):
         self.card = card
         self.loss = torch.zeros(())
         self.finite = FiniteGuard()
-        self.whole: dict[str, Whole] = {}  # sizes of the batches over all ranks; none on one process
+        self.global_batches: dict[str, GlobalBatch] = {}  # sizes of the batches over all ranks; none on one process
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Seed the step."""
         sequence = np.random.SeedSequence([self.seed, self.global_step])
         torch.manual_seed(int(sequence.generate_state(1, np.uint64)[0]))
         if self.trainer.world_size > 1:
-            self.whole = self.trainer.datamodule.whole(self.global_step)  # type: ignore[attr-defined]
+            self.global_batches = self.trainer.datamodule.global_batch(self.global_step)  # type: ignore[attr-defined]
 
     @property
     def check_every(self) -> int:
@@ -69,22 +69,22 @@ class TrainingModule(pl.LightningModule):
             name: Of the batch.
             tokens: This rank's part of it, (..., B, T).
         """
-        if not self.whole:
+        if not self.global_batches:
             return nullcontext()
         rows = slice(self.global_rank, None, self.trainer.world_size)
-        return SharedDraws(self.whole[name], rows, tokens.shape[-1])
+        return SharedDraws(self.global_batches[name], rows, tokens.shape[-1])
 
     def share(self, count: int, total: int) -> float:
         """Factor on this rank's mean over `count` of `total` values: the ranks' mean is then that over all values.
 
         DDP averages gradients over the ranks, whose parts of a batch may differ in size.
         """
-        return count * self.trainer.world_size / total if self.whole else 1.0
+        return count * self.trainer.world_size / total if self.global_batches else 1.0
 
     def log_means(self, means: dict[str, Tensor]) -> None:
         """Log means over the batch of all ranks, of what each has to add to them as a scalar."""
         values = torch.stack([mean.detach() for mean in means.values()])
-        if self.whole:
+        if self.global_batches:
             torch.distributed.all_reduce(values)
             values /= self.trainer.world_size
         self.log_dict(dict(zip(means, values.unbind(), strict=True)))

@@ -101,17 +101,17 @@ class FinetuningModule(TrainingModule):
 
     def _share(self, batch: dict[str, Batch], name: str, values: Tensor) -> float:
         """Factor on a mean over this rank's values of a term."""
-        if not self.whole:
+        if not self.global_batches:
             return 1.0
         names = BATCHES.get(name, list(batch))
         if sum(len(batch[one].lengths) for one in names) > len(values):  # gradients of labeled examples only
             names = ["labeled"]
-        return self.share(len(values), sum(self.whole[one].rows for one in names))
+        return self.share(len(values), sum(self.global_batches[one].rows for one in names))
 
     def _count_tokens(self, batch: dict[str, Batch]) -> int:
         """Tokens of a step, on all ranks."""
-        if self.whole:
-            return sum(whole.tokens for whole in self.whole.values())
+        if self.global_batches:
+            return sum(one.tokens for one in self.global_batches.values())
         return sum(int(b.lengths.sum()) for b in batch.values())
 
     def on_validation_epoch_start(self) -> None:

@@ -40,8 +40,8 @@ class PretrainingModule(TrainingModule):
         with self.draws("stream", batch.tokens):
             losses, self.states = self.model(batch.tokens, batch.targets, states, self.settings.candidates)
         # Of several ranks, one may have read nothing but the padding behind the end of the stream.
-        count = self.whole["stream"].tokens if self.whole else batch.num_targets
-        loss: Tensor = losses.sum() * self.share(1, count) if self.whole else losses.sum() / count
+        count = self.global_batches["stream"].tokens if self.global_batches else batch.num_targets
+        loss: Tensor = losses.sum() * self.share(1, count) if self.global_batches else losses.sum() / count
         self.log_means({"loss": loss})
         self.log("tokens", torch.tensor(float(count)))
         return loss
