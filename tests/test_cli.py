@@ -131,3 +131,16 @@ def test_a_printed_config_is_read_again(tmp_path: Path, capsys: pytest.CaptureFi
     expected = parsed(*flags)
     del again["config"], expected["config"]
     assert again == expected
+
+
+@pytest.mark.parametrize("config", [["--config", "FILE"], ["--config=FILE"]])
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_flag_wins_over_the_file_wherever_it_stands(tmp_path: Path, config: list[str], place: int) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text("finetuning: {epsilon: 3}")
+    given = [argument.replace("FILE", str(file)) for argument in config]
+    arguments = ["finetune", *given, "--finetuning.epsilon", "2"]
+    if place:
+        arguments = ["--finetuning.epsilon", "2", *given]  # finetune, which need not be named
+    _, values = cli.parse(arguments)
+    assert values["experiment"].finetuning.epsilon == 2

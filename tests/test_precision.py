@@ -5,34 +5,44 @@ import torch
 
 from textadv import cli
 from textadv.errors import InputError
-from textadv.precision import allow_tf32, full_precision, without_autocast
+from textadv.precision import TF32_BACKENDS, allow_tf32, full_precision, without_autocast
 
-CPU = torch.device("cpu")
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 
-def tf32() -> tuple[bool, bool]:
-    """Of products and of LSTMs."""
-    return torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+def tf32() -> list[str]:
+    """Of products, LSTMs and convolutions."""
+    return [backend.fp32_precision for backend in TF32_BACKENDS]
 
 
 @pytest.fixture(autouse=True)
 def as_before() -> Iterator[None]:
     before = tf32()
     yield
-    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+    for backend, precision in zip(TF32_BACKENDS, before, strict=True):
+        backend.fp32_precision = precision
 
 
 @pytest.mark.parametrize("allowed", [False, True])
 def test_full_precision_is_for_a_while(allowed: bool) -> None:
     allow_tf32(allowed)
+    chosen = ["tf32" if allowed else "ieee"] * 3
+    assert tf32() == chosen
+    with full_precision(CUDA):
+        assert tf32() == ["ieee"] * 3
+    with pytest.raises(RuntimeError), full_precision(CUDA):
+        torch.ones(2) @ torch.ones(3)
+    assert tf32() == chosen
+
+
+def test_a_cpu_has_autocast_only_and_its_settings_are_left_alone() -> None:
+    """Those of the user, too, in whichever way they were set."""
     x = torch.full((2, 2), 1 + 2**-20)
+    torch.backends.cuda.matmul.fp32_precision = "tf32"
     with torch.autocast("cpu", torch.bfloat16):
         with full_precision(CPU):
-            assert tf32() == (False, False)
+            assert tf32()[0] == "tf32"
             assert torch.equal(x @ torch.eye(2), x)
-        with pytest.raises(RuntimeError), full_precision(CPU):
-            torch.ones(2) @ torch.ones(3)
-        assert tf32() == (allowed, allowed)
         assert not torch.equal(x @ torch.eye(2), x)
 
 
@@ -48,4 +58,4 @@ def test_a_command_sets_what_is_chosen(monkeypatch: pytest.MonkeyPatch, allowed:
     allow_tf32(not allowed)
     with pytest.raises(InputError, match="no such checkpoint"):
         cli.run(["evaluate", "--checkpoint", "nowhere", "--trainer.tf32", str(allowed).lower()])
-    assert tf32() == (allowed, allowed)
+    assert tf32() == ["tf32" if allowed else "ieee"] * 3

@@ -86,6 +86,19 @@ def test_resume_says_what_it_needs(run: Run, capsys: pytest.CaptureFixture[str])
     ]
 
 
+def test_a_complete_run_that_has_lost_its_best_checkpoint(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    finetune = ["finetune", "--pretrained", "none", "--output", "f"]
+    assert run(*finetune) == 0
+    figures = (Path("f") / "metrics.json").read_text()
+    (Path("f") / "best.ckpt").unlink()
+    capsys.readouterr()
+    assert run(*finetune, "--resume") == 2
+    lost, refused = told(capsys)
+    assert "f/best.ckpt is damaged or gone" in lost
+    assert refused == "textadv: error: --resume: the best checkpoint in f is damaged or gone, and no steps are left"
+    assert (Path("f") / "metrics.json").read_text() == figures
+
+
 def test_damaged_checkpoints_are_passed_over(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     finetune = ["finetune", "--pretrained", "none", "--output", "f"]
     assert run(*finetune) == 0

@@ -148,6 +148,20 @@ def complete(arguments: Sequence[str]) -> list[str]:
     return list(arguments)
 
 
+def configs_first(arguments: Sequence[str]) -> list[str]:
+    """The arguments with every `--config` right behind the command: the parser lets the later one win, flag or file."""
+    command, *rest = arguments
+    configs: list[str] = []
+    others: list[str] = []
+    values = iter(rest)
+    for value in values:
+        if value == "--config":
+            configs += [value, *([following] if (following := next(values, None)) is not None else [])]
+        else:
+            (configs if value.startswith("--config=") else others).append(value)
+    return [command, *configs, *others]
+
+
 def _configs(arguments: Sequence[str]) -> list[str]:
     """The YAML files that are given."""
     files = [value for flag, value in pairwise(arguments) if flag == "--config"]
@@ -191,7 +205,7 @@ def parse(arguments: Sequence[str]) -> tuple[Callable[..., None], dict[str, Any]
     for file in _configs(arguments):
         _check_config(file)
     try:
-        parsed = parser.parse_args(complete(arguments))
+        parsed = parser.parse_args(configs_first(complete(arguments)))
     except argparse.ArgumentError as error:
         raise InputError(_message(error, arguments)) from None
     command = COMMANDS[parsed.command]

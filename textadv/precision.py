@@ -2,8 +2,16 @@
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import torch
+
+# Matrix products, recurrent layers and convolutions. torch's older flags (`allow_tf32`) may not be mixed with these.
+TF32_BACKENDS: tuple[Any, ...] = (
+    torch.backends.cuda.matmul,
+    torch.backends.cudnn.rnn,
+    torch.backends.cudnn.conv,  # type: ignore[attr-defined]
+)
 
 
 def without_autocast(device: torch.device) -> AbstractContextManager[object]:
@@ -27,23 +35,26 @@ def full_precision(device: torch.device) -> Iterator[None]:
     Args:
         device: Where the tensors are.
     """
-    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    before = [backend.fp32_precision for backend in TF32_BACKENDS]
     try:
-        allow_tf32(False)
+        if device.type == "cuda":  # no other one has TensorFloat-32
+            allow_tf32(False)
         with without_autocast(device):
             yield
     finally:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+        if device.type == "cuda":
+            for backend, precision in zip(TF32_BACKENDS, before, strict=True):
+                backend.fp32_precision = precision
 
 
 def allow_tf32(allowed: bool) -> None:
-    """Choose how NVIDIA GPUs multiply float32 matrices, in products and in recurrent layers alike.
+    """Choose how NVIDIA GPUs multiply float32 matrices, in products and in LSTMs alike.
 
     Args:
         allowed: With TensorFloat-32, which keeps ten of the 23 bits of a factor and is several times as fast.
     """
-    torch.backends.cuda.matmul.allow_tf32 = allowed
-    torch.backends.cudnn.allow_tf32 = allowed
+    for backend in TF32_BACKENDS:
+        backend.fp32_precision = "tf32" if allowed else "ieee"
 
 
 def in_float64(x: torch.Tensor) -> torch.Tensor:

@@ -101,3 +101,21 @@ def test_gradients_of_parameters_come_from_the_losses_alone(
     assert all(parameter.grad is None for parameter in classifier.parameters())
     losses.mean().backward()
     assert all(parameter.grad is not None for parameter in classifier.parameters())
+
+
+@pytest.mark.parametrize("num_classes", [2, 5])
+def test_losses_can_be_measured_without_gradients(
+    make_classifier: MakeClassifier, embeddings: Tensor, mask: Tensor, num_classes: int
+) -> None:
+    classifier = make_classifier(num_classes)
+
+    def measure() -> list[Tensor]:
+        generator = torch.Generator().manual_seed(0)
+        adversarial = adversarial_loss(classifier, embeddings, LABELS, mask, EPSILON)
+        return [adversarial, virtual_adversarial_loss(classifier, embeddings, mask, EPSILON, generator=generator)]
+
+    with torch.no_grad():
+        measured = measure()
+    assert not any(loss.requires_grad for loss in measured)
+    for one, other in zip(measured, measure(), strict=True):
+        assert torch.equal(one, other)

@@ -1,4 +1,5 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -345,19 +346,31 @@ def test_entropy_is_added(make: Make, store: TokenStore) -> None:
 def test_a_power_iteration_is_made_in_full_precision(
     make: Make, store: TokenStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """TensorFloat-32 would lose its small step, as bfloat16 does; elsewhere it stays as it is set."""
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
-    seen = []
+    """TensorFloat-32 would lose its small step, as bfloat16 does."""
+    inside: list[bool] = []
     original = virtual.power_iteration
 
+    @contextmanager
+    def noted(device: torch.device) -> Iterator[None]:
+        inside.append(True)
+        yield
+        inside.pop()
+
     def observed(*arguments: Any) -> Tensor:
-        seen.append(torch.backends.cudnn.allow_tf32)
+        assert inside
         return original(*arguments)
 
+    monkeypatch.setattr(virtual, "full_precision", noted)
     monkeypatch.setattr(virtual, "power_iteration", observed)
     step(make(method="vat", vat_direction="power_iteration"), store)
-    assert seen == [False, False]
-    assert torch.backends.cudnn.allow_tf32
+    assert not inside
+
+
+@pytest.mark.parametrize("unread", [{"num_steps": 7}, {"step_size": 0.1}, {"num_restarts": 3}, {"alpha": 0.1}])
+def test_settings_that_the_adversary_does_not_read_change_nothing(
+    make: Make, store: TokenStore, unread: dict[str, Any]
+) -> None:
+    assert torch.equal(step(make(**unread), store), step(make(), store))
 
 
 @pytest.mark.parametrize("method", ["adversarial", "vat", "adversarial+vat"])

@@ -58,6 +58,11 @@ class Attack:
     decay: float = 1.0
 
     @property
+    def is_the_papers(self) -> bool:
+        """Whether it is the single step in L2 of Miyato et al. 2017, away from the label."""
+        return self.kind == "fgsm" and self.norm == "l2" and self.target is None
+
+    @property
     def needs_directions(self) -> bool:
         """Whether `perturb` has to be given directions to other words."""
         return self.kind == "interpretable"
@@ -136,7 +141,8 @@ def perturb(
 def gradient_at(embeddings: Tensor, loss: LossFunction) -> Tensor:
     """Gradient of the loss of each example at its embeddings, a constant, (B, T, D)."""
     x = embeddings.detach().requires_grad_()
-    return torch.autograd.grad(loss(x).sum(), x)[0]
+    with torch.enable_grad():  # also where a loss is only measured
+        return torch.autograd.grad(loss(x).sum(), x)[0]
 
 
 def fgsm(

@@ -84,7 +84,8 @@ def virtual_adversarial_loss(
     x, clean = embeddings, logits
     if clean is None:
         x = embeddings.detach().requires_grad_()
-        clean = classify(x)
+        with torch.enable_grad():
+            clean = classify(x)
     if closed_form is None:
         closed_form = clean.shape[1] <= CLOSED_FORM_CLASSES
     direction = virtual_direction(classify, x, clean, mask.bool(), closed_form, xi, num_power_iterations, generator)

@@ -129,6 +129,20 @@ def project(r: Tensor, mask: Tensor, epsilon: float, norm: Norm) -> Tensor:
     return torch.where(outside[:, None, None], scale_to_norm(r, mask, epsilon), r)
 
 
+def zero_rows(gradient: Tensor, mask: Tensor) -> Tensor:
+    """Which examples have words but no gradient at them: the prediction is a constant there.
+
+    Args:
+        gradient: Gradients, or directions made of them, (B, T, D).
+        mask: Where a perturbation is allowed, (B, T).
+
+    Returns:
+        Shape (B,), bool.
+    """
+    at_words = gradient.detach().abs().amax(2) * mask  # (B, T)
+    return mask.any(1) & (at_words.amax(1) == 0)
+
+
 def random_signs(x: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """One random sign per example, to be multiplied with it.
 

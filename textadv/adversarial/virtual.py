@@ -32,8 +32,9 @@ def logit_gradients(logits: Tensor, embeddings: Tensor) -> Tensor:
     Returns:
         The gradients, (C - 1, B, T, D).
     """
-    differences = (logits[:, :-1] - logits[:, -1:]).sum(0)
-    return torch.stack([torch.autograd.grad(z, embeddings, retain_graph=True)[0] for z in differences])
+    with torch.enable_grad():  # also where a loss is only measured
+        differences = (logits[:, :-1] - logits[:, -1:]).sum(0)
+        return torch.stack([torch.autograd.grad(z, embeddings, retain_graph=True)[0] for z in differences])
 
 
 def closed_form_direction(
@@ -88,7 +89,8 @@ def power_iteration(
     direction = random_noise(embeddings, mask, 1.0, "l2", generator)
     for _ in range(num_power_iterations):
         r = (xi * direction).requires_grad_()
-        (gradient,) = torch.autograd.grad(divergence(embeddings + r).sum(), r)
+        with torch.enable_grad():  # also where the losses are only measured
+            (gradient,) = torch.autograd.grad(divergence(embeddings.detach() + r).sum(), r)
         step = scale_to_norm(gradient, mask, 1.0)
         direction = torch.where(l2_norm(step)[:, None, None] > 0, step, direction)
     return direction
@@ -126,8 +128,10 @@ def virtual_direction(
         return closed_form_direction(logits, logit_gradients(logits, embeddings), mask, generator)
     fixed = logits.detach()
     with full_precision(embeddings.device):
-        if fixed.dtype != embeddings.dtype:  # computed under autocast
-            fixed = classify(embeddings.detach()).detach()
+        # Computed under autocast, or in TensorFloat-32: rounding would look like a change of the prediction.
+        if fixed.dtype != embeddings.dtype or embeddings.device.type == "cuda":
+            with torch.no_grad():
+                fixed = classify(embeddings.detach())
         return power_iteration(
             lambda x: local_distributional_smoothness(fixed, classify(x)),
             embeddings,

@@ -27,6 +27,7 @@ from textadv.corpus.store import TokenStore
 from textadv.models.factory import build_classifier, build_encoder
 from textadv.models.language_model import LanguageModel
 from textadv.models.layers import LAYERS
+from textadv.precision import allow_tf32
 from textadv.settings import Experiment
 from textadv.system.machine import prepare_machine
 from textadv.system.openmp import default_spinning
@@ -129,6 +130,7 @@ def _serve(connection: Connection, contender: Contender, experiment: Experiment,
     """Body of a contender's process."""
     if contender.tuned:
         prepare_machine()
+    allow_tf32(experiment.trainer.tf32)
     store = TokenStore.open(Path(path))
     candidates = distinct_candidates(store.frequencies, experiment.pretraining.candidates)
     gate = Gate(connection, experiment, candidates, device)

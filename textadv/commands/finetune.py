@@ -34,5 +34,7 @@ def finetune(
         if last is None and pretrained != "none":
             encoder = pretrained_encoder(experiment, store) if pretrained is None else Path(pretrained)
         metrics |= runs.finetune(experiment, store, folder, encoder, last)
+        if is_main() and metrics["validation_error"] is None:
+            raise InputError(f"--resume: the best checkpoint in {folder} is damaged or gone, and no steps are left")
         if is_main():
             print(f"best validation error {metrics['validation_error']:.2f} % ({metrics['labels']} labels)")

@@ -80,7 +80,7 @@ def _pretrained_folder(experiment: Experiment, store: TokenStore) -> Path:
         "model": unmarked(experiment.model, CLASSIFIER_ONLY),
         "pretraining": unmarked(experiment.pretraining),
         "seed": experiment.seed,
-        "precision": experiment.trainer.precision,
+        "precision": [experiment.trainer.precision, experiment.trainer.tf32],
     }
     name = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
     return Path(experiment.data.cache) / "pretrained" / name

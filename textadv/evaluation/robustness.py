@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from textadv.adversarial.attacks import Attack
-from textadv.adversarial.norms import l2_norm
+from textadv.adversarial.norms import perturbation_mask, zero_rows
 from textadv.attack_names import parse_attack
 from textadv.checkpoints import LoadedClassifier
 from textadv.corpus.batching import Batch, Documents, sequential_batches
@@ -181,7 +181,8 @@ def _attack_batch(
     outcome = {"attacks": right_at(target, gradient)}
     if attacker is not None:
         outcome["transfer"] = right_at(Victim.of(attacker, batch), None)
-    unperturbed = {"right": target.logits().argmax(1) == batch.labels, "zero": l2_norm(gradient) == 0}
+    words = perturbation_mask(batch.lengths, batch.tokens)
+    unperturbed = {"right": target.logits().argmax(1) == batch.labels, "zero": zero_rows(gradient, words)}
     outcome["unperturbed"] = {name: which[None].cpu().numpy() for name, which in unperturbed.items()}
     changed = substitute_words(victim, batch, lexicon, settings.word_budgets, settings.minimum_similarity)
     outcome["words"] = {"words": (~changed.fooled).cpu().numpy()}

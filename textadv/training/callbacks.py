@@ -35,6 +35,7 @@ class Progress(Callback):
         self.description = description
         self.tokens = 0.0
         self.seconds = 0.0
+        self._row = (0.0, 0.0)  # tokens and seconds
         self._bar: tqdm[Any] | None = None
         self._first_step = 0
         self._started = self._step_started = self._line_due = 0.0
@@ -64,10 +65,16 @@ class Progress(Callback):
         tokens, seconds = float(trainer.callback_metrics["tokens"]), now - self._step_started
         self.seconds += seconds
         self.tokens += tokens
-        pl_module.log(SPEED, torch.tensor(tokens / seconds))
+        # Of all steps since the last row of the curves: a GPU is waited for in one of them only.
+        self._row = (self._row[0] + tokens, self._row[1] + seconds)
+        pl_module.log(SPEED, torch.tensor(self._row[0] / self._row[1]))
+        is_logged = trainer.global_step % trainer.log_every_n_steps == 0  # type: ignore[attr-defined]
+        if is_logged:
+            self._row = (0.0, 0.0)
         if self._bar is not None:
             self._bar.update(1)
-            self._bar.set_postfix_str(self._figures(trainer))
+            if is_logged:
+                self._bar.set_postfix_str(self._figures(trainer))
         elif trainer.is_global_zero and now >= self._line_due:
             self._line_due = now + LINE_SECONDS
             self._print(trainer)

@@ -11,7 +11,7 @@ from textadv.adversarial.attacks import Attack, perturb
 from textadv.adversarial.divergences import cross_entropy, entropy, local_distributional_smoothness
 from textadv.adversarial.gradients import early_backward
 from textadv.adversarial.interpretable import word_directions
-from textadv.adversarial.norms import perturbation_mask, random_signs, steepest_step
+from textadv.adversarial.norms import perturbation_mask, random_signs, steepest_step, zero_rows
 from textadv.adversarial.virtual import CLOSED_FORM_CLASSES, virtual_direction
 from textadv.corpus.batching import Batch
 from textadv.models.classifier import Classifier
@@ -124,7 +124,7 @@ def labeled_terms(clean: CleanPass, labels: Tensor, settings: FinetuningSettings
     if s.uses_vat:
         if direction is not None:
             logits = clean.logits_at(s.virtual_epsilon * direction)
-        elif not (s.perturbs_labeled and attack == Attack() and s.virtual_epsilon == s.epsilon):
+        elif not (s.perturbs_labeled and attack.is_the_papers and s.virtual_epsilon == s.epsilon):
             assert gradient is not None
             r = steepest_step(gradient, clean.mask, s.virtual_epsilon, "l2")
             logits = clean.logits_at(random_signs(r) * r)
@@ -149,20 +149,6 @@ def in_closed_form(clean: CleanPass, settings: FinetuningSettings) -> bool:
     """Whether r_vadv is had from C - 1 backward passes."""
     chosen = settings.vat_direction
     return chosen == "closed_form" or (chosen == "auto" and clean.logits.shape[1] <= CLOSED_FORM_CLASSES)
-
-
-def zero_rows(gradient: Tensor, mask: Tensor) -> Tensor:
-    """Which examples have words but no gradient at them: the prediction is a constant there.
-
-    Args:
-        gradient: Gradients, or directions made of them, (B, T, D).
-        mask: Where a perturbation is allowed, (B, T).
-
-    Returns:
-        Shape (B,), bool.
-    """
-    at_words = gradient.detach().abs().amax(2) * mask  # (B, T)
-    return mask.any(1) & (at_words.amax(1) == 0)
 
 
 def classifying_parameters(classifier: Classifier) -> list[nn.Parameter]:
