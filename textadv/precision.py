@@ -35,16 +35,16 @@ def full_precision(device: torch.device) -> Iterator[None]:
     Args:
         device: Where the tensors are.
     """
-    before = [backend.fp32_precision for backend in TF32_BACKENDS]
+    backends = TF32_BACKENDS if device.type == "cuda" else ()  # no other device has TensorFloat-32
+    before = [backend.fp32_precision for backend in backends]
     try:
-        if device.type == "cuda":  # no other one has TensorFloat-32
-            allow_tf32(False)
+        for backend in backends:
+            backend.fp32_precision = "ieee"
         with without_autocast(device):
             yield
     finally:
-        if device.type == "cuda":
-            for backend, precision in zip(TF32_BACKENDS, before, strict=True):
-                backend.fp32_precision = precision
+        for backend, precision in zip(backends, before, strict=True):
+            backend.fp32_precision = precision
 
 
 def allow_tf32(allowed: bool) -> None:
