@@ -93,7 +93,7 @@ class ModelSettings(Settings, section="model"):
         embedding_size: Dimensions of a word embedding.
         hidden_size: Width of the encoder (of each direction when bidirectional).
         bidirectional: A forward and a backward language model over a shared embedding, features concatenated.
-        pooling: What the classifier reads: the last output (paper), or last + mean + max of all outputs.
+        pooling: What the classifier reads: the last output (paper), the mean of all outputs, or last + mean + max.
         head_size: Width of the hidden layer between encoder and logits.
         head_activation: Of that layer. The paper's `relu` can die for whole documents, and virtual adversarial training
             rewards that: a constant prediction is the smoothest.
@@ -103,7 +103,7 @@ class ModelSettings(Settings, section="model"):
     embedding_size: Positive = 256
     hidden_size: Positive = 1024
     bidirectional: bool = False
-    pooling: Literal["last", "last_mean_max"] = field(default="last", metadata={CLASSIFIER_ONLY: True})
+    pooling: Literal["last", "mean", "last_mean_max"] = field(default="last", metadata={CLASSIFIER_ONLY: True})
     head_size: Positive = field(default=30, metadata={CLASSIFIER_ONLY: True})
     head_activation: Literal["gelu", "relu"] = field(default="gelu", metadata={CLASSIFIER_ONLY: True})
 

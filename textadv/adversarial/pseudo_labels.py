@@ -12,7 +12,7 @@ from textadv.adversarial.divergences import cross_entropy, log_probabilities
 
 
 def aligned_prediction(logits: Tensor, mean_prediction: Tensor, class_shares: Tensor) -> Tensor:
-    """Predictions whose mean over the texts is brought near the classes' shares: q_c = p_c pi_c / mean(p)_c, normalized.
+    """Predictions moved so that their mean nears the classes' shares: q_c = p_c pi_c / mean(p)_c, normalized.
 
     Distribution alignment (Berthelot et al. 2020, arXiv 1911.09785, section 3.1).
 
