@@ -53,17 +53,8 @@ def predict_split(
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Classify all documents of a split, showing how far it got.
 
-    Args:
-        classifier: The classifier; it is moved to the device and put into evaluation mode.
-        split: The documents, n of them, at least one.
-        description: What is being done, in a few words.
-        device: Where to compute, such as `cuda`.
-
     Returns:
-        Probabilities of the classes, shape (n, C), and labels, shape (n,), both in the order of the split.
-
-    Raises:
-        InputError: The classifier yields numbers that are not finite.
+        Probabilities of the classes, shape (n, C), as `class_probabilities`, and labels, shape (n,).
     """
     documents = Documents(split)
     batches = sequential_batches(documents.lengths, EVALUATION_TOKENS)
@@ -72,16 +63,7 @@ def predict_split(
 
 
 def check_match(loaded: LoadedClassifier, store: TokenStore, split: str, flag: str = "--checkpoint") -> Split:
-    """See to it that a classifier can be measured on a split.
-
-    Args:
-        loaded: The classifier.
-        store: The prepared corpus.
-        split: Name of the split.
-        flag: What gave the classifier.
-
-    Returns:
-        The split.
+    """The split of that name, if a classifier, which the flag has given, can be measured on it.
 
     Raises:
         InputError: Corpus and classifier do not belong together, or the split has no (labeled) documents.
@@ -106,17 +88,8 @@ def evaluate_split(
 ) -> ClassificationMetrics:
     """Measure a classifier on a split of the corpus it was trained on, or of one prepared in the same way.
 
-    Args:
-        loaded: The classifier.
-        store: The prepared corpus.
-        split: Name of the split.
-        device: Where to compute, such as `cuda`.
-
-    Returns:
-        How good its predictions are.
-
     Raises:
-        InputError: As `check_match`.
+        InputError: As `check_match`, or the classifier yields numbers that are not finite.
     """
     documents = check_match(loaded, store, split)
     return classification_metrics(*predict_split(loaded.classifier, documents, f"evaluating on {split}", device))

@@ -58,14 +58,7 @@ class Predictor:
 
     @classmethod
     def load(cls, path: str | Path, device: str = "cpu") -> "Predictor":
-        """Read a predictor from a checkpoint.
-
-        Args:
-            path: Checkpoint of a classifier, or the folder of its run.
-            device: Where to compute, such as `cuda`.
-
-        Returns:
-            The predictor.
+        """Read a predictor from a checkpoint, or the folder of its run.
 
         Raises:
             InputError: The file is missing, damaged, or no classifier.
@@ -76,9 +69,6 @@ class Predictor:
         """Classify texts as they come, in memory that does not grow with their number.
 
         Up to `CHUNK_TEXTS` texts are taken before the first prediction is given.
-
-        Args:
-            texts: The texts.
 
         Yields:
             The prediction of each text, in their order.

@@ -5,15 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from textadv.evaluation.report.charts import Chart, Confusion, Histogram, LineChart, Reliability, Series
+from textadv.evaluation.report.page import percent
 from textadv.evaluation.report.subjects import LOSSES, Subject
 
 HISTOGRAM_BINS = 24
 SMALLEST_LDS = 1e-6  # nats; smaller ones are counted in the first bin
-
-
-def percent(share: float) -> str:
-    """A share for people."""
-    return f"{100 * share:.1f} %"
 
 
 def reliability_charts(subjects: Sequence[Subject]) -> list[Chart]:
@@ -56,16 +52,16 @@ def accuracy_charts(subjects: Sequence[Subject]) -> list[Chart]:
         series, sentences = [], []
         for subject in subjects:
             result = subject.robustness
-            rows = [row for row in result["attacks"] if row["norm"] == norm] if result is not None else []
+            rows = [row for row in result.attacks if row.norm == norm] if result is not None else []
             if result is None or not rows:
                 continue
-            clean = result["clean_accuracy"]
+            clean = result.clean_accuracy
             for row in rows:
-                x, y = [0.0, *row["epsilons"]], [clean, *row["accuracy"]]
-                series.append(Series(subject.name, row["attack"].replace(f"-{norm}", ""), x, y, [], []))
+                style = row.attack.replace(f"-{norm}", "")
+                series.append(Series(subject.name, style, [0.0, *row.epsilons], [clean, *row.accuracy]))
             ends = ", ".join(
-                f"{row['attack']} {percent(row['accuracy'][0])} at {row['epsilons'][0]:g} and "
-                f"{percent(row['accuracy'][-1])} at {row['epsilons'][-1]:g}"
+                f"{row.attack} {percent(row.accuracy[0])} at {row.epsilons[0]:g} and "
+                f"{percent(row.accuracy[-1])} at {row.epsilons[-1]:g}"
                 for row in rows
             )
             sentences.append(f"{subject.name}: {percent(clean)} unperturbed; {ends}.")
@@ -86,18 +82,17 @@ def direction_charts(subjects: Sequence[Subject]) -> list[Chart]:
     ):
         series, sentences = [], []
         for name, result in measured:
-            x = result["epsilons"]
-            for kind in ("gradient", "random"):
-                values = result[kind][what]
-                series.append(Series(name, kind, x, values["mean"], values["low"], values["high"]))
-            toward, aside = result["gradient"][what]["mean"], result["random"][what]["mean"]
+            x = result.epsilons
+            toward, aside = (getattr(profile, what) for profile in (result.gradient, result.random))
+            for kind, values in (("gradient", toward), ("random", aside)):
+                series.append(Series(name, kind, x, values.mean, values.low, values.high))
             sentence = (
-                f"{name}: mean {what} {toward[0]:.2f} at 0, {toward[-1]:.2f} at {x[-1]:g} along the gradient and "
-                f"{aside[-1]:.2f} along random directions"
+                f"{name}: mean {what} {toward.mean[0]:.2f} at 0, {toward.mean[-1]:.2f} at {x[-1]:g} along the gradient "
+                f"and {aside.mean[-1]:.2f} along random directions"
             )
             if what == "margin":
-                sentence += f"; a straight line explains {percent(result['linearity'])} of a document's margin"
-            sentences.append(f"{sentence} ({result['documents']} documents).")
+                sentence += f"; a straight line explains {percent(result.linearity)} of a document's margin"
+            sentences.append(f"{sentence} ({result.documents} documents).")
         if series:
             charts.append(LineChart(f"{what}_directions", title, " ".join(sentences), "epsilon (L2)", label, series))
     return charts
@@ -123,10 +118,10 @@ def smoothness_charts(subjects: Sequence[Subject]) -> list[Chart]:
 def _smoothness_chart(name: str, title: str, subjects: Sequence[Subject], epsilons: Sequence[float]) -> list[Chart]:
     """A histogram with one group for each checkpoint at its size; none where nothing has been measured."""
     groups = {
-        f"{subject.name}, epsilon {epsilon:g}": np.array(result["values"])
+        f"{subject.name}, epsilon {epsilon:g}": np.array(result.values)
         for subject, epsilon in zip(subjects, epsilons, strict=True)
         for result in subject.smoothness
-        if result["epsilon"] == epsilon
+        if result.epsilon == epsilon
     }
     if not groups:
         return []
@@ -151,9 +146,7 @@ def training_charts(subjects: Sequence[Subject]) -> list[Chart]:
     charts: list[Chart] = []
     for number, subject in enumerate(subjects, start=1):
         lines = [
-            Series(name.replace("_", " "), "", *subject.training[name], [], [])
-            for name in LOSSES
-            if name in subject.training
+            Series(name.replace("_", " "), "", *subject.training[name]) for name in LOSSES if name in subject.training
         ]
         if lines:
             title = f"Losses of {subject.name}"
@@ -163,9 +156,7 @@ def training_charts(subjects: Sequence[Subject]) -> list[Chart]:
         ("validation_error", "Validation error", "percent"),
     ):
         lines = [
-            Series(subject.name, "", *subject.training[column], [], [])
-            for subject in subjects
-            if column in subject.training
+            Series(subject.name, "", *subject.training[column]) for subject in subjects if column in subject.training
         ]
         if lines:
             charts.append(LineChart(column, title, _course(lines), "step", label, lines))
