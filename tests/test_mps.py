@@ -44,7 +44,7 @@ class OnMps(Tensor):
 def on_mps(x: Tensor) -> Tensor:
     if x.dtype == torch.float64:
         raise TypeError("Cannot convert a MPS Tensor to float64 dtype")
-    return x.as_subclass(OnMps)
+    return x if isinstance(x, OnMps) else x.as_subclass(OnMps)
 
 
 class MakesThere(TorchFunctionMode):

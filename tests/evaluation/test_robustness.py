@@ -83,6 +83,20 @@ def test_examples_of_changed_documents_are_texts(
         assert loaded.classes[int(np.argmax(alone("".join(example.after))))] == example.predicted
 
 
+def test_a_vocabulary_without_two_words_ends_the_substitution_only(
+    loaded: LoadedClassifier, store: TokenStore, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = AttackSettings(attacks=["fgsm-l2"], num_steps=1)
+    whole = robustness(loaded, store, "test", settings)
+    capsys.readouterr()
+    monkeypatch.setattr("textadv.evaluation.lexicon.STOP_WORDS", frozenset(" ".join(TEXTS).split()) - {"film"})
+    result = robustness(loaded, store, "test", settings)
+    assert result == replace(whole, words=None)
+    assert capsys.readouterr().err.count("no two words to exchange") == 1
+    assert "substituted" in whole.table()
+    assert "substituted" not in result.table()
+
+
 def test_zero_gradients_are_counted_on_all_documents(loaded: LoadedClassifier, store: TokenStore) -> None:
     """Not only on the two of the other checks, and on those classified wrongly, too."""
     settings = AttackSettings(attacks=["noise-l2"], num_steps=1, check_documents=2, seed=1)
