@@ -16,7 +16,8 @@ from textadv.corpus.store import Split
 from textadv.corpus.tokenization import TextTokenizer
 from textadv.evaluation.lexicon import Lexicon
 from textadv.evaluation.report.examples import word_examples
-from textadv.evaluation.report.measure import Sample, along_directions, smoothness
+from textadv.evaluation.report.measure import along_directions, smoothness
+from textadv.evaluation.samples import Sample
 from textadv.evaluation.substitution import substitute_words
 
 TEXTS = ["a film with plot", "one two three four five six seven", "many words"]

@@ -32,15 +32,7 @@ def clean_pass(classifier: Classifier, batch: Batch, interpretable: bool = False
 
 
 def neighbours_of(classifier: Classifier, tokens: Tensor) -> Tensor:
-    """Ids of the nearest words of every word, nearest first.
-
-    Args:
-        classifier: The one whose embeddings are compared.
-        tokens: Words, (B, T).
-
-    Returns:
-        Shape (B, T, K); K is 0 where the vocabulary has no two words.
-    """
+    """Ids of the nearest words of every word (B, T), nearest first, (B, T, K); K is 0 where there are no two words."""
     table = classifier.encoder.word_table()
     words, places = torch.unique(tokens, return_inverse=True)
     special = torch.arange(len(table), device=tokens.device) < len(SPECIAL_TOKENS)
@@ -60,18 +52,10 @@ def perturb(
     generator: torch.Generator,
     gradient: Tensor | None = None,
 ) -> Tensor:
-    """The perturbation that an attack finds from a clean pass on.
+    """The perturbation that an attack finds, (B, T, D); see `textadv.adversarial.attacks.perturb`.
 
-    Args:
-        attack: How.
-        clean: Where; with neighbours for an interpretable attack.
-        labels: The right classes, (B,).
-        epsilon: Its size in the attack's norm, in normalized-embedding units.
-        generator: Source of randomness.
-        gradient: `loss_gradient(clean, labels)`, where it is known already.
-
-    Returns:
-        r, (B, T, D).
+    An interpretable attack needs a clean pass with neighbours. `gradient` is `loss_gradient(clean, labels)`, where that
+    is known already.
     """
     x, mask, near = clean.embeddings, clean.mask, clean.neighbours
     directions = word_directions(x, near) if attack.needs_directions and near is not None else None

@@ -97,9 +97,6 @@ def check_whole_documents(
         sizes: Sizes of the single step in L2 at which accuracy is taken, their mean.
         window: Tokens of each document that gradients reached in training.
         generator: Source of randomness.
-
-    Returns:
-        The check.
     """
     name = "attacks reach whole documents"
     if not batches:

@@ -83,9 +83,6 @@ def robustness(
         source: Another classifier, on which perturbations are found too, to be applied to the first.
         device: Where to compute, such as `cuda`.
 
-    Returns:
-        What was found.
-
     Raises:
         InputError: Classifier, corpus and settings do not belong together.
     """

@@ -28,9 +28,11 @@ class Sample(NamedTuple):
         """Tokens of each document, EOS counted."""
         return self.split.lengths[self.rows]
 
-    def batches(self, device: str, description: str | None = None) -> Iterator[tuple[Indices, Batch]]:
+    def batches(
+        self, device: str, description: str | None = None, batch_tokens: int | None = None
+    ) -> Iterator[tuple[Indices, Batch]]:
         """Batches on a device, with the place of each document among the rows; a description shows how far it got."""
         documents = Documents(self.split)
-        parts = sequential_batches(self.lengths, BATCH_TOKENS)
+        parts = sequential_batches(self.lengths, batch_tokens or BATCH_TOKENS)
         for part in parts if description is None else progress(parts, len(parts), description):
             yield part, documents.batch(self.rows[part]).to(device)

@@ -74,16 +74,7 @@ def substitution_curve(
     classes: Sequence[str],
     device: str = "cpu",
 ) -> WordCurve:
-    """Attack documents with `substitute_words`.
-
-    Args:
-        classifier: In evaluation mode, on the device.
-        sample: The documents.
-        lexicon: The words of the vocabulary; it has a choice.
-        settings: Budgets and the least similarity.
-        classes: Names of the classes.
-        device: Where the classifier and the lexicon are.
-    """
+    """Attack documents with `substitute_words`; classifier and lexicon, which has a choice, are on the device."""
     budgets = settings.word_budgets
     fooled, words, exchangeable = [], 0, 0
     examples: list[ChangedDocument] = []
@@ -100,13 +91,7 @@ def substitution_curve(
 def near_words(table: Tensor, words: Tensor, excluded: Tensor) -> Tensor:
     """The `NUM_NEIGHBOURS` words nearest to each of the given ones, or as many as the vocabulary has.
 
-    Args:
-        table: Normalized embeddings of the vocabulary, (V, D).
-        words: Their ids, (N,) int64.
-        excluded: True for ids that are nobody's neighbour, (V,).
-
-    Returns:
-        Ids of the neighbours, nearest first, (N, K) int64; K is 0 where there are no two words.
+    Arguments are those of `nearest_words`, as is the result, (N, K); K is 0 where there are no two words.
     """
     count = min(NUM_NEIGHBOURS, int((~excluded).sum()) - 1)
     return words.new_empty((len(words), 0)) if count < 1 else nearest_words(table, words, count, excluded)
@@ -130,9 +115,6 @@ def substitute_words(
         lexicon: The words of the vocabulary; it has a choice.
         budgets: Shares of the words that may be changed, rising, each in (0, 1].
         minimum_similarity: Least cosine similarity of a word and its replacement.
-
-    Returns:
-        The documents at each budget.
     """
     original, lengths, labels = batch
     words = lexicon.count_words(original, lengths)  # (B,)
@@ -178,13 +160,13 @@ def changed_documents(
     lexicon: Lexicon,
     classes: Sequence[str],
 ) -> list[ChangedDocument]:
-    """The best few examples of changed documents; all of them were classified rightly before.
+    """What became of the documents that are changed; all of them were classified rightly before.
 
     Args:
         classifier: The one attacked.
         batch: The documents.
-        result: What `substitute_words` made of them.
-        budgets: Its budgets.
+        result: What `substitute_words` made of them, with these budgets.
+        budgets: Shares of the words.
         rows: Number of each document in the split.
         lexicon: The words of the vocabulary.
         classes: Names of the classes.
@@ -194,7 +176,7 @@ def changed_documents(
     with torch.inference_mode():
         predicted = classifier(after, batch.lengths).argmax(1)
     before, changed = ([*map(split_words, lexicon.texts(tokens, batch.lengths))] for tokens in (batch.tokens, after))
-    found = [
+    return [
         ChangedDocument(
             int(rows[i]),
             classes[int(batch.labels[i])],
@@ -205,7 +187,6 @@ def changed_documents(
         )
         for i in (after != batch.tokens).any(1).nonzero().flatten().tolist()  # a wrong one is left as it is
     ]
-    return sorted(found, key=lambda example: example.rank)[:NUM_EXAMPLES]
 
 
 def _gradient(classifier: Classifier, tokens: Tensor, lengths: Tensor, labels: Tensor) -> Tensor:

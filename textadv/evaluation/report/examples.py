@@ -47,12 +47,7 @@ class WordExample:
 
 
 def choose_examples(sample: Sample, count: int) -> Sample:
-    """The first documents of a sample that have words and are short enough to be read; longer ones if there are not.
-
-    Args:
-        sample: Documents.
-        count: How many at most.
-    """
+    """The first documents of a sample that have words and are short enough to be read; longer ones if there are not."""
     words = sample.lengths - 1
     by_length = sorted(range(len(words)), key=lambda i: (words[i] > EXAMPLE_WORDS, i))
     return Sample(sample.split, sample.rows[[i for i in by_length if words[i] > 0][:count]])
@@ -60,14 +55,10 @@ def choose_examples(sample: Sample, count: int) -> Sample:
 
 @torch.no_grad()
 def word_examples(loaded: LoadedClassifier, sample: Sample, epsilon: float, device: str = "cpu") -> list[WordExample]:
-    """How perturbations move the words of documents.
+    """How perturbations move the words of documents, each of which has at least one; the classifier is on the device.
 
-    Args:
-        loaded: The classifier.
-        sample: The documents, each with at least one word.
-        epsilon: L2 norm of r_adv over the whole sequence, and of the weights of the interpretable perturbation, in
-            normalized-embedding units.
-        device: Where the classifier is.
+    Epsilon is the L2 norm of r_adv over the whole sequence, and of the weights of the interpretable perturbation, in
+    normalized-embedding units.
     """
     tokenizer = TextTokenizer.from_json(loaded.tokenizer_json)
     reader = Documents(sample.split)

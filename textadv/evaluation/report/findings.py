@@ -47,24 +47,23 @@ def confusion_charts(subjects: Sequence[Subject]) -> list[Confusion]:
 
 def accuracy_charts(subjects: Sequence[Subject]) -> list[Chart]:
     """Accuracy by the size of the perturbation, a figure for each norm."""
+    attacked = [(subject.name, subject.robustness) for subject in subjects if subject.robustness is not None]
     charts: list[Chart] = []
     for norm, title in (("l2", "Accuracy under attack, L2"), ("linf", "Accuracy under attack, L-infinity")):
         series, sentences = [], []
-        for subject in subjects:
-            result = subject.robustness
-            rows = [row for row in result.attacks if row.norm == norm] if result is not None else []
-            if result is None or not rows:
+        for name, result in attacked:
+            clean, rows = result.clean_accuracy, [row for row in result.attacks if row.norm == norm]
+            if not rows:
                 continue
-            clean = result.clean_accuracy
             for row in rows:
                 style = row.attack.replace(f"-{norm}", "")
-                series.append(Series(subject.name, style, [0.0, *row.epsilons], [clean, *row.accuracy]))
+                series.append(Series(name, style, [0.0, *row.epsilons], [clean, *row.accuracy]))
             ends = ", ".join(
                 f"{row.attack} {percent(row.accuracy[0])} at {row.epsilons[0]:g} and "
                 f"{percent(row.accuracy[-1])} at {row.epsilons[-1]:g}"
                 for row in rows
             )
-            sentences.append(f"{subject.name}: {percent(clean)} unperturbed; {ends}.")
+            sentences.append(f"{name}: {percent(clean)} unperturbed; {ends}.")
         if series:
             label = f"epsilon ({'L2 norm of the whole text' if norm == 'l2' else 'of each number'})"
             alt = " ".join(sentences)
@@ -104,14 +103,11 @@ def smoothness_charts(subjects: Sequence[Subject]) -> list[Chart]:
     At the size of each checkpoint's own settings; where these differ, in a second figure at the size of the first one.
     """
     measured = [subject for subject in subjects if subject.smoothness]
-    charts = _smoothness_chart(
-        "smoothness", "Smoothness at the epsilon of each", measured, [s.epsilon for s in measured]
-    )
-    sizes = {subject.epsilon for subject in measured}
-    if len(sizes) > 1:
-        size = measured[0].epsilon
-        same = [size] * len(measured)
-        charts += _smoothness_chart("smoothness_same", f"Smoothness at epsilon {size:g}", measured, same)
+    own = [subject.epsilon for subject in measured]
+    charts = _smoothness_chart("smoothness", "Smoothness at the epsilon of each", measured, own)
+    if len(set(own)) > 1:
+        title = f"Smoothness at epsilon {own[0]:g}"
+        charts += _smoothness_chart("smoothness_same", title, measured, own[:1] * len(own))
     return charts
 
 
@@ -143,24 +139,18 @@ def _smoothness_chart(name: str, title: str, subjects: Sequence[Subject], epsilo
 
 def training_charts(subjects: Sequence[Subject]) -> list[Chart]:
     """The curves of training: the terms of each checkpoint's loss, gradient norms, validation errors."""
-    charts: list[Chart] = []
-    for number, subject in enumerate(subjects, start=1):
-        lines = [
-            Series(name.replace("_", " "), "", *subject.training[name]) for name in LOSSES if name in subject.training
-        ]
-        if lines:
-            title = f"Losses of {subject.name}"
-            charts.append(LineChart(f"losses_{number}", title, _course(lines), "step", "nats", lines))
+    plans = []
+    for number, one in enumerate(subjects, start=1):
+        losses = [Series(name.replace("_", " "), "", *one.training[name]) for name in LOSSES if name in one.training]
+        plans.append((f"losses_{number}", f"Losses of {one.name}", "nats", losses))
     for column, title, label in (
         ("gradient_norm", "Norm of the gradient", "L2 norm"),
         ("validation_error", "Validation error", "percent"),
     ):
-        lines = [
-            Series(subject.name, "", *subject.training[column]) for subject in subjects if column in subject.training
-        ]
-        if lines:
-            charts.append(LineChart(column, title, _course(lines), "step", label, lines))
-    return charts
+        lines = [Series(one.name, "", *one.training[column]) for one in subjects if column in one.training]
+        plans.append((column, title, label, lines))
+    drawn = (plan for plan in plans if plan[-1])
+    return [LineChart(name, title, _course(lines), "step", label, lines) for name, title, label, lines in drawn]
 
 
 def _course(lines: Sequence[Series]) -> str:

@@ -79,7 +79,7 @@ def along_directions(
         sample: The documents.
         largest: Length up to which the directions are followed, an L2 norm over the whole sequence.
         seed: Seed of the random directions.
-        device: Where the classifier is.
+        device: Such as `cuda`.
     """
     epsilons = np.linspace(0, largest, STEPS + 1)
     generator = torch.Generator(device).manual_seed(seed)
@@ -110,15 +110,8 @@ def smoothness(
     As in training by default, the direction is had in closed form for few classes and by power iteration for more,
     whose time and memory do not grow with the classes.
 
-    Args:
-        classifier: In evaluation mode, on the device.
-        sample: The documents.
-        epsilons: Sizes of the perturbation, L2 norms over the whole sequence.
-        seed: Seed of the signs and starts.
-        device: Where the classifier is.
-
-    Returns:
-        For each size the values of every document in the order of the sample.
+    Arguments are those of `along_directions`, and sizes of the perturbation, L2 norms over the whole sequence. For each
+    of them there are the values of every document in the order of the sample.
     """
     generator = torch.Generator(device).manual_seed(seed)
     values = np.empty((len(epsilons), len(sample.rows)))

@@ -44,14 +44,7 @@ def shade(part: float, whole: float) -> int:
 
 
 def render(title: str, lead: str, parts: Mapping[str, Any], footer: str) -> str:
-    """A whole page.
-
-    Args:
-        title: Its heading.
-        lead: What it is about.
-        parts: What the template's section of the same name shows; what is empty is left out.
-        footer: Its last line.
-    """
+    """A whole page: heading, what it is about, what the sections of the template show, if anything, and a last line."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,

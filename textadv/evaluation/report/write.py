@@ -16,16 +16,13 @@ REPORT, FIGURES = "report.html", "figures"
 
 
 def write_report(folder: Path, subjects: Sequence[Subject], store: TokenStore, split: str) -> Path:
-    """Write `report.html`, and each of its figures as PNG and as JSON into `figures`.
+    """Write `report.html`, which needs no other file, and each of its figures as PNG and as JSON into `figures`.
 
     Args:
         folder: Where to.
         subjects: The checkpoints, the one that the report is about first. What has not been measured is left out.
         store: The corpus they were measured on.
         split: Name of the split.
-
-    Returns:
-        The HTML file; it needs none of the others.
     """
     (folder / FIGURES).mkdir(parents=True, exist_ok=True)
     matrices = findings.confusion_charts(subjects)
