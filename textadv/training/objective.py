@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,30 +14,12 @@ from textadv.adversarial.norms import perturbation_mask, random_signs, steepest_
 from textadv.adversarial.virtual import CLOSED_FORM_CLASSES, virtual_direction
 from textadv.corpus.batching import Batch
 from textadv.models.classifier import Classifier
+from textadv.models.clean_pass import CleanPass
 from textadv.settings import FinetuningSettings
 
 Draws = Callable[[str, Tensor], AbstractContextManager[object]]  # where the numbers for the rows of a batch are drawn
 # The batches whose examples a term has, one after the other.
 BATCHES = {"cross_entropy": ["labeled"], "adversarial_loss": ["labeled"], "entropy": ["unlabeled"]}
-
-
-class CleanPass(NamedTuple):
-    """The unperturbed pass of a batch; perturbations start from here."""
-
-    classifier: Classifier
-    embeddings: Tensor  # (B, T, D)
-    lengths: Tensor  # (B,), in main memory
-    mask: Tensor  # (B, T), where a perturbation is allowed
-    logits: Tensor  # (B, C)
-    neighbours: Tensor | None  # (B, T, K, D), words that an interpretable perturbation moves towards
-
-    def classify(self, embeddings: Tensor) -> Tensor:
-        """Logits of (perturbed) embeddings, (B, C)."""
-        return self.classifier.classify(embeddings, self.lengths)
-
-    def logits_at(self, r: Tensor) -> Tensor:
-        """Logits at x + r, (B, C)."""
-        return self.classify(self.embeddings + r)
 
 
 def objective(
