@@ -27,7 +27,8 @@ NAME_LENGTH = 16
 def prepare(data: DataSettings, tokenizer: TokenizerSettings) -> TokenStore:
     """Open the store of these settings under `data.cache`, and build it if it is missing or damaged.
 
-    The store does not depend on `data.labels_per_class`: which labels are used is decided when training reads it.
+    The store does not depend on `data.labels_per_class` and `data.validation_labels`: which labels are used is decided
+    when training reads it.
     A store is built beside its place and renamed into it, so that it is there as a whole or not at all. Of several
     processes that want it at the same time one builds it and the others wait; where files cannot be locked each builds
     it, and whoever comes second leaves the store of the first. Where `data.source` is the folder of a store, it is that

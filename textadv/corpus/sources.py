@@ -26,7 +26,7 @@ def load_corpus(settings: DataSettings) -> Corpus:
     """Load the corpus that the settings name.
 
     `labels_per_class` is not applied here, so that one store and one encoder serve every label budget: see
-    `textadv.corpus.splits.choose_labeled`.
+    `textadv.corpus.splits.choose_labels`.
 
     Args:
         settings: Where the text comes from and how it is split.
