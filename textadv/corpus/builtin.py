@@ -9,10 +9,15 @@ import random
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import resources
 from itertools import accumulate, product
+from typing import Any
 
-from textadv.corpus import builtin_words as words
+import yaml
+
 from textadv.corpus.rows import Corpus, Rows
+
+WORDS: dict[str, Any] = yaml.safe_load(resources.files(__package__).joinpath("builtin.yaml").read_bytes())
 
 CLASSES = ("neg", "pos")
 SIZES = {"train": 200, "unlabeled": 20_000, "validation": 500, "test": 2000}
@@ -86,21 +91,6 @@ def build_corpus(seed: int = 0) -> Corpus:
     return Corpus(CLASSES, splits, report={})
 
 
-def sentiment_lexicon() -> tuple[frozenset[str], frozenset[str]]:
-    """Negative and positive words and phrases, in lower case; no entry is on both sides."""
-    negative, positive = (
-        frozenset(
-            entry
-            for domain in words.DOMAINS
-            for ranked in _sentiment(domain, side).values()
-            for entries, _ in ranked
-            for entry in entries
-        )
-        for side in range(len(CLASSES))
-    )
-    return negative, positive
-
-
 def _adverb(adjective: str) -> str:
     if adjective.endswith("le"):
         return adjective[:-1] + "y"
@@ -113,23 +103,20 @@ def _quality(adjective: str) -> str:
     return re.sub("y$", "i", adjective) + "ness"
 
 
-def _sentiment(domain: words.Domain, side: int) -> dict[str, Shares]:
-    """What the slots of one polarity (0 negative, 1 positive) are filled from in a domain."""
-    general, own = words.ADJECTIVES[side], domain.adjectives[side]
-    adjectives = (own, DOMAIN_SHARE), (general, 1 - DOMAIN_SHARE)
+def _sentiment(domain: dict[str, Any], polarity: str) -> dict[str, Shares]:
+    """What the slots of one polarity are filled from in a domain."""
+    adjectives = (domain["adjectives"][polarity], DOMAIN_SHARE), (WORDS["adjectives"][polarity], 1 - DOMAIN_SHARE)
     regular = [([word for word in entries if len(word) > 4], share) for entries, share in adjectives]
-    adverbs = dict.fromkeys([*words.ADVERBS[side], *(_adverb(word) for word in regular[1][0])])
+    adverbs = dict.fromkeys([*WORDS["adverbs"][polarity], *(_adverb(word) for word in regular[1][0])])
+    predicates = [(entries, share * (1 - PHRASE_SHARE)) for entries, share in adjectives]
     return {
-        "adjective": list(adjectives),
-        "predicate": [
-            *((e, share * (1 - PHRASE_SHARE)) for e, share in adjectives),
-            (words.PREDICATES[side], PHRASE_SHARE),
-        ],
+        "adjective": adjectives,
+        "predicate": [*predicates, (WORDS["predicates"][polarity], PHRASE_SHARE)],
         "quality": [([_quality(word) for word in entries], share) for entries, share in regular],
         "adverb": [(list(adverbs), 1)],
-        "label": [(words.LABELS[side], 1)],
-        "felt": [(words.FEELINGS[side], 1)],
-        "verdict": [(words.VERDICTS[side], 1)],
+        "label": [(WORDS["labels"][polarity], 1)],
+        "felt": [(WORDS["feelings"][polarity], 1)],
+        "verdict": [(WORDS["verdicts"][polarity], 1)],
     }
 
 
@@ -155,38 +142,30 @@ def _zipf(shares: Shares) -> _Choice:
     return _Choice(entries, list(accumulate(weights)))
 
 
-def _names(rng: random.Random, parts: tuple[tuple[str, ...], ...], size: int) -> list[str]:
-    return rng.sample(["".join(name) for name in product(*parts)], size)
-
-
-def _domain_slots(domain: words.Domain, side: int, shared: dict[str, _Choice]) -> dict[str, _Choice]:
-    """All the slots of a sentence of this domain and polarity."""
-    neutral = {"thing": domain.things, "noun": domain.nouns, "done": domain.done}
-    return (
-        shared
-        | {slot: _zipf([(entries, 1)]) for slot, entries in neutral.items()}
-        | {slot: _zipf(shares) for slot, shares in _sentiment(domain, side).items()}
-    )
-
-
 class _Writer:
     """Writes reviews, no two alike."""
 
     def __init__(self, rng: random.Random) -> None:
         self.rng = rng
         self._written: set[str] = set()
+        neutral = {"plain": "plain", "job": "jobs", "who": "companions", "when": "times"}
         shared = {
-            "name": _zipf([(_names(rng, words.PEOPLE, PEOPLE), 1)]),
-            "place": _zipf([(_names(rng, words.PLACES, PLACES), 1)]),
-            "plain": _zipf([(words.PLAIN, 1)]),
-            "job": _zipf([(words.JOBS, 1)]),
-            "who": _zipf([(words.COMPANIONS, 1)]),
-            "when": _zipf([(words.TIMES, 1)]),
+            "name": _zipf([(self._names("people", PEOPLE), 1)]),
+            "place": _zipf([(self._names("places", PLACES), 1)]),
         }
-        self._domains = [
-            (domain.facts + words.REMARKS, [_domain_slots(domain, side, shared) for side in range(len(CLASSES))])
-            for domain in words.DOMAINS
-        ]
+        shared |= {slot: _zipf([(WORDS[words], 1)]) for slot, words in neutral.items()}
+        self._domains: list[tuple[list[str], list[dict[str, _Choice]]]] = []
+        for domain in WORDS["domains"].values():
+            own = {"thing": domain["things"], "noun": domain["nouns"], "done": domain["done"]}
+            both = shared | {slot: _zipf([(words, 1)]) for slot, words in own.items()}
+            sides = [
+                both | {slot: _zipf(shares) for slot, shares in _sentiment(domain, polarity).items()}
+                for polarity in CLASSES
+            ]
+            self._domains.append((domain["facts"] + WORDS["remarks"], sides))
+
+    def _names(self, kind: str, size: int) -> list[str]:
+        return self.rng.sample(["".join(name) for name in product(*WORDS[kind])], size)
 
     def new_review(self, label: int) -> str:
         """A review of this class that was not written before."""

@@ -53,8 +53,8 @@ def source_identity(settings: DataSettings) -> dict[str, str]:
 
     Returns:
         Names of the source's files, each with its sha256; for an aclImdb folder one sha256 over the names, sizes and
-        times of its many files. For the built-in corpus, the modules that make it. A Hub data set counts as fixed by
-        its name.
+        times of its many files. For the built-in corpus, the module and the words that make it. A Hub data set counts
+        as fixed by its name.
 
     Raises:
         InputError: If the source cannot be found.
@@ -65,7 +65,7 @@ def source_identity(settings: DataSettings) -> dict[str, str]:
         return {flag: _sha256(_file(path)) for flag, path in _given_files(settings).items()}
     path = Path(source)
     if source == "builtin":
-        return {module.name: _sha256(module) for module in sorted(Path(__file__).parent.glob("builtin*.py"))}
+        return {name: _sha256(Path(__file__).with_name(name)) for name in ("builtin.py", "builtin.yaml")}
     if path.is_file():
         return {"archive": _sha256(path)}
     if not path.is_dir():
