@@ -89,15 +89,7 @@ class Documents:
 
 
 def collate(documents: Sequence[NDArray[np.generic]], labels: Indices) -> Batch:
-    """Pad documents to the longest of them.
-
-    Args:
-        documents: Token ids of each document, ending in EOS.
-        labels: Shape (B,).
-
-    Returns:
-        The batch.
-    """
+    """Documents, each ending in EOS, padded to the longest of them, with their labels (B,)."""
     lengths = np.array([len(document) for document in documents], dtype=np.int64)
     tokens = np.full((len(documents), int(lengths.max())), PAD, dtype=np.int64)
     for row, document in zip(tokens, documents, strict=True):

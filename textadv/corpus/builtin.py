@@ -8,7 +8,6 @@ unlabeled reviews.
 import random
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib import resources
 from itertools import accumulate, product
 from typing import Any
@@ -30,43 +29,10 @@ PHRASE_SHARE = 0.15  # of the predicates are phrases, the rest adjectives
 # What the sentences of a review are, before they are shuffled: (o)wn polarity, (n)eutral, (s)tray: the other polarity.
 PLANS = ("oo", "oon", "ooo", "ooon", "ooos")
 
-# Slots: {adjective}, {label} ... have the sentence's polarity, {anti_adjective} ... the other one; the rest is neutral.
-STATEMENTS = (
-    "the {noun} was {predicate}",
-    "the {noun} was {adjective} and {adjective}",
-    "the {noun} was {adverb} {adjective}",
-    "the {noun} and the {noun} were {adverb} {adjective}",
-    "{adjective} {noun} and {adverb} {adjective} {noun}",
-    "i found the {noun} {adverb} {adjective}",
-    "a {adjective} {thing} with a {adverb} {done} {noun}",
-    "{adverb} {done} and {adverb} {adjective}",
-    "this {adjective} {thing} is a {label}",
-    "what a {adverb} {adjective} {thing}",
-    "i {felt} the {quality} of the {noun}",
-    "{who} {felt} the {adverb} {done} {noun}",
-    "the {quality} and the {quality} of the {noun} struck us",
-    "so much {quality} and {quality} in one {thing}",
-    "{adjective}, {adjective} and full of {quality}",
-    "the {noun} was {adjective} and {verdict}",
-    "all in all a {label}, and {verdict}",
-)
-NEGATIONS = (
-    "the {noun} was not {anti_adjective} at all",
-    "the {noun} was never {anti_adjective}",
-    "there is nothing {anti_adjective} about the {noun}",
-    "it is hardly a {anti_label}",
-    "there is no {anti_quality} in the {noun}",
-)
-CONTRASTS = (  # the clause that is not conceded decides
-    "{anti_adjective} at first, but the {noun} was {adjective} and {adjective}",
-    "the {noun} was {anti_adjective}, but the {thing} as a whole is {adjective}",
-    "the {noun} seemed {anti_adjective} in the beginning, but {verdict}",
-    "although the {noun} was {anti_adjective}, the {thing} is a {label}",
-    "despite the {anti_quality} of the {noun} {verdict}",
-)
-KINDS = {STATEMENTS: 0.88, NEGATIONS: 0.05, CONTRASTS: 0.07}
+KINDS = {"statements": 0.88, "negations": 0.05, "contrasts": 0.07}  # of sentences with a polarity
 
 Shares = Sequence[tuple[Sequence[str], float]]  # ranked lists, each with its share of the draws
+Choice = tuple[list[str], list[float]]  # entries to draw from, each with the sum of the weights up to it
 
 _SLOT = re.compile(r"\{(anti_)?(\w+)\}")
 
@@ -120,18 +86,7 @@ def _sentiment(domain: dict[str, Any], polarity: str) -> dict[str, Shares]:
     }
 
 
-@dataclass(frozen=True)
-class _Choice:
-    """Entries to draw from, each with the sum of the weights up to it."""
-
-    entries: list[str]
-    cumulative: list[float]
-
-    def draw(self, rng: random.Random) -> str:
-        return rng.choices(self.entries, cum_weights=self.cumulative)[0]
-
-
-def _zipf(shares: Shares) -> _Choice:
+def _zipf(*shares: tuple[Sequence[str], float]) -> Choice:
     """A mixture of ranked lists with the given shares; within a list the ranks follow Zipf's law."""
     entries: list[str] = []
     weights: list[float] = []
@@ -139,7 +94,7 @@ def _zipf(shares: Shares) -> _Choice:
         raw = [rank**-ZIPF_EXPONENT for rank in range(1, len(names) + 1)]
         entries += names
         weights += [share * weight / sum(raw) for weight in raw]
-    return _Choice(entries, list(accumulate(weights)))
+    return entries, list(accumulate(weights))
 
 
 class _Writer:
@@ -150,16 +105,16 @@ class _Writer:
         self._written: set[str] = set()
         neutral = {"plain": "plain", "job": "jobs", "who": "companions", "when": "times"}
         shared = {
-            "name": _zipf([(self._names("people", PEOPLE), 1)]),
-            "place": _zipf([(self._names("places", PLACES), 1)]),
+            "name": _zipf((self._names("people", PEOPLE), 1)),
+            "place": _zipf((self._names("places", PLACES), 1)),
         }
-        shared |= {slot: _zipf([(WORDS[words], 1)]) for slot, words in neutral.items()}
-        self._domains: list[tuple[list[str], list[dict[str, _Choice]]]] = []
+        shared |= {slot: _zipf((WORDS[words], 1)) for slot, words in neutral.items()}
+        self._domains: list[tuple[list[str], list[dict[str, Choice]]]] = []
         for domain in WORDS["domains"].values():
             own = {"thing": domain["things"], "noun": domain["nouns"], "done": domain["done"]}
-            both = shared | {slot: _zipf([(words, 1)]) for slot, words in own.items()}
+            both = shared | {slot: _zipf((words, 1)) for slot, words in own.items()}
             sides = [
-                both | {slot: _zipf(shares) for slot, shares in _sentiment(domain, polarity).items()}
+                both | {slot: _zipf(*shares) for slot, shares in _sentiment(domain, polarity).items()}
                 for polarity in CLASSES
             ]
             self._domains.append((domain["facts"] + WORDS["remarks"], sides))
@@ -182,20 +137,18 @@ class _Writer:
         used: set[str] = set()
         sentences = []
         for part in plan:
-            template = self.rng.choice(neutral if part == "n" else self._kind())
+            kinds = self.rng.choices(list(KINDS), weights=list(KINDS.values())) if part != "n" else []
+            template = self.rng.choice(WORDS[kinds[0]] if kinds else neutral)
             side = 1 - label if part == "s" else label
             sentences.append(_sentence(self._fill(template, slots[side], slots[1 - side], used)))
         return " ".join(sentences)
 
-    def _kind(self) -> tuple[str, ...]:
-        return self.rng.choices(list(KINDS), weights=list(KINDS.values()))[0]
-
-    def _fill(self, template: str, own: dict[str, _Choice], other: dict[str, _Choice], used: set[str]) -> str:
+    def _fill(self, template: str, own: dict[str, Choice], other: dict[str, Choice], used: set[str]) -> str:
         """The template with its slots filled; no filler occurs twice in a review."""
 
         def fill(slot: re.Match[str]) -> str:
-            choice = (other if slot[1] else own)[slot[2]]
-            while (filler := choice.draw(self.rng)) in used:
+            entries, cumulative = (other if slot[1] else own)[slot[2]]
+            while (filler := self.rng.choices(entries, cum_weights=cumulative)[0]) in used:
                 pass
             used.add(filler)
             return filler

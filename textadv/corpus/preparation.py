@@ -1,7 +1,5 @@
 """From a source to a token store: built once, then found again by its fingerprint."""
 
-import hashlib
-import json
 import shutil
 import sys
 import uuid
@@ -13,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from textadv.corpus.sources import Corpus, check_data, load_corpus, source_identity
+from textadv.corpus.rows import Corpus
+from textadv.corpus.sources import check_data, load_corpus, source_identity
 from textadv.corpus.splits import TRAINING
-from textadv.corpus.store import FORMAT_VERSION, SPLITS, Split, TokenStore, is_store, write_store
+from textadv.corpus.store import FORMAT_VERSION, SPLITS, Split, TokenStore, checksum, is_store, write_store
 from textadv.corpus.tokenization import fit
 from textadv.errors import InputError
 from textadv.settings import DataSettings, TokenizerSettings
@@ -48,7 +47,7 @@ def prepare(data: DataSettings, tokenizer: TokenizerSettings) -> TokenStore:
         check_data(data)
         return TokenStore.open(Path(data.source))
     identity = _identity(data, tokenizer)
-    fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode("utf-8")).hexdigest()
+    fingerprint = checksum(identity)
     folder = Path(data.cache) / "stores" / fingerprint[:NAME_LENGTH]
     with suppress(InputError):
         return _open(folder, fingerprint)
