@@ -210,6 +210,7 @@ def test_weights_of_a_part_of_the_network() -> None:
         ("model", "pooling", "last_mean_max"),
         ("finetuning", "learning_rate", 1.0),
         ("data", "labels_per_class", 3),
+        ("data", "validation_labels", 0),
     ],
 )
 def test_what_makes_another_run_of_a_classifier(store: TokenStore, section: str, setting: str, value: Any) -> None:

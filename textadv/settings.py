@@ -46,6 +46,8 @@ class DataSettings(ColumnSettings):
         test: File of test rows.
         label_column: Name of the label column in the files.
         labels_per_class: Keep this many training labels per class, the rest of train becomes unlabeled text.
+        validation_labels: This many of the training labels select the checkpoint, instead of the validation split, and
+            do not train; 0: none do, and the last checkpoint is the result, without early stopping.
         validation_fraction: Share of train cut off for validation, stratified by class.
         keep_duplicates: Keep training and unlabeled texts that stand in test, or in given validation rows, as well.
         seed: Seed of the validation cut and of the choice of labels.
@@ -59,6 +61,7 @@ class DataSettings(ColumnSettings):
     test: str | None = None
     label_column: str = "label"
     labels_per_class: Positive | None = None
+    validation_labels: int | None = None
     validation_fraction: OpenShare = 0.15
     keep_duplicates: bool = False
     seed: int = 0

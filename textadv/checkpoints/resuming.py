@@ -45,7 +45,10 @@ def changed_settings(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     names = [name for name in ("store_fingerprint", "tokenizer_fingerprint") if before[name] != now[name]]
     old, new, default = before["settings"], now["settings"], Experiment()
     if now["kind"] == "classifier":
-        relevant = {"finetuning": unmarked(default.finetuning, FREE), "data": {"labels_per_class", "seed"}}
+        relevant = {
+            "finetuning": unmarked(default.finetuning, FREE),
+            "data": {"labels_per_class", "validation_labels", "seed"},
+        }
         relevant["model"] = unmarked(default.model)
     else:
         relevant = {"pretraining": unmarked(default.pretraining, FREE)}

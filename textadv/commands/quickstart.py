@@ -39,8 +39,8 @@ def quickstart(experiment: Experiment, output: str | None = None) -> None:
             if not is_main():
                 continue
             test = evaluate_split(load_classifier(own), store, "test", device(experiment.trainer))
-            row = {"method": method, "pretrained": pretrained, "labels": figures["labels"], "error": test.error}
-            rows.append(row | {"validation_error": figures["validation_error"], "seconds": seconds})
+            row = {"method": method, "pretrained": pretrained, "error": test.error, "seconds": seconds}
+            rows.append(row | {name: figures[name] for name in ("labels", "labels_seen", "validation_error")})
         metrics["rows"] = rows
     if is_main():
         print(_table(rows))

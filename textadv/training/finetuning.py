@@ -118,8 +118,10 @@ class FinetuningModule(TrainingModule):
         """Start from empty sums."""
         self.validation_sums = in_float64(torch.zeros(3, device=self.device))
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Sum errors, loss and count."""
+    def validation_step(self, batch: Batch | None, batch_idx: int) -> None:
+        """Sum errors, loss and count; None where no labels are there to validate with."""
+        if batch is None:
+            return
         logits = self.model(batch.tokens, batch.lengths)
         errors = (logits.argmax(1) != batch.labels).sum()
         loss = in_float64(cross_entropy(logits, batch.labels)).sum()
@@ -135,5 +137,7 @@ class FinetuningModule(TrainingModule):
     def on_validation_epoch_end(self) -> None:
         """Report error (percent) and cross entropy over all ranks."""
         errors, loss, count = self.trainer.strategy.reduce(self.validation_sums, reduce_op="sum").tolist()
+        if not count:
+            return
         self.log("validation_error", torch.tensor(100 * errors / count), rank_zero_only=False)
         self.log("validation_loss", torch.tensor(loss / count))

@@ -19,7 +19,9 @@ from textadv.errors import InputError
 from textadv.models.factory import build_classifier, build_encoder
 from textadv.models.language_model import LanguageModel
 from textadv.settings import Experiment, TrainerSettings
+from textadv.system.durable import remove_file
 from textadv.system.machine import device
+from textadv.system.processes import is_main
 from textadv.training.base import TrainingModule
 from textadv.training.callbacks import Patience, Progress, WeightEMA, ZeroGradients, figures
 from textadv.training.finetuning import FinetuningModule, training_attack
@@ -76,7 +78,7 @@ def check_finetuning(experiment: Experiment, store: TokenStore) -> None:
 def finetune(
     experiment: Experiment, store: TokenStore, output: Path, pretrained: Path | None, resume: Path | None = None
 ) -> dict[str, Any]:
-    """Train the classifier, keeping the checkpoint with the lowest validation error.
+    """Train the classifier, keeping the checkpoint with the lowest validation error; without validation, the last one.
 
     Args:
         experiment: The settings.
@@ -86,8 +88,8 @@ def finetune(
         resume: A checkpoint to go on from, instead of either.
 
     Returns:
-        Figures of the run: steps, seconds, tokens per second, best validation error, checkpoint, and the encoder that
-        it started from.
+        Figures of the run: steps, seconds, tokens per second, best validation error (None without validation),
+        checkpoint, the encoder that it started from, and the numbers of labels that trained, selected, and both.
     """
     settings = experiment.finetuning
     torch.manual_seed(experiment.seed)
@@ -98,19 +100,25 @@ def finetune(
     classifier = build_classifier(experiment.model, encoder, len(store.classes))
     data = FinetuningData(store, experiment.data, settings, experiment.seed)
     origin = None if pretrained is None else str(pretrained)
-    card = model_card("classifier", experiment, store, pretrained=origin, labels=data.num_labeled)
+    labels = {"labels": data.num_labeled, "validation_labels": data.num_validation}
+    labels["labels_seen"] = sum(labels.values())
+    card = model_card("classifier", experiment, store, pretrained=origin, **labels)
     module = FinetuningModule(classifier, settings, experiment.seed, card)
     best = BestCheckpoint(output)
     callbacks: list[Callback] = [WeightEMA(settings.ema_decay)] if settings.ema_decay else []
-    callbacks += [ZeroGradients(module.take_zero_share), Patience(settings.patience), best]
+    callbacks.append(ZeroGradients(module.take_zero_share))
+    if data.num_validation:
+        callbacks += [Patience(settings.patience), best]
     description = f"fine-tuning {settings.method}"
     run = _fit(experiment, module, data, output, description, callbacks, resume)
+    if not data.num_validation and is_main():
+        remove_file(output / BEST)  # of an earlier run in this folder: it would be taken for the result of this one
     error = None if best.best_model_score is None else float(best.best_model_score)
     return run | {
-        "labels": data.num_labeled,
+        **labels,
         "pretrained": module.card["pretrained"],
         "validation_error": error,
-        "checkpoint": str(output / BEST),
+        "checkpoint": str(output / (BEST if data.num_validation else LAST)),
     }
 
 

@@ -41,6 +41,7 @@ def _card_rows(subject: Subject) -> dict[str, str]:
         "epsilon": _perturbation(tuning),
         "started from": str(card.get("pretrained", "not recorded") or "no pretraining"),
         "labels": f"{card['labels']:,}" if "labels" in card else "not recorded",
+        "labels seen, selection included": f"{card['labels_seen']:,}" if "labels_seen" in card else "not recorded",
         "classes": ", ".join(card["classes"]),
         "corpus": str(data.get("source") or data.get("train") or "not recorded"),
         "model": f"{model.get('encoder', 'lstm').upper()} of {model['hidden_size']}, {direction}, "
