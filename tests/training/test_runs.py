@@ -174,6 +174,53 @@ GOLDEN: dict[str, dict[str, list[float]]] = {
     },
 }
 
+# Without dropout, these draw nothing: another way to draw random numbers shows in `GOLDEN`, and not here.
+WITHOUT_DRAWS: dict[str, tuple[dict[str, Any], list[float]]] = {
+    "none": (
+        {"method": "none"},
+        [0.613953, 0.746541, 0.733347, 0.734334, 0.743734, 0.612742],
+    ),
+    "entropy": (
+        {"method": "none", "entropy_weight": 0.7},
+        [1.096795, 1.229552, 1.21607, 1.217457, 1.226639, 1.095441],
+    ),
+    "adversarial": (
+        {"method": "adversarial"},
+        [1.230906, 1.497997, 1.471113, 1.472392, 1.49166, 1.230544],
+    ),
+    "least likely": (
+        {"method": "adversarial", "adversary": "ifgsm-linf-least_likely"},
+        [1.238912, 1.495799, 1.468345, 1.469999, 1.489118, 1.238642],
+    ),
+    "momentum": (
+        {"method": "adversarial", "adversary": "mifgsm-l2"},
+        [1.231541, 1.498079, 1.471139, 1.472419, 1.49175, 1.231122],
+    ),
+    "interpretable": (
+        {"method": "adversarial", "adversary": "interpretable-l2", "num_neighbours": 3},
+        [1.230147, 1.496291, 1.469147, 1.470228, 1.490239, 1.22991],
+    ),
+    "language model": (
+        {"candidates": 0},
+        [4.991145, 4.999249, 4.983537, 5.015884, 5.248215, 5.509836],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WITHOUT_DRAWS)
+def test_golden_losses_without_random_numbers(
+    experiment: Experiment, store: TokenStore, tmp_path: Path, name: str
+) -> None:
+    changes, expected = WITHOUT_DRAWS[name]
+    if name == "language model":
+        settings = replace(experiment.pretraining, dropout=0.0, **changes)
+        runs.pretrain(replace(experiment, pretraining=settings), store, tmp_path)
+    else:
+        finetuning = replace(experiment.finetuning, dropout=0.0, **changes)
+        runs.finetune(replace(experiment, finetuning=finetuning), store, tmp_path, None)
+    measured = [float(loss) for loss in losses(tmp_path)]
+    assert measured == pytest.approx(expected, rel=2e-5), measured
+
 
 @pytest.mark.parametrize("activation", GOLDEN)
 @pytest.mark.parametrize("method", METHODS)
