@@ -21,6 +21,7 @@ from torch import Tensor
 from textadv.adversarial.divergences import cross_entropy
 from textadv.adversarial.interpretable import interpretable_perturbation
 from textadv.adversarial.norms import Norm, project, random_noise, steepest_step
+from textadv.draws import Generator, uniform
 
 LossFunction = Callable[[Tensor], Tensor]
 Classify = Callable[[Tensor], Tensor]  # from embeddings (B, T, D) to logits (B, C), each row from its own example only
@@ -83,7 +84,7 @@ def perturb(
     logits: Tensor | None = None,
     gradient: Tensor | None = None,
     directions: Tensor | None = None,
-    generator: torch.Generator | None = None,
+    generator: Generator = None,
 ) -> Tensor:
     """The perturbation that an attack finds.
 
@@ -201,7 +202,7 @@ def random_fgsm(
     epsilon: float,
     norm: Norm,
     alpha: float,
-    generator: torch.Generator | None = None,
+    generator: Generator = None,
 ) -> Tensor:
     """R+FGSM: a random step of the norm `alpha`, then FGSM from there with epsilon - alpha.
 
@@ -226,7 +227,7 @@ def pgd(
     step_size: float,
     num_steps: int,
     num_restarts: int,
-    generator: torch.Generator | None = None,
+    generator: Generator = None,
 ) -> Tensor:
     """Projected gradient: the iterative method from `num_restarts` random starts; every example keeps its worst end.
 
@@ -275,11 +276,8 @@ def targeted_labels(target: Target, logits: Tensor, labels: Tensor, mask: Tensor
     return wanted, mask & (wanted != labels)[:, None]
 
 
-def _random_start(
-    embeddings: Tensor, mask: Tensor, epsilon: float, norm: Norm, generator: torch.Generator | None
-) -> Tensor:
+def _random_start(embeddings: Tensor, mask: Tensor, epsilon: float, norm: Norm, generator: Generator) -> Tensor:
     if norm == "l2":
-        radius = torch.rand((len(embeddings), 1, 1), generator=generator, device=embeddings.device)
-        return radius.to(embeddings.dtype) * random_noise(embeddings, mask, epsilon, norm, generator)
-    cube = torch.empty_like(embeddings).uniform_(-epsilon, epsilon, generator=generator)
-    return project(cube, mask, epsilon, norm)
+        radius = uniform(embeddings[:, 0, :1], generator)[:, None]  # (B, 1, 1)
+        return radius * random_noise(embeddings, mask, epsilon, norm, generator)
+    return project(epsilon * (2 * uniform(embeddings, generator) - 1), mask, epsilon, norm)

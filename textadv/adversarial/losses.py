@@ -6,6 +6,7 @@ from torch import Tensor
 from textadv.adversarial.attacks import Attack, Classify, perturb
 from textadv.adversarial.divergences import cross_entropy, local_distributional_smoothness
 from textadv.adversarial.virtual import CLOSED_FORM_CLASSES, virtual_direction
+from textadv.draws import Generator
 
 
 def adversarial_loss(
@@ -16,7 +17,7 @@ def adversarial_loss(
     epsilon: float,
     attack: Attack | None = None,
     directions: Tensor | None = None,
-    generator: torch.Generator | None = None,
+    generator: Generator = None,
 ) -> Tensor:
     """Cross entropy at x + r_adv, -log p(y | x + r_adv): the loss where it is worst nearby.
 
@@ -59,7 +60,7 @@ def virtual_adversarial_loss(
     closed_form: bool | None = None,
     xi: float = 0.1,
     num_power_iterations: int = 1,
-    generator: torch.Generator | None = None,
+    generator: Generator = None,
 ) -> Tensor:
     """KL(p(x) || p(x + r_vadv)), the local distributional smoothness: needs no label.
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from textadv.adversarial.divergences import local_distributional_smoothness
 from textadv.adversarial.norms import l2_norm, random_noise, random_signs, scale_to_norm
+from textadv.draws import Generator
 from textadv.precision import full_precision, in_float64, without_autocast
 
 CLOSED_FORM_CLASSES = 3  # beyond it the power iteration is faster; measured: docs/PERFORMANCE.md
@@ -37,9 +38,7 @@ def logit_gradients(logits: Tensor, embeddings: Tensor) -> Tensor:
         return torch.stack([torch.autograd.grad(z, embeddings, retain_graph=True)[0] for z in differences])
 
 
-def closed_form_direction(
-    logits: Tensor, logit_gradients: Tensor, mask: Tensor, generator: torch.Generator | None = None
-) -> Tensor:
+def closed_form_direction(logits: Tensor, logit_gradients: Tensor, mask: Tensor, generator: Generator = None) -> Tensor:
     """Top eigenvector of H = J^T (diag p - p p^T) J, the Hessian of KL(p(x) || p(x + r)) at r = 0.
 
     With a factor F F^T = diag p - p p^T the eigenvectors of H are J^T F v, v those of the C x C matrix F^T J J^T F.
@@ -66,7 +65,7 @@ def power_iteration(
     mask: Tensor,
     xi: float,
     num_power_iterations: int,
-    generator: torch.Generator | None = None,
+    generator: Generator = None,
 ) -> Tensor:
     """Approximate the top eigenvector of the Hessian H of `divergence` at r = 0 by repeating d <- H d / ||H d||_2.
 
@@ -104,7 +103,7 @@ def virtual_direction(
     closed_form: bool,
     xi: float,
     num_power_iterations: int,
-    generator: torch.Generator | None = None,
+    generator: Generator = None,
 ) -> Tensor:
     """The virtual adversarial direction, in closed form or by power iteration.
 
