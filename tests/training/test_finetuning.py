@@ -19,7 +19,6 @@ from textadv.errors import InputError
 from textadv.models.classifier import Classifier
 from textadv.models.factory import build_classifier, build_encoder
 from textadv.settings import Experiment
-from textadv.training import objective
 from textadv.training.finetuning import FinetuningModule
 
 Make = Callable[..., FinetuningModule]
@@ -224,7 +223,7 @@ def test_the_direction_is_in_closed_form_for_few_classes(
     }
     assert losses["closed_form"] != losses["power_iteration"]
     assert step(make(method="vat"), store).item() == losses["closed_form"]
-    monkeypatch.setattr(objective, "CLOSED_FORM_CLASSES", 1)
+    monkeypatch.setattr(virtual, "CLOSED_FORM_CLASSES", 1)
     assert step(make(method="vat"), store).item() == losses["power_iteration"]
 
 

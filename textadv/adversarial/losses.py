@@ -5,7 +5,7 @@ from torch import Tensor
 
 from textadv.adversarial.attacks import Attack, Classify, perturb
 from textadv.adversarial.divergences import cross_entropy, local_distributional_smoothness
-from textadv.adversarial.virtual import CLOSED_FORM_CLASSES, virtual_direction
+from textadv.adversarial.virtual import in_closed_form, virtual_direction
 from textadv.draws import Generator
 
 
@@ -88,6 +88,6 @@ def virtual_adversarial_loss(
         with torch.enable_grad():
             clean = classify(x)
     if closed_form is None:
-        closed_form = clean.shape[1] <= CLOSED_FORM_CLASSES
+        closed_form = in_closed_form(clean)
     direction = virtual_direction(classify, x, clean, mask.bool(), closed_form, xi, num_power_iterations, generator)
     return local_distributional_smoothness(clean, classify(embeddings + epsilon * direction))

@@ -8,6 +8,7 @@ the gradient of the cross entropy is a multiple of it: the adversarial perturbat
 """
 
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +20,19 @@ from textadv.draws import Generator
 from textadv.precision import full_precision, in_float64, without_autocast
 
 CLOSED_FORM_CLASSES = 3  # beyond it the power iteration is faster; measured: docs/PERFORMANCE.md
+
+
+def in_closed_form(logits: Tensor, direction: Literal["auto", "closed_form", "power_iteration"] = "auto") -> bool:
+    """Whether `virtual_direction` is to take the closed form, by default up to `CLOSED_FORM_CLASSES` classes.
+
+    Args:
+        logits: Scores of the classes, (B, C).
+        direction: What was asked for.
+
+    Returns:
+        False for the power iteration.
+    """
+    return direction == "closed_form" or (direction == "auto" and logits.shape[1] <= CLOSED_FORM_CLASSES)
 
 
 def logit_gradients(logits: Tensor, embeddings: Tensor) -> Tensor:
@@ -115,7 +129,7 @@ def virtual_direction(
         embeddings: The clean embeddings, part of the graph of `logits` where the form is closed, (B, T, D).
         logits: `classify(embeddings)`, perhaps under autocast.
         mask: True at the positions that may change, (B, T).
-        closed_form: Which of the two; by default in this package up to `CLOSED_FORM_CLASSES` classes.
+        closed_form: Which of the two, see `in_closed_form`.
         xi: As in `power_iteration`.
         num_power_iterations: As in `power_iteration`.
         generator: Source of randomness, on the device of the embeddings; the global one if None.

@@ -11,7 +11,7 @@ from textadv.adversarial.divergences import cross_entropy, entropy, local_distri
 from textadv.adversarial.gradients import early_backward
 from textadv.adversarial.interpretable import word_directions
 from textadv.adversarial.norms import perturbation_mask, random_signs, steepest_step, zero_rows
-from textadv.adversarial.virtual import CLOSED_FORM_CLASSES, virtual_direction
+from textadv.adversarial.virtual import in_closed_form, virtual_direction
 from textadv.corpus.batching import Batch
 from textadv.draws import Generator
 from textadv.models.classifier import Classifier
@@ -71,7 +71,8 @@ def objective(
             direction = smoothness_direction(clean, settings, generators["unlabeled"])
             lds = local_distributional_smoothness(clean.logits, clean.logits_at(settings.virtual_epsilon * direction))
             terms["lds"] = torch.cat([terms["lds"], lds])
-            if in_closed_form(clean, settings):  # a power iteration keeps its random start where there is none
+            # A power iteration keeps its random start where there is none.
+            if in_closed_form(clean.logits, settings.vat_direction):
                 terms["zero_gradients"] = torch.cat([terms["zero_gradients"], zero_rows(direction, clean.mask)])
         if settings.entropy_weight:
             terms["entropy"] = entropy(clean.logits)
@@ -106,7 +107,7 @@ def labeled_terms(
     terms = {"cross_entropy": cross_entropy(clean.logits, labels)}
     direction = gradient = None
     if s.uses_vat or (s.perturbs_labeled and attack.kind != "noise"):
-        on_line = in_closed_form(clean, s) and clean.logits.shape[1] == 2
+        on_line = in_closed_form(clean.logits, s.vat_direction) and clean.logits.shape[1] == 2
         if s.uses_vat and not on_line:
             # Now, for the graph of the clean pass ends with the next line.
             direction = smoothness_direction(clean, s, generator)
@@ -141,17 +142,11 @@ def smoothness_direction(clean: CleanPass, settings: FinetuningSettings, generat
         clean.embeddings,
         clean.logits,
         clean.mask,
-        in_closed_form(clean, settings),
+        in_closed_form(clean.logits, settings.vat_direction),
         settings.xi,
         settings.num_power_iterations,
         generator,
     )
-
-
-def in_closed_form(clean: CleanPass, settings: FinetuningSettings) -> bool:
-    """Whether r_vadv is had from C - 1 backward passes."""
-    chosen = settings.vat_direction
-    return chosen == "closed_form" or (chosen == "auto" and clean.logits.shape[1] <= CLOSED_FORM_CLASSES)
 
 
 def classifying_parameters(classifier: Classifier) -> list[nn.Parameter]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from textadv.adversarial.attacks import Attack
 from textadv.adversarial.divergences import cross_entropy, local_distributional_smoothness
 from textadv.adversarial.norms import perturbation_mask
-from textadv.adversarial.virtual import CLOSED_FORM_CLASSES, virtual_direction
+from textadv.adversarial.virtual import in_closed_form, virtual_direction
 from textadv.corpus.batching import Batch, Documents, Indices, sequential_batches
 from textadv.corpus.store import Split
 from textadv.evaluation.attacks import Victim, perturb
@@ -102,8 +102,7 @@ def smoothness(
     for places, batch in sample.batches("measuring smoothness", device):
         victim = Victim.of(classifier, batch)
         clean = victim.logits()
-        in_closed_form = clean.shape[1] <= CLOSED_FORM_CLASSES
-        direction = _virtual_direction(classifier.classify, victim, in_closed_form, generator)
+        direction = _virtual_direction(classifier.classify, victim, in_closed_form(clean), generator)
         for row, epsilon in zip(values, epsilons, strict=True):
             lds = local_distributional_smoothness(clean, victim.logits(epsilon * direction))
             row[places] = lds.clamp(min=0).double().cpu().numpy()  # rounding can take it below 0
