@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from textadv.adversarial.divergences import cross_entropy
+from textadv.adversarial.gradients import gradients_of
 from textadv.adversarial.interpretable import interpretable_perturbation
 from textadv.adversarial.norms import Norm, project, random_noise, steepest_step
 from textadv.draws import Generator, uniform
@@ -143,7 +144,7 @@ def gradient_at(embeddings: Tensor, loss: LossFunction) -> Tensor:
     """Gradient of the loss of each example at its embeddings, a constant, (B, T, D)."""
     x = embeddings.detach().requires_grad_()
     with torch.enable_grad():  # also where a loss is only measured
-        return torch.autograd.grad(loss(x).sum(), x)[0]
+        return gradients_of(loss(x), [x])[0]
 
 
 def fgsm(

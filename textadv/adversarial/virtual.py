@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from textadv.adversarial.divergences import local_distributional_smoothness
+from textadv.adversarial.gradients import gradients_of
 from textadv.adversarial.norms import l2_norm, random_noise, random_signs, scale_to_norm
 from textadv.draws import Generator
 from textadv.precision import full_precision, in_float64, without_autocast
@@ -49,7 +50,7 @@ def logit_gradients(logits: Tensor, embeddings: Tensor) -> Tensor:
     """
     with torch.enable_grad():  # also where a loss is only measured
         differences = (logits[:, :-1] - logits[:, -1:]).sum(0)
-        return torch.stack([torch.autograd.grad(z, embeddings, retain_graph=True)[0] for z in differences])
+        return torch.stack([gradients_of(z, [embeddings], retain_graph=True)[0] for z in differences])
 
 
 def closed_form_direction(logits: Tensor, logit_gradients: Tensor, mask: Tensor, generator: Generator = None) -> Tensor:
@@ -103,7 +104,7 @@ def power_iteration(
     for _ in range(num_power_iterations):
         r = (xi * direction).requires_grad_()
         with torch.enable_grad():  # also where the losses are only measured
-            (gradient,) = torch.autograd.grad(divergence(embeddings.detach() + r).sum(), r)
+            (gradient,) = gradients_of(divergence(embeddings.detach() + r), [r])
         step = scale_to_norm(gradient, mask, 1.0)
         direction = torch.where(l2_norm(step)[:, None, None] > 0, step, direction)
     return direction
