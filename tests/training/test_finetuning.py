@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from norm_of import norm_of
 from torch import Tensor
 
 from textadv.adversarial import virtual
 from textadv.adversarial.divergences import cross_entropy, kl_divergence
-from textadv.adversarial.norms import Norm, l2_norm, norm_of, perturbation_mask
+from textadv.adversarial.norms import Norm, l2_norm, perturbation_mask
 from textadv.benchmark.textbook import TextbookStep
 from textadv.corpus.batching import Batch
 from textadv.corpus.datamodules import FinetuningData

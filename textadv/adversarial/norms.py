@@ -38,21 +38,6 @@ def l2_norm(x: Tensor) -> Tensor:
     return norms
 
 
-def norm_of(r: Tensor, norm: Norm) -> Tensor:
-    """Norm of each example, over every dimension but the first.
-
-    Args:
-        r: Perturbations, (B, ...). Half precision is promoted to float32.
-        norm: "l2", or "linf" for the largest absolute value.
-
-    Returns:
-        Norms, (B,).
-    """
-    if norm == "l2":
-        return l2_norm(r)
-    return r.to(torch.promote_types(r.dtype, torch.float32)).flatten(1).abs().amax(1)
-
-
 def scale_to_norm(x: Tensor, mask: Tensor, epsilon: float) -> Tensor:
     """Zero the masked-out positions and scale each example to the L2 norm `epsilon`.
 
