@@ -126,12 +126,9 @@ def perturb(
     if attack.kind == "rfgsm":
         alpha = epsilon / 2 if attack.alpha is None else attack.alpha
         return random_fgsm(loss, embeddings, mask, epsilon, norm, alpha, generator)
-    if attack.kind == "ifgsm":
-        return iterative_fgsm(loss, embeddings, mask, epsilon, norm, step_size, num_steps, gradient=gradient)
-    if attack.kind == "mifgsm":
-        return iterative_fgsm(
-            loss, embeddings, mask, epsilon, norm, step_size, num_steps, gradient=gradient, decay=attack.decay
-        )
+    if attack.kind in ("ifgsm", "mifgsm"):
+        decay = attack.decay if attack.kind == "mifgsm" else 0.0
+        return iterative_fgsm(loss, embeddings, mask, epsilon, norm, step_size, num_steps, None, gradient, decay)
     if attack.kind == "pgd":
         return pgd(loss, embeddings, mask, epsilon, norm, step_size, num_steps, attack.num_restarts, generator)
     if directions is None:
