@@ -4,12 +4,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from norm_of import norm_of
 from torch import Tensor
 
 from textadv.adversarial.attacks import Attack
 from textadv.adversarial.divergences import cross_entropy
 from textadv.adversarial.interpretable import word_directions
-from textadv.adversarial.norms import norm_of, perturbation_mask
+from textadv.adversarial.norms import perturbation_mask
 from textadv.attack_names import parse_attack
 from textadv.checkpoints import LoadedClassifier
 from textadv.corpus.batching import Batch

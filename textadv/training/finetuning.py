@@ -87,7 +87,8 @@ class FinetuningModule(TrainingModule):
 
     def training_step(self, batch: dict[str, Batch], batch_idx: int) -> Tensor:
         """The total loss of a labeled and an unlabeled batch."""
-        terms = objective(self.model, batch, self.settings, self.attack, self.neighbours, self.draws)
+        generators = {name: self.generator(name) for name in batch}
+        terms = objective(self.model, batch, self.settings, self.attack, self.neighbours, generators)
         kind = terms["cross_entropy"].dtype
         means = {name: values.to(kind).mean() * self._share(batch, name, values) for name, values in terms.items()}
         factors = weights(self.settings, self.global_step)

@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from textadv.adversarial import virtual
 from textadv.checkpoints import LoadedClassifier
 from textadv.corpus.batching import Documents
 from textadv.evaluation import samples
-from textadv.evaluation.report import measure
 from textadv.evaluation.report.measure import Smoothness, along_directions, smoothness
 from textadv.evaluation.samples import Sample
 
@@ -112,7 +112,7 @@ def test_the_power_iteration_finds_the_direction_of_the_closed_form(
 ) -> None:
     linear.double().weights = torch.randn((4, 6), generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     (iterated,) = smoothness(linear, sample, [0.01], seed=0)  # type: ignore[arg-type]
-    monkeypatch.setattr(measure, "CLOSED_FORM_CLASSES", 6)
+    monkeypatch.setattr(virtual, "CLOSED_FORM_CLASSES", 6)
     (exact,) = smoothness(linear, sample, [0.01], seed=0)  # type: ignore[arg-type]
     assert iterated.values != exact.values
     np.testing.assert_allclose(iterated.values, exact.values, rtol=0.05)  # either sign

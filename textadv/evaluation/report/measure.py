@@ -10,7 +10,7 @@ from torch import Tensor
 
 from textadv.adversarial.attacks import Attack
 from textadv.adversarial.divergences import cross_entropy, local_distributional_smoothness
-from textadv.adversarial.virtual import CLOSED_FORM_CLASSES, virtual_direction
+from textadv.adversarial.virtual import in_closed_form, virtual_direction
 from textadv.evaluation.attacks import clean_pass, perturb
 from textadv.evaluation.samples import Sample
 from textadv.models.classifier import Classifier
@@ -117,7 +117,7 @@ def smoothness(
     values = np.empty((len(epsilons), len(sample.rows)))
     for places, batch in sample.batches(device, "measuring smoothness"):
         clean = clean_pass(classifier, batch)
-        closed_form = clean.logits.shape[1] <= CLOSED_FORM_CLASSES
+        closed_form = in_closed_form(clean.logits)
         x, logits = clean.embeddings, clean.logits
         if closed_form:  # which needs the graph from the embeddings to the logits
             with torch.enable_grad():
