@@ -4,6 +4,7 @@ import time
 from dataclasses import asdict, replace
 from typing import Any
 
+from textadv.errors import InputError
 from textadv.settings import Experiment, Method
 
 
@@ -16,7 +17,7 @@ def quickstart(experiment: Experiment, output: str | None = None) -> None:
     """
     from textadv.checkpoints import LAST, load_classifier
     from textadv.commands.folder import run_folder
-    from textadv.commands.shared import prepared, require_split
+    from textadv.commands.shared import prepared
     from textadv.evaluation.evaluate import evaluate_split
     from textadv.system.machine import device
     from textadv.system.processes import is_main
@@ -25,7 +26,8 @@ def quickstart(experiment: Experiment, output: str | None = None) -> None:
     rows: list[dict[str, Any]] = []
     plan: list[tuple[Method, bool]] = [("none", False), ("none", True), ("adversarial+vat", True)]
     experiment, store = prepared(experiment)
-    require_split(store, "test")
+    if not len(store.splits["test"]):
+        raise InputError("the corpus has no test split")
     runs.check_finetuning(replace(experiment, finetuning=replace(experiment.finetuning, method=plan[-1][0])), store)
     with run_folder("quickstart", output, asdict(experiment)) as (folder, metrics):
         metrics["pretraining"] = runs.pretrain(experiment, store, folder / "pretraining")

@@ -1,4 +1,4 @@
-"""What several commands need: the corpus, checks of what was given."""
+"""What several commands need: the corpus, and the checkpoint to go on from."""
 
 import sys
 from dataclasses import asdict, replace
@@ -11,16 +11,6 @@ from textadv.corpus.store import TokenStore
 from textadv.errors import InputError
 from textadv.settings import DataSettings, DeviceSettings, Experiment, TokenizerSettings, TrainerSettings
 from textadv.system.processes import is_main
-
-
-def require_split(store: TokenStore, split: str) -> None:
-    """Refuse a corpus without documents in a split.
-
-    Raises:
-        InputError: There are none.
-    """
-    if not len(store.splits[split]):
-        raise InputError(f"the corpus has no {split} split")
 
 
 def prepared(experiment: Experiment) -> tuple[Experiment, TokenStore]:
