@@ -3,7 +3,7 @@
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -15,6 +15,7 @@ from textadv.training.lightning_internals import averaged_parameters
 
 LINE_SECONDS = 15.0
 ZERO_SHARE = 0.01
+COLLAPSED = 0.1
 SPEED = "tokens_per_second"
 tqdm.set_lock(threading.RLock())  # one process writes; a lock between processes would outlive one that is killed
 
@@ -112,31 +113,63 @@ class Progress(Callback):
         sys.stderr.flush()
 
 
-class ZeroGradients(Callback):
-    """Says once, at a validation, that the gradient was 0 for more than a percent of the documents.
+class SayOnce(Callback):
+    """Says once, at a validation, what has gone wrong in the steps since the last one.
+
+    Args:
+        find: Called on every rank after each validation; yields the words, or None where nothing has.
+    """
+
+    def __init__(self, find: Callable[[], str | None]) -> None:
+        self._find = find
+        self._told = False
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Look at all documents since the last validation."""
+        found = self._find()
+        if found and trainer.is_global_zero and not self._told:
+            self._told = True
+            tqdm.write(f"textadv: up to step {trainer.global_step} {found}", file=sys.stderr)
+
+
+def zero_gradients_warning(share: float) -> str | None:
+    """Words for a gradient that is 0 for more than a percent of the documents.
 
     No perturbation can be found for them. Virtual adversarial training rewards that: a prediction that is the same for
     all texts is the smoothest.
 
     Args:
-        take_share: Yields the share of such documents since it was last called, and starts anew.
+        share: Share of such documents.
     """
+    if share <= ZERO_SHARE:
+        return None
+    return (
+        f"the gradient is 0 for {share:.1%} of the documents, which therefore have no perturbation: the classifier "
+        "does not depend on their words. A smaller --finetuning.epsilon, a longer --finetuning.ramp_steps or another "
+        "--model.head_activation may help"
+    )
 
-    def __init__(self, take_share: Callable[[], float]) -> None:
-        self._take_share = take_share
-        self._told = False
 
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Look at all documents since the last validation."""
-        share = self._take_share()
-        if share > ZERO_SHARE and trainer.is_global_zero and not self._told:
-            self._told = True
-            line = (
-                f"textadv: up to step {trainer.global_step} the gradient is 0 for {share:.1%} of the documents, which "
-                "therefore have no perturbation: the classifier does not depend on their words. A smaller "
-                "--finetuning.epsilon, a longer --finetuning.ramp_steps or another --model.head_activation may help"
-            )
-            tqdm.write(line, file=sys.stderr)
+def collapse_warning(predicted: Sequence[float], labeled: Sequence[float], classes: Sequence[str]) -> str | None:
+    """Words for a classifier that puts nearly all unlabeled text into one class.
+
+    That is the easiest way to be smooth, so that virtual adversarial training and entropy reward it where few labels
+    speak against it. It is measured by the labeled texts, since the classes may be uneven: all other classes together
+    have less than a tenth of what they have there. With two classes of equal size, one then has more than 95 %.
+
+    Args:
+        predicted: Mean prediction on unlabeled text, (C,), or nothing if there was none.
+        labeled: Share of each class in the labeled texts, (C,).
+        classes: Names of the classes.
+    """
+    largest = max(range(len(predicted)), key=predicted.__getitem__, default=None)
+    if largest is None or 1 - predicted[largest] >= COLLAPSED * (1 - labeled[largest]):
+        return None
+    return (
+        f"the mean prediction on unlabeled text gives {predicted[largest]:.1%} to class {classes[largest]!r}, which "
+        f"{labeled[largest]:.1%} of the labeled texts have: the classifier has collapsed. More labels, a smaller "
+        "--finetuning.epsilon, a smaller --finetuning.vat_weight or a longer --finetuning.ramp_steps may help"
+    )
 
 
 class WeightEMA(WeightAveraging):

@@ -19,7 +19,12 @@ from textadv.settings import FinetuningSettings
 
 Draws = Callable[[str, Tensor], AbstractContextManager[object]]  # where the numbers for the rows of a batch are drawn
 # The batches whose examples a term has, one after the other.
-BATCHES = {"cross_entropy": ["labeled"], "adversarial_loss": ["labeled"], "entropy": ["unlabeled"]}
+BATCHES = {
+    "cross_entropy": ["labeled"],
+    "adversarial_loss": ["labeled"],
+    "entropy": ["unlabeled"],
+    "largest_class_share": ["unlabeled"],
+}
 
 
 class CleanPass(NamedTuple):
@@ -62,7 +67,8 @@ def objective(
     Returns:
         Values per example by name, those of labeled examples before those of unlabeled ones: `cross_entropy`,
         `adversarial_loss`, `lds` and `entropy`, as the settings have them; and, where gradients are taken,
-        `zero_gradients`: whether no perturbation can be found for an example.
+        `zero_gradients`: whether no perturbation can be found for an example; and, of unlabeled examples,
+        `largest_class_share`: the predicted probabilities, (B, C), of whose means the largest is to be watched.
     """
     with draws("labeled", batch["labeled"].tokens):
         clean = clean_pass(classifier, batch["labeled"], neighbours)
@@ -70,6 +76,7 @@ def objective(
     if settings.uses_unlabeled:
         with draws("unlabeled", batch["unlabeled"].tokens):
             clean = clean_pass(classifier, batch["unlabeled"])
+            terms["largest_class_share"] = clean.logits.detach().softmax(1)
             if settings.uses_vat:
                 direction = smoothness_direction(clean, settings)
                 lds = local_distributional_smoothness(

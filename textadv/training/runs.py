@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
@@ -21,7 +22,15 @@ from textadv.models.language_model import LanguageModel
 from textadv.settings import Experiment, TrainerSettings
 from textadv.system.machine import device
 from textadv.training.base import TrainingModule
-from textadv.training.callbacks import Patience, Progress, WeightEMA, ZeroGradients, figures
+from textadv.training.callbacks import (
+    Patience,
+    Progress,
+    SayOnce,
+    WeightEMA,
+    collapse_warning,
+    figures,
+    zero_gradients_warning,
+)
 from textadv.training.finetuning import FinetuningModule, training_attack
 from textadv.training.guards import no_rank_lost
 from textadv.training.memory import out_of_memory_advice
@@ -102,7 +111,14 @@ def finetune(
     module = FinetuningModule(classifier, settings, experiment.seed, card)
     best = BestCheckpoint(output)
     callbacks: list[Callback] = [WeightEMA(settings.ema_decay)] if settings.ema_decay else []
-    callbacks += [ZeroGradients(module.take_zero_share), Patience(settings.patience), best]
+    labels = np.bincount(store.splits["train"].labels[data.labeled.indices], minlength=len(store.classes))
+    shares = (labels / labels.sum()).tolist()
+    callbacks += [
+        SayOnce(lambda: zero_gradients_warning(module.take_zero_share())),
+        SayOnce(lambda: collapse_warning(module.take_class_shares(), shares, store.classes)),
+        Patience(settings.patience),
+        best,
+    ]
     description = f"fine-tuning {settings.method}"
     run = _fit(experiment, module, data, output, description, callbacks, resume)
     error = None if best.best_model_score is None else float(best.best_model_score)
