@@ -39,6 +39,8 @@ class CheckpointFiles(CheckpointIO):
 class BestCheckpoint(ModelCheckpoint):
     """The checkpoint with the lowest validation error, found again after the folder of the run was moved.
 
+    Lightning's forgets its score then, takes a lost or damaged file for the best, and never restores `current_score`.
+
     Args:
         folder: The folder of the run.
     """
@@ -58,8 +60,7 @@ class BestCheckpoint(ModelCheckpoint):
                 print(f"textadv: {path} is damaged or gone: the best from here on is kept", file=sys.stderr)
             return
         here = {"dirpath": self.dirpath, "best_model_path": str(path), "kth_best_model_path": str(path)}
-        scores = {str(path): score for score in state_dict["best_k_models"].values()}
-        super().load_state_dict(state_dict | here | {"best_k_models": scores})
+        super().load_state_dict(state_dict | here | {"best_k_models": {str(path): state_dict["best_model_score"]}})
         self.current_score = state_dict["current_score"]
 
 
@@ -69,6 +70,8 @@ class LastCheckpoint(Checkpoint):
     After the validation, because early stopping and the best checkpoint have then taken it into account: a checkpoint
     from before it would let a resumed run forget that validation. Lightning validates after every
     `val_check_interval` steps only: the steps after the last multiple would be neither measured nor saved.
+
+    Lightning's `save_last` saves only after a validation that is the best so far.
 
     Args:
         folder: The folder of the run.
@@ -82,16 +85,13 @@ class LastCheckpoint(Checkpoint):
         self.step = 0  # of the newest checkpoint
         self.validated = 0  # the last step after which a validation was finished
         self._overdue = False  # the run that goes on has done its last step, but not validated it
-        self._max_steps: int | None = None
 
     def save(self, trainer: pl.Trainer) -> None:
         """Save between two steps, or in a validation that is then run anew."""
         trainer.save_checkpoint(self.path)
         self.step = trainer.global_step
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         """Have the last step validated, whichever it is."""
         if trainer.global_step >= trainer.max_steps:
             validate_now(trainer)
@@ -136,7 +136,7 @@ class LastCheckpoint(Checkpoint):
         if self.validated != self.step:
             trainer.should_stop = False  # a run that early stopping ends, ends with a validation as well
         if self._overdue:
-            self._max_steps = change_max_steps(trainer, self.step + 1)
+            change_max_steps(trainer, self.step + 1)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Have that validation run; Lightning has just set the number of steps between two."""
@@ -145,6 +145,6 @@ class LastCheckpoint(Checkpoint):
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Allow no step beyond that validation."""
-        if self._max_steps is not None:
-            change_max_steps(trainer, self._max_steps)
-            self._max_steps = None
+        if self._overdue:
+            change_max_steps(trainer, self.step)
+            self._overdue = False
