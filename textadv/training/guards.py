@@ -1,4 +1,4 @@
-"""Decisions that all ranks take together, and the stop where a loss or a gradient is not finite."""
+"""What stops a training: a number that is not finite, a rank that is gone, memory that runs out; on all ranks."""
 
 import re
 from collections.abc import Iterator
@@ -10,25 +10,16 @@ import torch
 from torch import Tensor
 from torch.distributed import DistError
 
-from textadv.errors import InputError, ProcessLostError
+from textadv.errors import InputError, ProcessLostError, is_out_of_memory
+from textadv.settings import FinetuningSettings, PretrainingSettings
 
 T = TypeVar("T")
 LOST = re.compile(r"gloo|Connection (closed|reset)|Broken pipe", re.IGNORECASE)  # in the messages of gloo
 
 
 def any_rank(trainer: pl.Trainer, decision: bool) -> bool:
-    """Whether the decision is true on any rank; every rank has to ask.
-
-    Args:
-        trainer: The trainer.
-        decision: What this rank says.
-
-    Returns:
-        The same on every rank.
-    """
-    if trainer.world_size == 1:
-        return decision
-    return bool(trainer.strategy.reduce_boolean_decision(decision, all=False))
+    """Whether the decision is true on any rank; every rank has to ask and hears the same."""
+    return trainer.strategy.reduce_boolean_decision(decision, all=False)
 
 
 def all_ranks(trainer: pl.Trainer, value: T) -> list[T]:
@@ -54,6 +45,36 @@ def no_rank_lost(trainer: pl.Trainer) -> Iterator[None]:
             message = f"rank {trainer.global_rank}: another process of this run is gone; what has been saved is kept"
             raise ProcessLostError(message) from None
         raise
+
+
+@contextmanager
+def out_of_memory_advice(
+    trainer: pl.Trainer, data: pl.LightningDataModule, settings: PretrainingSettings | FinetuningSettings
+) -> Iterator[None]:
+    """Turn running out of memory into a line that says what the batch took and which settings bound it.
+
+    Args:
+        trainer: At the step that failed.
+        data: Its batches.
+        settings: What bounds their size.
+
+    Raises:
+        InputError: Memory has run out.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        batch = next(iter(data.train_dataloader()))  # this rank's at that step
+        tokens = sum(part.tokens.numel() for part in (batch.values() if isinstance(batch, dict) else [batch]))
+        reads_unlabeled = isinstance(settings, FinetuningSettings) and settings.uses_unlabeled
+        names = ["batch_size", *["unlabeled_batch_size"] * reads_unlabeled, "window"]
+        flags = ", ".join(f"{settings.prefix}{name} {getattr(settings, name)}" for name in names)
+        raise InputError(
+            f"out of memory at step {trainer.global_step + 1}, whose batch has {tokens:,} tokens with padding: lower "
+            f"{flags}. The checkpoint before it is kept"
+        ) from None
 
 
 class FiniteGuard:
