@@ -20,11 +20,6 @@ SPEED = "tokens_per_second"
 tqdm.set_lock(threading.RLock())  # one process writes; a lock between processes would outlive one that is killed
 
 
-def figures(trainer: pl.Trainer) -> dict[str, float]:
-    """All figures logged last but the speed: they depend on seed and settings only, not on the clock."""
-    return {name: float(value) for name, value in trainer.callback_metrics.items() if name != SPEED}
-
-
 class Progress(Callback):
     """A bar on a terminal, otherwise a plain line every few seconds; counts and logs real tokens per second.
 

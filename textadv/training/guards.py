@@ -89,8 +89,7 @@ class FiniteGuard:
 
     def __init__(self) -> None:
         self.skip: Tensor | None = None
-        self._first = -1  # step of the first of `_noted`
-        self._noted: list[Tensor] = []  # finite loss, finite gradients of each step since, (2,) each
+        self._noted: list[tuple[int, Tensor]] = []  # steps, whether loss and gradients of each are finite, (2,)
 
     def note(self, step: int, loss: Tensor, norm: Tensor) -> None:
         """Note one step, before the optimizer takes it.
@@ -100,10 +99,8 @@ class FiniteGuard:
             loss: This rank's loss.
             norm: Norm of the gradients.
         """
-        if not self._noted:
-            self._first = step
         finite = torch.stack([loss, loss + norm]).isfinite()
-        self._noted.append(finite)
+        self._noted.append((step, finite))
         broken = (~finite[1]).float()
         self.skip = broken if self.skip is None else torch.maximum(self.skip, broken)
 
@@ -119,13 +116,14 @@ class FiniteGuard:
         """
         if not self._noted:
             return
-        trainer, noted = module.trainer, torch.stack(self._noted).tolist()  # all that there is to wait for
+        trainer, (steps, finite) = module.trainer, zip(*self._noted, strict=True)
+        noted = torch.stack(finite).tolist()  # all that there is to wait for
         self._noted = []
         mine = next((i for i, (_, gradients) in enumerate(noted) if not gradients), len(noted))
         if not any_rank(trainer, mine < len(noted)):
             return
         place = min(all_ranks(trainer, mine))
-        step, data = self._first + place, trainer.datamodule  # type: ignore[attr-defined]
+        step, data = steps[place], trainer.datamodule  # type: ignore[attr-defined]
         ranks = all_ranks(trainer, (noted[place][0], "unknown" if data is None else data.describe(step)))
         # Gradients are averages over the ranks: only a loss tells whose they are.
         culprits = [number for number, (finite, _) in enumerate(ranks) if not finite]

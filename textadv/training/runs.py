@@ -22,15 +22,7 @@ from textadv.models.language_model import LanguageModel
 from textadv.settings import Experiment, TrainerSettings
 from textadv.system.machine import device
 from textadv.training.base import TrainingModule
-from textadv.training.callbacks import (
-    Patience,
-    Progress,
-    SayOnce,
-    WeightEMA,
-    collapse_warning,
-    figures,
-    zero_gradients_warning,
-)
+from textadv.training.callbacks import Patience, Progress, SayOnce, WeightEMA, collapse_warning, zero_gradients_warning
 from textadv.training.finetuning import FinetuningModule, training_attack
 from textadv.training.guards import no_rank_lost, out_of_memory_advice
 from textadv.training.metrics_file import MetricsFile, tensorboard
@@ -171,7 +163,7 @@ def _fit(
         "steps": trainer.global_step,
         "seconds": time.perf_counter() - started,
         "tokens_per_second": progress.tokens_per_second,
-        "metrics": last.figures | figures(trainer),
+        "metrics": last.figures(trainer),
     }
 
 

@@ -12,7 +12,7 @@ from textadv.checkpoints import BEST, LAST, PREVIOUS, load_file, write_checkpoin
 from textadv.errors import InputError
 from textadv.system.durable import is_intact, remove_file
 from textadv.system.processes import is_main
-from textadv.training.callbacks import figures
+from textadv.training.callbacks import SPEED
 from textadv.training.lightning_internals import change_max_steps, place_loop, validate_now
 from textadv.training.metrics_file import MetricsFile
 
@@ -81,7 +81,7 @@ class LastCheckpoint(Checkpoint):
     def __init__(self, folder: Path, metrics: MetricsFile) -> None:
         self.path = folder / LAST
         self.metrics = metrics
-        self.figures: dict[str, float] = {}  # of the run that goes on
+        self._figures: dict[str, float] = {}  # of the run that goes on
         self.step = 0  # of the newest checkpoint
         self.validated = 0  # the last step after which a validation was finished
         self._overdue = False  # the run that goes on has done its last step, but not validated it
@@ -101,19 +101,17 @@ class LastCheckpoint(Checkpoint):
         self.validated = trainer.global_step
         self.save(trainer)
 
-    def on_save_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        """Add where the run stands."""
-        checkpoint[RUN] = {
-            "validated": self.validated,
-            "rows": self.metrics.rows,
-            "figures": self.figures | figures(trainer),
-        }
+    def figures(self, trainer: pl.Trainer) -> dict[str, float]:
+        """All figures logged last but the speed: they depend on seed and settings only, not on the clock."""
+        logged = trainer.callback_metrics.items()
+        return self._figures | {name: float(value) for name, value in logged if name != SPEED}
 
-    def on_load_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
+    def on_save_checkpoint(self, trainer: pl.Trainer, _: Any, checkpoint: dict[str, Any]) -> None:
+        """Add where the run stands."""
+        run = {"validated": self.validated, "rows": self.metrics.rows, "figures": self.figures(trainer)}
+        checkpoint[RUN] = run
+
+    def on_load_checkpoint(self, trainer: pl.Trainer, _: Any, checkpoint: dict[str, Any]) -> None:
         """Stand where the run stood.
 
         Raises:
@@ -121,7 +119,7 @@ class LastCheckpoint(Checkpoint):
         """
         try:
             run, self.step = checkpoint[RUN], checkpoint["global_step"]
-            self.validated, self.figures = run["validated"], run["figures"]
+            self.validated, self._figures = run["validated"], run["figures"]
             is_last = self.step >= trainer.max_steps
             due = is_last or self.step % int(trainer.val_check_interval) == 0
             pending = due and self.validated != self.step
