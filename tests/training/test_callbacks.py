@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from textadv.training.callbacks import WeightEMA, collapse_warning
+from textadv.training.finetuning import FinetuningModule
 
 
 def test_the_weight_average_is_that_of_its_formula() -> None:
@@ -44,3 +45,12 @@ def test_a_collapse_is_measured_by_the_labeled_texts(
 ) -> None:
     classes = [str(k) for k in range(len(labeled))]
     assert (collapse_warning(predicted, labeled, classes) is not None) == collapsed
+
+
+def test_the_mean_prediction_is_that_of_all_ranks() -> None:
+    """And of the steps since it was last asked for."""
+    others = torch.tensor([5.0, 1.0])
+    trainer = SimpleNamespace(strategy=SimpleNamespace(reduce=lambda sums, reduce_op: sums + others))
+    module: Any = SimpleNamespace(class_sums=torch.tensor([1.0, 3.0]), trainer=trainer)
+    assert FinetuningModule.take_class_shares(module) == pytest.approx([0.6, 0.4])
+    assert FinetuningModule.take_class_shares(module) == []
