@@ -279,6 +279,38 @@ def test_zero_gradients_are_told_once(
     assert (min(shares) > 0.5) if dead else (max(shares) == 0)
 
 
+@pytest.mark.parametrize(("bias", "method", "told"), [(0, "vat", 0), (20, "vat", 1), (20, "adversarial", 0)])
+def test_unlabeled_text_in_one_class_is_told_once(
+    with_finetuning: Callable[..., Experiment],
+    store: TokenStore,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    bias: int,
+    method: str,
+    told: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where a method reads unlabeled text."""
+
+    def biased(*arguments: Any) -> Classifier:
+        classifier = build_classifier(*arguments)
+        torch.nn.init.constant_(classifier.head[2].bias[1], bias)
+        return classifier
+
+    monkeypatch.setattr(runs, "build_classifier", biased)
+    runs.finetune(with_finetuning(method=method), store, tmp_path, None)
+    lines = [line for line in capsys.readouterr().err.splitlines() if "unlabeled text" in line]
+    assert len(lines) == told
+    assert not told or re.match(
+        r"textadv: up to step 3 the mean prediction on unlabeled text gives 100\.0% to class 'pos', which 50\.0% of "
+        r"the labeled texts have",
+        lines[0],
+    )
+    shares = [float(row["largest_class_share"]) for row in curves(tmp_path) if row["loss"] and method == "vat"]
+    assert all(share > 0.95 if bias else 0.5 <= share < 0.95 for share in shares)
+    assert len(shares) == (6 if method == "vat" else 0)
+
+
 def dead_classifier(*arguments: Any) -> Classifier:
     """One none of whose hidden units is ever active."""
     classifier = build_classifier(*arguments)

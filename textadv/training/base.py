@@ -80,12 +80,13 @@ class TrainingModule(pl.LightningModule):
         return count * self.trainer.world_size / total if self.global_batches else 1.0
 
     def log_means(self, means: dict[str, Tensor]) -> None:
-        """Log means over the batch of all ranks, of what each has to add to them as a scalar."""
-        values = torch.stack([mean.detach() for mean in means.values()])
+        """Log means over the batch of all ranks, of what each has to add to them; of several values the largest."""
+        values = torch.cat([mean.detach().flatten() for mean in means.values()])
         if self.global_batches:
             torch.distributed.all_reduce(values)
             values /= self.trainer.world_size
-        self.log_dict(dict(zip(means, values.unbind(), strict=True)))
+        parts = torch.split(values, [mean.numel() for mean in means.values()])
+        self.log_dict({name: part.max() for name, part in zip(means, parts, strict=True)})
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Adam with linear warm-up and exponential decay per step."""

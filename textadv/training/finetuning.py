@@ -66,6 +66,7 @@ class FinetuningModule(TrainingModule):
         self.validation_sums = torch.zeros(3)
         self.zero_count: Tensor | int = 0  # documents whose gradient is 0 since `take_zero_share`, and all
         self.gradient_count = 0
+        self.class_sums: Tensor | int = 0  # predictions of unlabeled documents since `take_class_shares`, (C,)
         # Those of the pretrained embeddings, so that a resumed run has the same.
         near = self._nearest_words() if settings.perturbs_labeled and self.attack.needs_directions else None
         self.register_buffer("neighbours", near, persistent=False)
@@ -90,12 +91,14 @@ class FinetuningModule(TrainingModule):
         generators = {name: self.generator(name) for name in batch}
         terms = objective(self.model, batch, self.settings, self.attack, self.neighbours, generators)
         kind = terms["cross_entropy"].dtype
-        means = {name: values.to(kind).mean() * self._share(batch, name, values) for name, values in terms.items()}
+        means = {name: values.to(kind).mean(0) * self._share(batch, name, values) for name, values in terms.items()}
         factors = weights(self.settings, self.global_step)
         loss = torch.stack([factors[name] * mean for name, mean in means.items() if name in factors]).sum()
         if "zero_gradients" in terms:
             self.zero_count = self.zero_count + terms["zero_gradients"].sum()
             self.gradient_count += len(terms["zero_gradients"])
+        if "largest_class_share" in terms:
+            self.class_sums = self.class_sums + terms["largest_class_share"].sum(0)
         self.log_means({"loss": loss, **means})
         self.log("tokens", torch.tensor(float(self._count_tokens(batch))))
         return loss
@@ -134,6 +137,14 @@ class FinetuningModule(TrainingModule):
         self.zero_count = self.gradient_count = 0
         zeros, documents = self.trainer.strategy.reduce(counts, reduce_op="sum").tolist()
         return float(zeros / max(documents, 1))
+
+    def take_class_shares(self) -> list[float]:
+        """Mean prediction of the unlabeled documents of all ranks since this was last asked, (C,), or nothing."""
+        if isinstance(self.class_sums, int):
+            return []
+        sums = self.trainer.strategy.reduce(self.class_sums, reduce_op="sum")
+        self.class_sums = 0
+        return (sums / sums.sum()).tolist()
 
     def on_validation_epoch_end(self) -> None:
         """Report error (percent) and cross entropy over all ranks."""

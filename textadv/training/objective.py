@@ -18,7 +18,12 @@ from textadv.models.clean_pass import CleanPass
 from textadv.settings import FinetuningSettings
 
 # The batches whose examples a term has, one after the other.
-BATCHES = {"cross_entropy": ["labeled"], "adversarial_loss": ["labeled"], "entropy": ["unlabeled"]}
+BATCHES = {
+    "cross_entropy": ["labeled"],
+    "adversarial_loss": ["labeled"],
+    "entropy": ["unlabeled"],
+    "largest_class_share": ["unlabeled"],
+}
 
 
 def objective(
@@ -42,12 +47,14 @@ def objective(
     Returns:
         Values per example by name, those of labeled examples before those of unlabeled ones: `cross_entropy`,
         `adversarial_loss`, `lds` and `entropy`, as the settings have them; and, where gradients are taken,
-        `zero_gradients`: whether no perturbation can be found for an example.
+        `zero_gradients`: whether no perturbation can be found for an example; and, of unlabeled examples,
+        `largest_class_share`: the predicted probabilities, (B, C), of whose means the largest is to be watched.
     """
     clean = clean_pass(classifier, batch["labeled"], generators["labeled"], neighbours)
     terms = labeled_terms(clean, batch["labeled"].labels, settings, attack, generators["labeled"])
     if settings.uses_unlabeled:
         clean = clean_pass(classifier, batch["unlabeled"], generators["unlabeled"])
+        terms["largest_class_share"] = clean.logits.detach().softmax(1)
         if settings.uses_vat:
             direction = smoothness_direction(clean, settings, generators["unlabeled"])
             lds = local_distributional_smoothness(clean.logits, clean.logits_at(settings.virtual_epsilon * direction))
