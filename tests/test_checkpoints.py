@@ -1,5 +1,5 @@
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, make_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,18 @@ from textadv.checkpoints import (
     network_weights,
     read_checkpoint,
     resolve_checkpoint,
+    resuming,
     write_checkpoint,
 )
+from textadv.corpus.preparation import _identity
+from textadv.corpus.sources import FILE_FLAGS
 from textadv.corpus.store import TokenStore
 from textadv.errors import InputError
 from textadv.models.classifier import Classifier
 from textadv.models.factory import build_classifier, build_encoder
 from textadv.models.language_model import LanguageModel
-from textadv.settings import Experiment, FinetuningSettings, ModelSettings
+from textadv.settings import DataSettings, Experiment, FinetuningSettings, ModelSettings, TokenizerSettings
+from textadv.system.ranges import FREE
 
 TOKENS = torch.tensor([[5, 9, 14, 3, 2], [7, 2, 0, 0, 0]])
 LENGTHS = torch.tensor([5, 2])
@@ -210,6 +214,7 @@ def test_weights_of_a_part_of_the_network() -> None:
         ("model", "pooling", "last_mean_max"),
         ("finetuning", "learning_rate", 1.0),
         ("data", "labels_per_class", 3),
+        ("data", "validation_labels", 0),
     ],
 )
 def test_what_makes_another_run_of_a_classifier(store: TokenStore, section: str, setting: str, value: Any) -> None:
@@ -257,3 +262,24 @@ def test_another_corpus_seed_or_kind_is_another_run(store: TokenStore) -> None:
     other = model_card("language_model", replace(experiment(), seed=1), store)
     assert changed_settings(before, other) == ["seed"]
     assert changed_settings(before, model_card("classifier", experiment(), store)) == ["kind"]
+
+
+def test_a_new_setting_of_the_data_makes_another_run(store: TokenStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unless it is marked: nobody has to remember to name it."""
+    novel = make_dataclass("Novel", [("novel", int, 0)], bases=(DataSettings,))
+    monkeypatch.setattr(resuming, "Experiment", lambda: replace(Experiment(), data=novel()))
+    for kind in ("classifier", "language_model"):
+        before, now = (model_card(kind, experiment(), store) for _ in range(2))
+        now["settings"]["data"]["novel"] = 1
+        assert changed_settings(before, now) == ["data.novel"]
+
+
+def test_the_store_stands_for_the_settings_of_the_data_that_may_change() -> None:
+    """Where one changes what is prepared, the fingerprint of the store changes."""
+    data, others = DataSettings(source="builtin"), {"text_column": "a", "label_column": "b"}
+    others |= {"validation_fraction": 0.5, "keep_duplicates": True}
+    free = {one.name for one in fields(data) if FREE.keys() <= one.metadata.keys()}
+    assert free == {"cache", "source", *FILE_FLAGS, *others}  # the content of the files is in the fingerprint, too
+    for name, value in others.items():
+        changed = replace(data, **{name: value})
+        assert _identity(changed, TokenizerSettings()) != _identity(data, TokenizerSettings()), name

@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 SHARED = {"settings", "errors", "system"}
-LAYER_0 = {"adversarial", "models", "precision"}
+LAYER_0 = {"adversarial", "models", "draws", "precision"}
 LAYER_1 = LAYER_0 | SHARED | {"corpus"}
 LAYERS_BELOW_2 = LAYER_1 | {"attack_names", "checkpoints"}
 LAYER_2 = LAYERS_BELOW_2 | {"training", "evaluation"}
@@ -18,9 +18,10 @@ LAYER_3 = LAYER_2 | {"benchmark"}
 ALLOWED: dict[str, set[str]] = {
     "__init__": {"adversarial", "evaluation"},
     **dict.fromkeys(SHARED, SHARED),
+    "draws": set(),
     "precision": set(),
-    "adversarial": {"adversarial", "precision"},
-    "models": {"models", "precision"},
+    "adversarial": {"adversarial", "draws", "precision"},
+    "models": {"models", "draws", "precision"},
     "corpus": LAYER_1,
     "attack_names": LAYER_0 | SHARED,
     "checkpoints": LAYERS_BELOW_2,

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from textadv.adversarial.virtual import closed_form_direction
-from textadv.corpus.batching import Batch, Documents, StreamBatch
+from textadv.corpus.batching import Batch, StreamBatch
 from textadv.corpus.store import Split, TokenStore
 from textadv.evaluation.evaluate import class_probabilities
 from textadv.models.factory import build_classifier, build_encoder
@@ -44,7 +44,7 @@ class OnMps(Tensor):
 def on_mps(x: Tensor) -> Tensor:
     if x.dtype == torch.float64:
         raise TypeError("Cannot convert a MPS Tensor to float64 dtype")
-    return x.as_subclass(OnMps)
+    return x if isinstance(x, OnMps) else x.as_subclass(OnMps)
 
 
 class MakesThere(TorchFunctionMode):
@@ -134,9 +134,8 @@ def test_validation_of_the_language_model(mps: dict[str, float], experiment: Exp
 
 def test_classification(mps: object, make_split: Callable[..., Split]) -> None:
     """As `evaluate` and `predict` do it."""
-    documents = Documents(make_split([2, 3], [0, 1]))
-    network: Any = Fixed(on_mps(torch.tensor([[0.0, 0.0], [0.0, 1.0]])))
+    network: Any = Fixed(on_mps(torch.tensor([[0.0, 1.0], [0.0, 0.0]])))  # the longer document comes first
     network.to = lambda device: network
-    found = class_probabilities(network, documents, [np.array([0, 1])], "mps")
+    found = class_probabilities(network, make_split([2, 3], [0, 1]), "mps")
     assert found.dtype == np.float64
     assert found[:, 1] == pytest.approx([0.5, 1 / (1 + np.exp(-1))])

@@ -86,6 +86,21 @@ def test_resume_says_what_it_needs(run: Run, capsys: pytest.CaptureFixture[str])
     ]
 
 
+@pytest.mark.parametrize("command", ["pretrain", "finetune"])
+def test_a_complete_run_that_is_resumed_keeps_its_figures(run: Run, command: str) -> None:
+    """The speed above all: no step is trained whose speed could be told. Further steps have a speed of their own."""
+    flags = [command, "--output", "f", *(["--pretrained", "none"] if command == "finetune" else [])]
+    assert run(*flags) == 0
+    figures = (Path("f") / "metrics.json").read_text()
+    assert run(*flags, "--resume") == 0
+    assert (Path("f") / "metrics.json").read_text() == figures
+    section = "pretraining" if command == "pretrain" else "finetuning"
+    assert run(*flags, "--resume", f"--{section}.steps", 12) == 0
+    before, after = json.loads(figures), json.loads((Path("f") / "metrics.json").read_text())
+    assert after["steps"] == 12
+    assert all(0 < after[name] != before[name] for name in ("seconds", "tokens_per_second"))
+
+
 def test_a_complete_run_that_has_lost_its_best_checkpoint(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     finetune = ["finetune", "--pretrained", "none", "--output", "f"]
     assert run(*finetune) == 0

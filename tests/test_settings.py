@@ -53,6 +53,7 @@ def test_what_a_method_uses(method: Any, labeled: bool, vat: bool) -> None:
         (DataSettings, "data.seed", -1),
         (DataSettings, "data.seed", 2**63),
         (DataSettings, "data.labels_per_class", 0),
+        (DataSettings, "data.validation_labels", -1),
         (DataSettings, "data.validation_fraction", 0.0),
         (DataSettings, "data.validation_fraction", 1.0),
         (DataSettings, "data.text_column", None),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # the same names, for editors and type checkers
     from textadv.adversarial.attacks import Attack, fgsm, iterative_fgsm, perturb, pgd, random_fgsm
     from textadv.adversarial.divergences import cross_entropy, kl_divergence, local_distributional_smoothness
     from textadv.adversarial.interpretable import interpretable_perturbation, nearest_words, word_directions
@@ -28,30 +28,7 @@ _MODULES = {
 }
 _HOME = {name: f"textadv.{module}" for module, names in _MODULES.items() for name in names}
 
-__all__ = [
-    "Attack",
-    "Prediction",
-    "Predictor",
-    "adversarial_loss",
-    "closed_form_direction",
-    "cross_entropy",
-    "fgsm",
-    "interpretable_perturbation",
-    "iterative_fgsm",
-    "kl_divergence",
-    "local_distributional_smoothness",
-    "logit_gradients",
-    "nearest_words",
-    "perturb",
-    "pgd",
-    "power_iteration",
-    "random_fgsm",
-    "random_noise",
-    "steepest_step",
-    "virtual_adversarial_loss",
-    "virtual_direction",
-    "word_directions",
-]
+__all__ = sorted(_HOME)
 
 
 def __getattr__(name: str) -> Any:

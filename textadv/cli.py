@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from inspect import getdoc, signature
-from itertools import pairwise
 from os import PathLike
 from pathlib import Path
 from types import NoneType
@@ -148,24 +147,18 @@ def complete(arguments: Sequence[str]) -> list[str]:
     return list(arguments)
 
 
-def configs_first(arguments: Sequence[str]) -> list[str]:
-    """The arguments with every `--config` right behind the command: the parser lets the later one win, flag or file."""
-    command, *rest = arguments
-    configs: list[str] = []
+def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The YAML files that are given, and all other arguments."""
+    files: list[str] = []
     others: list[str] = []
-    values = iter(rest)
+    values = iter(arguments)
     for value in values:
-        if value == "--config":
-            configs += [value, *([following] if (following := next(values, None)) is not None else [])]
+        flag, is_one, file = value.partition("=")
+        if flag == "--config" and (is_one or (file := next(values, ""))):
+            files.append(file)
         else:
-            (configs if value.startswith("--config=") else others).append(value)
-    return [command, *configs, *others]
-
-
-def _configs(arguments: Sequence[str]) -> list[str]:
-    """The YAML files that are given."""
-    files = [value for flag, value in pairwise(arguments) if flag == "--config"]
-    return files + [argument.removeprefix("--config=") for argument in arguments if argument.startswith("--config=")]
+            others.append(value)
+    return files, others
 
 
 def _check_config(file: str) -> None:
@@ -187,9 +180,9 @@ def _check_config(file: str) -> None:
         return  # the parser has a message of its own
 
 
-def _message(error: argparse.ArgumentError, arguments: Sequence[str]) -> str:
+def _message(error: argparse.ArgumentError, files: Sequence[str]) -> str:
     """The error in one line; where a YAML file cannot be read as one, with the file's name."""
-    message, files = " ".join(str(error).split()), _configs(arguments)
+    message = " ".join(str(error).split())
     if message.startswith("the following arguments are required"):
         return f"--{message.rpartition('.')[2]} is needed"  # of `evaluate.checkpoint`
     return f"{', '.join(files)}: {message}" if files and "config:" in message else message
@@ -202,12 +195,13 @@ def parse(arguments: Sequence[str]) -> tuple[Callable[..., None], dict[str, Any]
         InputError: There is no such command, or it takes no such argument.
     """
     parser = build_parser()
-    for file in _configs(arguments):
+    files, (command_name, *others) = _split(complete(arguments))
+    for file in files:
         _check_config(file)
-    try:
-        parsed = parser.parse_args(configs_first(complete(arguments)))
+    try:  # of two values the later one wins: a flag's over a file's
+        parsed = parser.parse_args([command_name, *(f"--config={file}" for file in files), *others])
     except argparse.ArgumentError as error:
-        raise InputError(_message(error, arguments)) from None
+        raise InputError(_message(error, files)) from None
     command = COMMANDS[parsed.command]
     types = _types(command)
     for name, kind in types.items():

@@ -1,25 +1,12 @@
 """Every setting of an experiment, typed, with its range: the schema of the YAML files and of the flags."""
 
-from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Literal
 
 from textadv.errors import InputError
-from textadv.system.ranges import Cosine, OpenShare, Positive, Settings, Share, Shares, Sizes
+from textadv.system.ranges import CLASSIFIER_ONLY, FREE, Cosine, OpenShare, Positive, Settings, Share, Shares, Sizes
 
-FREE = "free"  # marks what may change between a run and its continuation
-CLASSIFIER_ONLY = "classifier only"  # marks what a language model does not depend on
 Method = Literal["none", "random", "adversarial", "vat", "adversarial+vat"]
-
-
-def unmarked(settings: Any, *marks: str) -> dict[str, Any]:
-    """The values of a section of settings by name, without those that are marked.
-
-    Args:
-        settings: An instance of a class below.
-        marks: `FREE`, `CLASSIFIER_ONLY`.
-    """
-    chosen = (one.name for one in fields(settings) if not one.metadata.keys() & set(marks))
-    return {name: getattr(settings, name) for name in chosen}
 
 
 @dataclass
@@ -30,7 +17,7 @@ class ColumnSettings(Settings, section="data"):
         text_column: Name of the text column in the files.
     """
 
-    text_column: str = "text"
+    text_column: str = field(default="text", metadata=FREE)
 
 
 @dataclass
@@ -38,31 +25,33 @@ class DataSettings(ColumnSettings):
     """Where the text comes from and how it is split.
 
     Attributes:
-        source: `builtin`, a Hugging Face Hub name, a folder (parquet in the Hub's layout, aclImdb, or a prepared store,
-            of which nothing is prepared anew), or a tar.gz.
+        source: `builtin`, a Hub name, a folder (parquet as on the Hub, aclImdb, or a prepared store), or a tar.gz.
         train: File of labeled training rows (CSV, JSONL or parquet); instead of `source`.
         unlabeled: File of rows without labels.
         validation: File of validation rows; without one, validation is cut from train.
         test: File of test rows.
         label_column: Name of the label column in the files.
         labels_per_class: Keep this many training labels per class, the rest of train becomes unlabeled text.
+        validation_labels: This many of the training labels select the checkpoint, instead of the validation split, and
+            do not train; 0: none do, and the last checkpoint is the result, without early stopping.
         validation_fraction: Share of train cut off for validation, stratified by class.
         keep_duplicates: Keep training and unlabeled texts that stand in test, or in given validation rows, as well.
         seed: Seed of the validation cut and of the choice of labels.
         cache: Folder of the prepared stores and the pretrained encoders.
     """
 
-    source: str | None = None
-    train: str | None = None
-    unlabeled: str | None = None
-    validation: str | None = None
-    test: str | None = None
-    label_column: str = "label"
-    labels_per_class: Positive | None = None
-    validation_fraction: OpenShare = 0.15
-    keep_duplicates: bool = False
-    seed: int = 0
-    cache: str = "data/cache"
+    source: str | None = field(default=None, metadata=FREE)
+    train: str | None = field(default=None, metadata=FREE)
+    unlabeled: str | None = field(default=None, metadata=FREE)
+    validation: str | None = field(default=None, metadata=FREE)
+    test: str | None = field(default=None, metadata=FREE)
+    label_column: str = field(default="label", metadata=FREE)
+    labels_per_class: Positive | None = field(default=None, metadata=CLASSIFIER_ONLY)
+    validation_labels: int | None = field(default=None, metadata=CLASSIFIER_ONLY)
+    validation_fraction: OpenShare = field(default=0.15, metadata=FREE)
+    keep_duplicates: bool = field(default=False, metadata=FREE)
+    seed: int = field(default=0, metadata=CLASSIFIER_ONLY)
+    cache: str = field(default="data/cache", metadata=FREE)
 
 
 @dataclass
@@ -95,17 +84,16 @@ class ModelSettings(Settings, section="model"):
         bidirectional: A forward and a backward language model over a shared embedding, features concatenated.
         pooling: What the classifier reads: the last output (paper), the mean of all outputs, or last + mean + max.
         head_size: Width of the hidden layer between encoder and logits.
-        head_activation: Of that layer. The paper's `relu` can die for whole documents, and virtual adversarial training
-            rewards that: a constant prediction is the smoothest.
+        head_activation: Of that layer. The paper's `relu` can die for whole documents, which the smoothness rewards.
     """
 
     encoder: Literal["lstm", "gru"] = "lstm"
     embedding_size: Positive = 256
     hidden_size: Positive = 1024
     bidirectional: bool = False
-    pooling: Literal["last", "mean", "last_mean_max"] = field(default="last", metadata={CLASSIFIER_ONLY: True})
-    head_size: Positive = field(default=30, metadata={CLASSIFIER_ONLY: True})
-    head_activation: Literal["gelu", "relu"] = field(default="gelu", metadata={CLASSIFIER_ONLY: True})
+    pooling: Literal["last", "mean", "last_mean_max"] = field(default="last", metadata=CLASSIFIER_ONLY)
+    head_size: Positive = field(default=30, metadata=CLASSIFIER_ONLY)
+    head_activation: Literal["gelu", "relu"] = field(default="gelu", metadata=CLASSIFIER_ONLY)
 
 
 @dataclass
@@ -125,7 +113,7 @@ class PretrainingSettings(Settings, section="pretraining"):
         validate_every: Steps between two validations; the last step is followed by one in any case.
     """
 
-    steps: Positive = field(default=100_000, metadata={FREE: True})
+    steps: Positive = field(default=100_000, metadata=FREE)
     batch_size: Positive = 256
     window: Positive = 400
     candidates: int = 1024
@@ -134,7 +122,7 @@ class PretrainingSettings(Settings, section="pretraining"):
     learning_rate_decay: float = 0.9999
     warmup_steps: int = 0
     gradient_clip: float = 1.0
-    validate_every: Positive = field(default=1000, metadata={FREE: True})
+    validate_every: Positive = field(default=1000, metadata=FREE)
 
 
 @dataclass
@@ -145,20 +133,17 @@ class FinetuningSettings(Settings, section="finetuning"):
         method: Which perturbations train the classifier.
         epsilon: Size of a perturbation: L2 norm over the whole sequence, in normalized-embedding units.
         vat_epsilon: That of the virtual adversarial perturbation, always in L2; null for epsilon.
-        adversary: How the adversarial perturbation is found, a name as in `attack.attacks`; the paper's is `fgsm-l2`.
-            Examples of the class that is the target are not perturbed. The method `random` has its norm, too.
+        adversary: A name as in `attack.attacks`; examples of its target are not perturbed; `random` takes its norm.
         num_steps: Steps of `ifgsm`, `mifgsm` and `pgd`.
         step_size: Length of such a step; null for 2.5 epsilon / num_steps.
         num_restarts: Random starts of `pgd`, of which the worst end counts.
         alpha: Length of the random step of `rfgsm`; null for epsilon / 2.
         num_neighbours: Words in whose directions an `interpretable` perturbation moves each word.
-        supervised_weight: Weight of the loss of unperturbed labeled examples; 0.5, with adv_weight 0.5, mixes the two
-            as Goodfellow et al. 2015 do.
+        supervised_weight: Weight of the unperturbed labeled loss; 0.5, like adv_weight, in Goodfellow et al. 2015.
         adv_weight: Weight of the adversarial (or random) loss.
         vat_weight: Weight of the virtual adversarial loss.
         entropy_weight: Weight of the entropy of the unlabeled predictions.
-        vat_direction: Top eigenvector of the KL's Hessian in closed form, or by power iteration; `auto`: in closed form
-            for up to three classes, beyond which that is slower.
+        vat_direction: Top eigenvector of the KL's Hessian; `auto`: in closed form for two or three classes.
         num_power_iterations: Power iterations; 0 leaves the random direction it starts from.
         xi: Step of the power iteration's finite difference.
         ramp_steps: Steps over which the weights of the perturbed losses rise linearly from 0.
@@ -193,7 +178,7 @@ class FinetuningSettings(Settings, section="finetuning"):
     num_power_iterations: int = 1
     xi: float = 0.1
     ramp_steps: int = 0
-    steps: Positive = field(default=15_000, metadata={FREE: True})
+    steps: Positive = field(default=15_000, metadata=FREE)
     batch_size: Positive = 64
     unlabeled_batch_size: Positive = 64
     window: Positive = 400
@@ -203,14 +188,13 @@ class FinetuningSettings(Settings, section="finetuning"):
     warmup_steps: int = 0
     gradient_clip: float = 1.0
     ema_decay: Share = 0.999
-    validate_every: Positive = field(default=500, metadata={FREE: True})
-    patience: Positive = field(default=10, metadata={FREE: True})
+    validate_every: Positive = field(default=500, metadata=FREE)
+    patience: Positive = field(default=10, metadata=FREE)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.perturbs_labeled and self.uses_vat and not self.adversary_is_in_l2 and self.vat_epsilon is None:
-            flag = f"--finetuning.adversary {self.adversary}"
-            raise InputError(f"--finetuning.vat_epsilon: is needed beside {flag}, as vat is measured in l2")
+            raise InputError(f"--finetuning.vat_epsilon: is needed with {self.adversary}, as vat is measured in l2")
         if self.alpha is not None and self.alpha > self.epsilon:
             raise InputError(f"--finetuning.alpha {self.alpha}: must be at most --finetuning.epsilon")
 
@@ -245,9 +229,7 @@ class AttackSettings(Settings, section="attack"):
     """What `attack` tries on a classifier.
 
     Attributes:
-        attacks: Names such as `fgsm-l2` or `pgd-linf-least_likely`: noise, fgsm, rfgsm, ifgsm, mifgsm, pgd or
-            interpretable, in the norm l2 or linf, away from the label or towards the least likely class, or a class
-            that is named.
+        attacks: Kind (noise, fgsm, rfgsm, ifgsm, mifgsm, pgd, interpretable), norm, target: `pgd-linf-least_likely`.
         l2_epsilons: Sizes of attacks in L2, over the whole sequence, in normalized-embedding units, rising.
         linf_epsilons: Sizes of attacks in L-infinity, of each number of an embedding, rising.
         num_steps: Steps of ifgsm, mifgsm and pgd.
@@ -280,10 +262,8 @@ class DeviceSettings(Settings, section="trainer"):
     """The device that is computed on.
 
     Attributes:
-        accelerator: Kind of device, for training and everything else. `auto` takes CUDA where there is one, else the
-            CPU; `gpu` is `cuda`; Apple's `mps` is untested and must be asked for.
-        tf32: On NVIDIA GPUs, multiply float32 matrices in TensorFloat-32, the encoder's included. Power iterations
-            never do.
+        accelerator: Kind of device. `auto`: CUDA or else the CPU; `gpu`: CUDA; `mps`: Apple's, which is untested.
+        tf32: On NVIDIA GPUs, multiply float32 matrices in TensorFloat-32, but never in power iterations.
     """
 
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "auto"
@@ -297,8 +277,7 @@ class TrainerSettings(DeviceSettings):
     Attributes:
         devices: Number of devices.
         num_nodes: Number of machines.
-        precision: Lightning's name of the number format. In `bf16-mixed` the encoder keeps float32: products of the
-            output layers, which are most of a language model's, are in bfloat16.
+        precision: Lightning's name of the number format. In `bf16-mixed` only output layers compute in bfloat16.
     """
 
     devices: Positive = 1
@@ -311,12 +290,6 @@ class Experiment(Settings):
     """One experiment: what every YAML file under `configs/` holds.
 
     Attributes:
-        data: Where the text comes from.
-        tokenizer: How text becomes tokens.
-        model: Sizes of the model.
-        pretraining: Training of the language model.
-        finetuning: Training of the classifier.
-        trainer: The machine.
         seed: Seed of initial weights, data order and dropout.
     """
 

@@ -4,6 +4,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from norm_of import norm_of
 from torch import Tensor, nn
 
 from textadv.adversarial.attacks import (
@@ -17,7 +18,7 @@ from textadv.adversarial.attacks import (
     random_fgsm,
 )
 from textadv.adversarial.divergences import cross_entropy
-from textadv.adversarial.norms import Norm, norm_of, random_noise, steepest_step
+from textadv.adversarial.norms import Norm, random_noise, steepest_step
 
 MakeClassifier = Callable[..., nn.Module]
 LABELS = torch.tensor([0, 1, 1])

@@ -1,8 +1,14 @@
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor, nn
 
+from textadv.adversarial.attacks import gradient_at
+from textadv.adversarial.divergences import cross_entropy, kl_divergence
 from textadv.adversarial.gradients import early_backward
+from textadv.adversarial.virtual import logit_gradients, power_iteration
+from textadv.precision import without_autocast
 
 
 @pytest.fixture
@@ -56,3 +62,33 @@ def test_a_parameter_without_part_in_the_loss_gets_no_gradient() -> None:
     loss.sum().backward()
     assert idle.grad is None
     assert x.grad is not None
+
+
+@pytest.mark.parametrize("cell", [nn.LSTM, nn.GRU])
+def test_autocast_does_not_round_the_backward_pass(
+    make_classifier: Callable[..., nn.Module], embeddings: Tensor, mask: Tensor, cell: type[nn.RNNBase]
+) -> None:
+    """What the forward pass has kept in float32 is differentiated in float32."""
+    classifier, x = make_classifier(3, cell).float(), embeddings.float().requires_grad_()
+    labels = torch.tensor([0, 1, 2])
+
+    def classify(x: Tensor) -> Tensor:
+        with without_autocast(x.device):
+            return classifier(x)
+
+    def gradients() -> list[Tensor]:
+        def loss(x: Tensor) -> Tensor:
+            return cross_entropy(classify(x), labels)
+
+        generator = torch.Generator().manual_seed(0)
+        clean = classify(x).detach()
+        losses, early = early_backward(loss(x), x, list(classifier.parameters()))
+        direction = power_iteration(lambda x: kl_divergence(clean, classify(x)), x, mask, 0.1, 1, generator)
+        found = [gradient_at(x, loss), logit_gradients(classify(x), x), early, direction]
+        return [*found, *torch.autograd.grad(losses.sum(), list(classifier.parameters()))]
+
+    expected = gradients()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = gradients()
+    for one, other in zip(found, expected, strict=True):
+        assert torch.equal(one, other)

@@ -4,12 +4,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from norm_of import norm_of
 from torch import Tensor
 
 from textadv.adversarial.norms import (
     Norm,
     l2_norm,
-    norm_of,
     perturbation_mask,
     project,
     scale_to_norm,
@@ -79,16 +79,10 @@ def test_scale_to_norm_is_finite_and_of_norm_epsilon_for_any_float32(x: Tensor, 
     assert math.isclose(scaled.double().norm().item(), expected, rel_tol=1e-5)
 
 
-def test_norm_of_is_over_everything_but_the_batch() -> None:
-    x = torch.tensor([[[3.0, 0.0], [0.0, -4.0]], [[1.0, 1.0], [-1.0, 1.0]]])
-    assert norm_of(x, "l2").tolist() == [5.0, 2.0]
-    assert norm_of(x, "linf").tolist() == [4.0, 1.0]
-
-
 @each_norm
 def test_norms_of_half_precision_are_in_float32(norm: Norm, mask: Tensor) -> None:
     x = torch.ones(3, 6, 3, dtype=torch.bfloat16)
-    results = (norm_of(x, norm), steepest_step(x, mask, 5.0, norm), project(x, mask, 5.0, norm))
+    results = (steepest_step(x, mask, 5.0, norm), project(x, mask, 5.0, norm))
     assert all(result.dtype == torch.float32 for result in results)
 
 

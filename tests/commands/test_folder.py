@@ -82,6 +82,23 @@ def test_a_file_without_a_training_file_is_not_passed_over(
     assert "--data.train" in refused(run, capsys, "evaluate", "--checkpoint", trained, "--data.test", test)
 
 
+@pytest.mark.parametrize("command", [["evaluate"], ["attack", *SHORT], ["report", *SHORT]], ids=lambda c: c[0])
+def test_settings_of_the_data_are_used_where_no_corpus_is_named(
+    run: Run, trained: Path, tmp_path: Path, command: list[str]
+) -> None:
+    run(*command, "--checkpoint", trained, "--data.cache", tmp_path / "other", "--output", tmp_path / "o")
+    assert list((tmp_path / "other" / "stores").iterdir())
+    used, own = config_of(tmp_path / "o")["data"], config_of(trained)["data"]
+    assert used == own | {"cache": str(tmp_path / "other")}
+
+
+def test_another_tokenizer_is_refused_where_no_corpus_is_named(
+    run: Run, trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--checkpoint", trained, "--tokenizer.max_vocabulary", 20]
+    assert "different tokenizers" in refused(run, capsys, "evaluate", *flags)
+
+
 def test_settings_that_a_checkpoint_has_or_has_not(trained: Path) -> None:
     card = load_classifier(trained).card
     settings = card["settings"]

@@ -30,7 +30,7 @@ def test_whole_pipeline(
 
     run("finetune", "--config", config, "--output", tmp_path / "f", "--data.labels_per_class", "5", *corpus)
     figures = metrics(tmp_path / "f")
-    assert figures["labels"] == 10
+    assert (figures["labels"], figures["validation_labels"], figures["labels_seen"]) == (10, 6, 16)
     encoders = list((tmp_path / "cache" / "pretrained").iterdir())
     assert [str(folder / "last.ckpt") for folder in encoders] == [figures["pretrained"]]
 
@@ -87,6 +87,45 @@ def test_resume_goes_on_and_refuses_to_start_afresh(
     assert metrics(tmp_path / "f")["steps"] == 6
 
 
+def test_a_budget_of_labels_counts_those_that_select(
+    run: Run, corpus: list[str], config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = ["finetune", "--config", config, *corpus, "--pretrained", "none", "--output", tmp_path / "f"]
+    base += ["--data.labels_per_class", 8]
+    run(*base, "--data.validation_labels", 4)
+    figures = metrics(tmp_path / "f")
+    assert (figures["labels"], figures["validation_labels"], figures["labels_seen"]) == (12, 4, 16)
+    assert load_classifier(tmp_path / "f").card["labels_seen"] == 16
+    assert float(str(figures["validation_error"])) % 25 == 0  # of 4 texts
+    assert f"{figures['validation_error']:.2f} % (16 labels seen: 12 train, 4 select)" in capsys.readouterr().out
+    for wrong in (1, 15, 17):
+        message = refused(run, capsys, *base, "--data.validation_labels", wrong)
+        assert f"--data.validation_labels {wrong}: 16 labels are given" in message
+
+
+def test_without_validation_labels_the_last_checkpoint_is_the_result(
+    run: Run, corpus: list[str], config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No label is looked at to stop or to choose, whatever patience there is and whatever an earlier run has left."""
+    base = ["finetune", "--config", config, *corpus, "--pretrained", "none", "--output", tmp_path / "f"]
+    run(*base)
+    assert (tmp_path / "f" / "best.ckpt").exists()
+    run(*base, "--data.validation_labels", 0, "--finetuning.steps", 6, "--finetuning.patience", 1)
+    figures = metrics(tmp_path / "f")
+    assert (figures["steps"], figures["validation_error"]) == (6, None)
+    assert figures["validation_labels"] == 0
+    assert figures["labels_seen"] == figures["labels"] == 34
+    assert not any(name.startswith("validation") for name in figures["metrics"])  # type: ignore[attr-defined]
+    assert figures["checkpoint"] == str(tmp_path / "f" / "last.ckpt")
+    assert not (tmp_path / "f" / "best.ckpt").exists()
+    assert load_classifier(tmp_path / "f").card["step"] == 6
+    assert "step 6 is the result (34 labels seen: 34 train, 0 select)" in capsys.readouterr().out
+    run(*base, "--data.validation_labels", 0, "--finetuning.steps", 8, "--resume")
+    assert load_classifier(tmp_path / "f").card["step"] == 8
+    run("evaluate", "--checkpoint", tmp_path / "f", "--split", "validation", "--output", tmp_path / "e")
+    assert metrics(tmp_path / "e")["count"] == 6
+
+
 def test_quickstart_with_a_tiny_budget(
     run: Run, corpus: list[str], config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -98,7 +137,7 @@ def test_quickstart_with_a_tiny_budget(
         ("none", True),
         ("adversarial+vat", True),
     ]
-    assert all({"labels", "error", "seconds"} <= row.keys() for row in rows)
+    assert all({"labels", "labels_seen", "error", "seconds"} <= row.keys() for row in rows)
     assert len(capsys.readouterr().out.splitlines()) == 4
     for name, pretrained in (("none", tmp_path / "q" / "pretraining" / "last.ckpt"), ("none-not-pretrained", None)):
         card = load_classifier(tmp_path / "q" / name).card

@@ -3,6 +3,7 @@ from itertools import islice
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -19,8 +20,11 @@ def settings(**changes: Any) -> FinetuningSettings:
     return FinetuningSettings(**({"method": "vat", "batch_size": 4, "unlabeled_batch_size": 5} | changes))
 
 
-def finetuning(store: TokenStore, labels_per_class: int | None = None, **changes: Any) -> FinetuningData:
-    return FinetuningData(store, DataSettings(labels_per_class=labels_per_class), settings(**changes), seed=0)
+def finetuning(
+    store: TokenStore, labels_per_class: int | None = None, validation_labels: int | None = None, **changes: Any
+) -> FinetuningData:
+    data = DataSettings(labels_per_class=labels_per_class, validation_labels=validation_labels)
+    return FinetuningData(store, data, settings(**changes), seed=0)
 
 
 def contents(batches: list[Batch]) -> list[tuple[tuple[int, ...], int]]:
@@ -77,6 +81,74 @@ def test_what_is_not_labeled_any_more_becomes_unlabeled(make_store: MakeStore) -
 def test_the_rest_of_train_is_unlabeled_text_too(make_store: MakeStore) -> None:
     pair = next(iter(finetuning(make_store(unlabeled=0), labels_per_class=1).train_dataloader()))
     assert pair["unlabeled"].labels.tolist() == [-1] * 5
+
+
+def test_labels_that_select_neither_train_nor_become_unlabeled(make_store: MakeStore) -> None:
+    store = make_store()
+    data = finetuning(store, labels_per_class=3, validation_labels=2, unlabeled_batch_size=100)
+    assert (data.num_labeled, data.num_validation) == (4, 2)
+    pair = next(iter(data.train_dataloader()))
+    labeled, unlabeled = contents([pair["labeled"]]), contents([pair["unlabeled"]])
+    validation = contents(list(data.val_dataloader()))
+    assert sorted(label for _, label in validation) == [0, 1]
+    train = rows(store.splits["train"])
+    assert set(validation) < set(train)
+    given = contents(list(islice((p["labeled"] for p in finetuning(store, 3).train_dataloader()), 2)))
+    assert sorted(labeled + validation) == given
+    rest = [(document, -1) for document, label in train if (document, label) not in given]
+    rest += rows(store.splits["unlabeled"])  # the validation split is left alone
+    selecting = {document for document, _ in validation}
+    assert unlabeled == sorted(row for row in rest if row[0] not in selecting)
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_copies_of_texts_that_select_do_not_train(make_store: MakeStore, keep: bool) -> None:
+    """Else the best checkpoint would be chosen on texts that it was trained on."""
+    data = DataSettings(validation_labels=2, keep_duplicates=keep)
+    tokens = np.array([5, 2, 6, 2, 5, 2, 7, 2, 8, 2, 8, 2, 9, 2, 7, 2], np.uint16)
+    train = Split(tokens, np.arange(0, 17, 2), np.array([0, 1] * 4))  # 5 and 8 and 7 stand twice
+    unlabeled = Split(np.array([5, 2, 6, 2, 7, 2, 8, 2, 9, 2, 10, 2], np.uint16), np.arange(0, 13, 2), np.full(6, -1))
+    store = make_store()
+    store.splits.update(train=train, unlabeled=unlabeled)
+    module = FinetuningData(store, data, settings(batch_size=100, unlabeled_batch_size=100), seed=0)
+    pair = next(iter(module.train_dataloader()))
+    trained = {document for document, _ in contents(list(pair.values()))}
+    selecting = {document for document, _ in contents(list(module.val_dataloader()))}
+    assert len(selecting) == 2
+    assert (len(selecting & trained) == 2) == keep
+    assert keep or not selecting & trained
+    assert trained | selecting == {document for document, _ in rows(train, unlabeled)}
+
+
+def test_a_class_of_copies_cannot_both_train_and_select(make_store: MakeStore) -> None:
+    store = make_store()
+    store.splits["train"] = Split(
+        np.array([5, 2, 6, 2, 5, 2, 7, 2], np.uint16), np.arange(0, 9, 2), np.array([0, 1] * 2)
+    )
+    with pytest.raises(InputError, match=r"--data\.validation_labels 2: all training texts of a class are copies"):
+        finetuning(store, validation_labels=2)
+
+
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_ranks_share_the_labels_that_select(make_store: MakeStore, world_size: int) -> None:
+    data = finetuning(make_store(), validation_labels=4)
+    alone = contents(list(data.val_dataloader()))
+    batches: list[Batch] = []
+    for rank in range(world_size):
+        place(data, 0, rank, world_size)
+        batches += data.val_dataloader()
+    assert contents(batches) == alone
+    assert len(alone) == 4
+    place(data, 0, 0, world_size=5)
+    with pytest.raises(InputError, match="5 processes cannot share 4 validation documents"):
+        data.val_dataloader()
+
+
+def test_without_validation_labels_no_label_is_validated_with(make_store: MakeStore) -> None:
+    data = finetuning(make_store(), labels_per_class=3, validation_labels=0)
+    assert (data.num_labeled, data.num_validation) == (6, 0)
+    place(data, 0, 0, world_size=3)
+    assert list(data.val_dataloader()) == [None]
 
 
 @pytest.mark.parametrize("method", ["vat", "adversarial+vat"])

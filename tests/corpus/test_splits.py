@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from textadv.corpus.rows import NamedRows
-from textadv.corpus.splits import build_corpus, choose_labeled
+from textadv.corpus.splits import build_corpus, choose_labels
 from textadv.errors import InputError
 
 
@@ -137,20 +137,80 @@ def test_too_little_to_train_on_is_refused(train, others, reason):
 LABELS = np.array([0, 1, -1] * 200)
 
 
+def labeled(per_class=None, validation=None, seed=0, labels=LABELS):
+    return choose_labels(labels, per_class, validation, seed)
+
+
 def test_choice_of_labels_is_balanced_and_nested():
-    few, many = choose_labeled(LABELS, 10, seed=3), choose_labeled(LABELS, 100, seed=3)
+    (few, none), (many, _) = labeled(10, seed=3), labeled(100, seed=3)
+    assert none is None
     assert np.bincount(LABELS[few]).tolist() == [10, 10]
     assert np.bincount(LABELS[many]).tolist() == [100, 100]
     assert set(few) < set(many)
     assert (np.diff(few) > 0).all()
     assert few.dtype == np.int64
-    assert not np.array_equal(few, choose_labeled(LABELS, 10, seed=4))
+    assert not np.array_equal(few, labeled(10, seed=4).train)
 
 
 def test_without_a_budget_all_labeled_rows_are_chosen():
-    assert choose_labeled(LABELS, None, seed=0).tolist() == [i for i in range(600) if i % 3 != 2]
+    assert labeled().train.tolist() == [i for i in range(600) if i % 3 != 2]
 
 
 def test_more_labels_than_there_are_are_refused():
-    with pytest.raises(InputError, match=r"--data\.labels_per_class 201:"):
-        choose_labeled(LABELS, 201, seed=0)
+    with pytest.raises(InputError, match=r"--data\.labels_per_class 201: class 0 has only 200"):
+        labeled(201)
+
+
+@pytest.mark.parametrize("per_class", [50, None])
+def test_validation_labels_count_inside_the_given_ones(per_class):
+    given = labeled(per_class).train
+    train, validation = labeled(per_class, 20)
+    assert sorted([*train, *validation]) == given.tolist()
+    assert np.bincount(LABELS[validation]).tolist() == [10, 10]
+    assert (np.diff(train) > 0).all()
+    assert (np.diff(validation) > 0).all()
+    other = labeled(per_class, 20, seed=1)
+    assert not np.array_equal(validation, other.validation)
+    assert not np.array_equal(train, other.train)
+
+
+def test_without_validation_labels_all_labels_train():
+    train, validation = labeled(50, 0)
+    assert train.tolist() == labeled(50).train.tolist()
+    assert validation.tolist() == []
+
+
+def test_choice_of_validation_labels_is_nested():
+    """In their number, and in the number of all labels: more labels change neither selection nor what else trains."""
+    few, more, many = labeled(50, 20), labeled(50, 40), labeled(100, 20)
+    assert set(few.validation) < set(more.validation)
+    assert set(few.validation) == set(many.validation)
+    assert set(few.train) < set(many.train)
+
+
+def test_each_class_has_its_share_of_the_validation_labels():
+    labels = np.repeat([0, 1, 2, -1], [300, 90, 2, 50])
+    shares = {n: np.bincount(labels[labeled(validation=n, labels=labels).validation]).tolist() for n in range(3, 390)}
+    assert shares[3] == [1, 1, 1]
+    assert shares[40] == [30, 9, 1]
+    assert shares[389] == [299, 89, 1]  # one of each is left for training
+    for n in range(3, 389):
+        assert sum(shares[n]) == n
+        assert all(few <= many for few, many in zip(shares[n], shares[n + 1], strict=True))
+
+
+@pytest.mark.parametrize(
+    ("per_class", "validation", "labels"),
+    [
+        (10, 1, LABELS),  # not one of each class
+        (10, 19, LABELS),  # one class would have none left
+        (10, 21, LABELS),
+        (1, 2, LABELS),
+        (None, 399, LABELS),
+        (None, 2, np.array([0, 0, 0, 1])),
+    ],
+)
+def test_validation_labels_that_cannot_be_had_are_refused(per_class, validation, labels):
+    with pytest.raises(InputError, match=rf"--data\.validation_labels {validation}: \d+ labels are given") as refused:
+        labeled(per_class, validation, labels=labels)
+    assert "\n" not in str(refused.value)

@@ -4,18 +4,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from norm_of import norm_of
 from torch import Tensor
 
 from textadv.adversarial.attacks import Attack
 from textadv.adversarial.divergences import cross_entropy
-from textadv.adversarial.norms import norm_of, perturbation_mask
+from textadv.adversarial.interpretable import word_directions
+from textadv.adversarial.norms import perturbation_mask
 from textadv.attack_names import parse_attack
 from textadv.checkpoints import LoadedClassifier
 from textadv.corpus.batching import Batch
 from textadv.errors import InputError
-from textadv.evaluation.attacks import Victim, directions_to_neighbours, perturb, right_under_attacks
+from textadv.evaluation.attacks import clean_pass, loss_gradient, neighbours_of, perturb, right_under_attacks
 from textadv.evaluation.substitution import NUM_NEIGHBOURS
 from textadv.models.classifier import Classifier
+from textadv.models.clean_pass import CleanPass
 
 CLASSES = ("bad", "so-so", "good")
 NAMES = [
@@ -41,16 +44,21 @@ def batch() -> Batch:
 
 
 @pytest.fixture
-def victim(loaded: LoadedClassifier, batch: Batch) -> Victim:
-    return Victim.of(loaded.classifier, batch)
+def victim(loaded: LoadedClassifier, batch: Batch) -> CleanPass:
+    return clean_pass(loaded.classifier, batch, interpretable=True)
 
 
 def generator(device: str = "cpu") -> torch.Generator:
     return torch.Generator(device).manual_seed(1)
 
 
-def loss(victim: Victim, labels: Tensor, r: Tensor) -> Tensor:
-    return cross_entropy(victim.logits(r), labels)
+@torch.no_grad()
+def logits_at(victim: CleanPass, r: Tensor) -> Tensor:
+    return victim.logits_at(r)
+
+
+def loss(victim: CleanPass, labels: Tensor, r: Tensor) -> Tensor:
+    return cross_entropy(logits_at(victim, r), labels)
 
 
 def parse(name: str, num_steps: int = 3, num_restarts: int = 1) -> Attack:
@@ -84,7 +92,7 @@ def test_other_names_are_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_attack_stays_in_its_ball_and_off_eos(victim: Victim, batch: Batch, name: str) -> None:
+def test_every_attack_stays_in_its_ball_and_off_eos(victim: CleanPass, batch: Batch, name: str) -> None:
     attack = parse(name, 3, 2)
     r = perturb(attack, victim, batch.labels, 0.3, generator())
     assert (norm_of(r, attack.norm) <= 0.3 * (1 + 1e-6)).all()
@@ -95,12 +103,12 @@ def test_every_attack_stays_in_its_ball_and_off_eos(victim: Victim, batch: Batch
 @pytest.mark.parametrize("name", [*(name for name in NAMES if "noise" not in name), "interpretable-l2"])
 @pytest.mark.parametrize("target", ["least_likely", "so-so"])
 def test_gradient_attacks_raise_the_loss_and_targeted_ones_lower_that_of_their_class(
-    victim: Victim, batch: Batch, name: str, target: str
+    victim: CleanPass, batch: Batch, name: str, target: str
 ) -> None:
     words = batch.lengths > 1
     r = perturb(parse(name, 5), victim, batch.labels, 0.05, generator())
     assert (loss(victim, batch.labels, r) > loss(victim, batch.labels, torch.zeros_like(r)))[words].all()
-    wanted = victim.logits().argmin(1) if target == "least_likely" else torch.ones(4, dtype=torch.int64)
+    wanted = victim.logits.argmin(1) if target == "least_likely" else torch.ones(4, dtype=torch.int64)
     r = perturb(parse(f"{name}-{target}", 5), victim, batch.labels, 0.05, generator())
     moved = words & (wanted != batch.labels)
     assert moved.any()
@@ -108,29 +116,31 @@ def test_gradient_attacks_raise_the_loss_and_targeted_ones_lower_that_of_their_c
     assert not r[~moved].any()
 
 
-def test_a_targeted_attack_never_makes_a_mistake_right(victim: Victim) -> None:
-    predicted = victim.logits().argmax(1)
+def test_a_targeted_attack_never_makes_a_mistake_right(victim: CleanPass) -> None:
+    predicted = victim.logits.argmax(1)
     labels = (predicted + torch.tensor([0, 1, 2, 1])) % 3
-    assert (victim.logits().argmin(1) == labels).any()  # where the least likely class is the right one
+    assert (victim.logits.argmin(1) == labels).any()  # where the least likely class is the right one
     for name in ("fgsm-l2-least_likely", "ifgsm-l2-bad", "pgd-linf-good", "interpretable-l2-so-so"):
         (right,) = right_under_attacks([(parse(name), [0.01, 1.0, 30.0])], victim, victim, labels, generator())
         assert not right[:, 1:].any()
 
 
 @pytest.mark.parametrize("name", [*NAMES, "interpretable-l2", "rfgsm-linf-least_likely"])
-def test_a_perturbation_of_size_0_leaves_the_accuracy_as_it_is(victim: Victim, batch: Batch, name: str) -> None:
-    predicted = victim.logits().argmax(1)
+def test_a_perturbation_of_size_0_leaves_the_accuracy_as_it_is(victim: CleanPass, batch: Batch, name: str) -> None:
+    predicted = victim.logits.argmax(1)
     labels = torch.where(torch.arange(4) == 1, (predicted + 1) % 3, predicted)
     (right,) = right_under_attacks([(parse(name), [0.0])], victim, victim, labels, generator())
     assert right.tolist() == [(predicted == labels).tolist()]
 
 
-def test_an_interpretable_attack_is_a_sum_of_weighted_directions(victim: Victim, batch: Batch) -> None:
+def test_an_interpretable_attack_is_a_sum_of_weighted_directions(victim: CleanPass, batch: Batch) -> None:
     r = perturb(parse("interpretable-l2"), victim, batch.labels, 0.3, generator())
-    neighbours, directions = directions_to_neighbours(victim.classifier, batch.tokens)
+    neighbours = neighbours_of(victim.classifier, batch.tokens)
+    table = victim.classifier.encoder.word_table()
+    directions = word_directions(table[batch.tokens], table[neighbours])
     assert (neighbours != batch.tokens[:, :, None]).all()
     assert (neighbours >= 3).all()
-    gradient = victim.gradient(batch.labels)
+    gradient = loss_gradient(victim, batch.labels)
     mask = perturbation_mask(batch.lengths, batch.tokens)
     slopes = torch.einsum("btkd,btd->btk", directions, gradient) * mask[:, :, None]
     weights = 0.3 * slopes / slopes.flatten(1).norm(dim=1).clamp_min(1e-12)[:, None, None]
@@ -138,9 +148,9 @@ def test_an_interpretable_attack_is_a_sum_of_weighted_directions(victim: Victim,
 
 
 @pytest.mark.parametrize("name", ["noise-l2", "fgsm-linf", "rfgsm-l2"])
-def test_right_under_attack_counts_the_predictions(victim: Victim, batch: Batch, name: str) -> None:
+def test_right_under_attack_counts_the_predictions(victim: CleanPass, batch: Batch, name: str) -> None:
     attack, sizes = parse(name), [0.1, 5.0]
-    labels = victim.logits().argmax(1)
+    labels = victim.logits.argmax(1)
     (right,) = right_under_attacks([(attack, sizes)], victim, victim, labels, generator())
     draws = generator()
     expected = []
@@ -149,22 +159,22 @@ def test_right_under_attack_counts_the_predictions(victim: Victim, batch: Batch,
             r = epsilon * perturb(attack, victim, labels, 1.0, generator())
         else:
             r = perturb(attack, victim, labels, epsilon, draws)
-        expected.append((victim.logits(r).argmax(1) == labels).numpy())
+        expected.append((logits_at(victim, r).argmax(1) == labels).numpy())
     assert (right == np.stack(expected)).all()
     assert right.any()
 
 
 def test_what_is_wrong_unperturbed_is_not_attacked(
-    victim: Victim, batch: Batch, monkeypatch: pytest.MonkeyPatch
+    victim: CleanPass, batch: Batch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried: list[int] = []
 
-    def counting(attack: Attack, source: Victim, labels: Tensor, *arguments: Any) -> Tensor:
+    def counting(attack: Attack, source: CleanPass, labels: Tensor, *arguments: Any) -> Tensor:
         tried.append(len(labels))
         return perturb(attack, source, labels, *arguments)
 
     monkeypatch.setattr("textadv.evaluation.attacks.perturb", counting)
-    labels = victim.logits().argmax(1)
+    labels = victim.logits.argmax(1)
     labels[1] = (labels[1] + 1) % 3  # wrong from the start
     sizes = [0.01, 1.0, 100.0]
     (right,) = right_under_attacks([(Attack("ifgsm", "l2"), sizes)], victim, victim, labels, generator())
@@ -189,9 +199,9 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 @pytest.mark.parametrize("name", [*NAMES, "interpretable-l2", "ifgsm-l2-bad", "interpretable-l2-good"])
 def test_a_known_gradient_saves_a_pass_and_changes_nothing(
-    victim: Victim, batch: Batch, name: str, passes: list[int]
+    victim: CleanPass, batch: Batch, name: str, passes: list[int]
 ) -> None:
-    gradient = victim.gradient(batch.labels)
+    gradient = loss_gradient(victim, batch.labels)
     passes.clear()
     expected = perturb(parse(name), victim, batch.labels, 0.3, generator())
     count = len(passes)
@@ -201,23 +211,23 @@ def test_a_known_gradient_saves_a_pass_and_changes_nothing(
     assert len(passes) - count == count - starts_there
 
 
-def test_attacks_share_the_unperturbed_pass_and_its_gradient(victim: Victim, passes: list[int]) -> None:
-    labels = victim.logits().argmax(1)
+def test_attacks_share_the_unperturbed_pass_and_its_gradient(victim: CleanPass, passes: list[int]) -> None:
+    labels = victim.logits.argmax(1)
     attacks = [(parse(name), [0.1, 5.0]) for name in ("noise-l2", "fgsm-l2", "fgsm-linf", "interpretable-l2")]
     passes.clear()
     together = right_under_attacks(attacks, victim, victim, labels, generator())
-    assert len(passes) == 2 + 4 * 2
+    assert len(passes) == 1 + 4 * 2
     draws = generator()
     for attack, right in zip(attacks, together, strict=True):
         (alone,) = right_under_attacks([attack], victim, victim, labels, draws)
         assert (right == alone).all()
 
 
-def test_a_known_gradient_of_all_examples_serves_those_that_are_right(victim: Victim, passes: list[int]) -> None:
-    labels = victim.logits().argmax(1)
+def test_a_known_gradient_of_all_examples_serves_those_that_are_right(victim: CleanPass, passes: list[int]) -> None:
+    labels = victim.logits.argmax(1)
     labels[0] = (labels[0] + 1) % 3
     attacks = [(parse(name), [0.1, 5.0]) for name in ("fgsm-l2", "ifgsm-linf", "interpretable-l2")]
-    gradient = victim.gradient(labels)
+    gradient = loss_gradient(victim, labels)
     passes.clear()
     expected = right_under_attacks(attacks, victim, victim, labels, generator())
     count = len(passes)
@@ -232,12 +242,12 @@ def test_transfer_applies_what_was_found_elsewhere(make_loaded: Callable[..., Lo
     with torch.no_grad():
         for parameter in source.head.parameters():
             parameter.neg_()  # its gradient points the other way
-    victim, attacker = Victim.of(target, batch), Victim.of(source, batch)
-    labels = victim.logits().argmax(1)
+    victim, attacker = clean_pass(target, batch), clean_pass(source, batch)
+    labels = victim.logits.argmax(1)
     (right,) = right_under_attacks([(Attack("fgsm", "l2"), [20.0])], attacker, victim, labels, generator())
     (own,) = right_under_attacks([(Attack("fgsm", "l2"), [20.0])], victim, victim, labels, generator())
     r = 20 * perturb(Attack("fgsm", "l2"), attacker, labels, 1.0, generator())
-    assert (right[0] == (victim.logits(r).argmax(1) == labels).numpy()).all()
+    assert (right[0] == (logits_at(victim, r).argmax(1) == labels).numpy()).all()
     assert own.sum() < right.sum()
 
 
@@ -245,11 +255,11 @@ def test_transfer_applies_what_was_found_elsewhere(make_loaded: Callable[..., Lo
 @pytest.mark.parametrize("name", [*NAMES, "ifgsm-l2-bad", "fgsm-linf-least_likely", "interpretable-l2-bad"])
 def test_attacks_work_in_evaluation_with_cudnn(loaded: LoadedClassifier, batch: Batch, name: str) -> None:
     classifier, on_device = loaded.classifier.cuda().eval(), batch.to("cuda")
-    victim = Victim.of(classifier, on_device)
+    victim = clean_pass(classifier, on_device, interpretable=True)
     r = perturb(parse(name, 3, 2), victim, on_device.labels, 0.5, generator("cuda"))
-    assert torch.isfinite(victim.logits(r)).all()
+    assert torch.isfinite(logits_at(victim, r)).all()
     largest = 0.5 if "interpretable" not in name else 0.5 * NUM_NEIGHBOURS**0.5
     assert (norm_of(r, "l2" if "l2" in name else "linf") <= largest + 1e-6).all()
-    predicted = victim.logits().argmax(1)
+    predicted = victim.logits.argmax(1)
     (right,) = right_under_attacks([(parse(name), [0.0])], victim, victim, predicted, generator("cuda"))
     assert right.all()

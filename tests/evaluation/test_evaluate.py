@@ -8,7 +8,7 @@ import torch
 from textadv.corpus.store import Split, TokenStore
 from textadv.errors import InputError
 from textadv.evaluation import evaluate
-from textadv.evaluation.evaluate import evaluate_split, predict_split
+from textadv.evaluation.evaluate import class_probabilities, evaluate_split
 from textadv.evaluation.metrics import classification_metrics
 
 # Longer and shorter than the window of 4 tokens, not sorted by length.
@@ -39,25 +39,24 @@ def store(split, loaded) -> TokenStore:
 
 def test_predictions_stand_in_the_order_of_the_split(loaded, split, alone, monkeypatch):
     monkeypatch.setattr(evaluate, "EVALUATION_TOKENS", 12)  # several batches of several documents
-    probabilities, labels = predict_split(loaded.classifier, split, "testing")
+    probabilities = class_probabilities(loaded.classifier, split)
     assert probabilities.dtype == np.float64
     np.testing.assert_allclose(probabilities, [alone(text) for text in TEXTS], atol=1e-6)
     assert len(np.unique(probabilities.round(4), axis=0)) == len(TEXTS)
-    assert labels.tolist() == LABELS
 
 
 def test_documents_are_read_from_their_first_to_their_last_word(loaded, make_split):
     texts = ["one two three four five six seven many words"]
     texts += ["plot" + texts[0].removeprefix("one"), texts[0].removesuffix("words") + "plot"]
-    probabilities, _ = predict_split(loaded.classifier, make_split(texts, [0, 0, 0]), "testing")
+    probabilities = class_probabilities(loaded.classifier, make_split(texts, [0, 0, 0]))
     assert np.abs(probabilities[1:] - probabilities[0]).max(axis=1).min() > 1e-5
 
 
 def test_dropout_is_off_and_nothing_is_recorded_for_gradients(loaded, split):
-    expected, _ = predict_split(loaded.classifier, split, "testing")
+    expected = class_probabilities(loaded.classifier, split)
     recorded = []
     hook = loaded.classifier.head.register_forward_hook(lambda module, inputs, logits: recorded.append(logits))
-    actual, _ = predict_split(loaded.classifier.train(), split, "testing")
+    actual = class_probabilities(loaded.classifier.train(), split)
     hook.remove()
     np.testing.assert_array_equal(actual, expected)
     assert all(logits.is_inference() for logits in recorded)
@@ -65,7 +64,7 @@ def test_dropout_is_off_and_nothing_is_recorded_for_gradients(loaded, split):
 
 
 def test_progress_is_shown(loaded, split, capsys):
-    predict_split(loaded.classifier, split, "counting sheep")
+    class_probabilities(loaded.classifier, split, description="counting sheep")
     assert "counting sheep: 1 of 1" in capsys.readouterr().err
 
 
@@ -73,12 +72,12 @@ def test_weights_that_are_not_finite_are_refused(loaded, split):
     with torch.no_grad():
         loaded.classifier.head[0].weight[0, 0] = torch.nan
     with pytest.raises(InputError, match="not finite"):
-        predict_split(loaded.classifier, split, "testing")
+        class_probabilities(loaded.classifier, split)
 
 
 def test_a_split_is_measured(loaded, store, split):
     metrics = evaluate_split(loaded, store, "validation")
-    assert metrics == classification_metrics(*predict_split(loaded.classifier, split, "testing"))
+    assert metrics == classification_metrics(class_probabilities(loaded.classifier, split), np.array(LABELS))
     assert metrics.count == 6
 
 

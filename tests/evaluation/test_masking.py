@@ -6,8 +6,9 @@ from torch import Tensor
 from textadv.checkpoints import LoadedClassifier
 from textadv.corpus.batching import Batch
 from textadv.evaluation import masking
-from textadv.evaluation.attacks import Attack, Victim, right_under_attacks
+from textadv.evaluation.attacks import Attack, clean_pass, right_under_attacks
 from textadv.models.classifier import Classifier
+from textadv.models.clean_pass import CleanPass
 
 
 @pytest.fixture
@@ -22,8 +23,8 @@ def batch(labels: Tensor) -> Batch:
 
 
 @pytest.fixture
-def victim(loaded: LoadedClassifier, batch: Batch) -> Victim:
-    return Victim.of(loaded.classifier, batch)
+def victim(loaded: LoadedClassifier, batch: Batch) -> CleanPass:
+    return clean_pass(loaded.classifier, batch)
 
 
 def generator() -> torch.Generator:
@@ -64,22 +65,22 @@ def test_zero_gradients_are_seen(share: float, passed: bool) -> None:
     assert f"{share:.1%}" in check.detail
 
 
-def test_batches_are_joined(victim: Victim, batch: Batch) -> None:
-    labels = victim.logits().argmax(1)
+def test_batches_are_joined(victim: CleanPass, batch: Batch) -> None:
+    labels = victim.logits.argmax(1)
     attacks = [(Attack("fgsm", "l2"), [0.1, 5.0]), (Attack("fgsm", "linf"), [0.1])]
     whole = right_under_attacks(attacks, victim, victim, labels, generator())
     parts = masking.right_in_batches(attacks, victim.classifier, in_parts(batch, labels), generator())
     assert [array.tolist() for array in parts] == [array.tolist() for array in whole]
 
 
-def test_huge_perturbations(victim: Victim, batch: Batch) -> None:
-    parts = in_parts(batch, victim.logits().argmax(1))
+def test_huge_perturbations(victim: CleanPass, batch: Batch) -> None:
+    parts = in_parts(batch, victim.logits.argmax(1))
     assert masking.check_huge_perturbation(victim.classifier, parts, 1.0, generator()).passed
     assert not masking.check_huge_perturbation(mask_the_gradient(victim.classifier), parts, 1.0, generator()).passed
 
 
-def test_many_steps(victim: Victim, batch: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
-    parts = in_parts(batch, victim.logits().argmax(1))
+def test_many_steps(victim: CleanPass, batch: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = in_parts(batch, victim.logits.argmax(1))
     assert masking.check_many_steps(victim.classifier, parts, 2.0, generator()).passed
     monkeypatch.setattr(masking, "right_in_batches", lambda *_: [np.array([[True, False]]), np.array([[True, True]])])
     check = masking.check_many_steps(victim.classifier, parts, 2.0, generator())

@@ -6,7 +6,7 @@ import torch
 
 from textadv.checkpoints import CARD, write_checkpoint
 from textadv.errors import InputError
-from textadv.evaluation import predictor
+from textadv.evaluation import evaluate, predictor
 from textadv.evaluation.predictor import Prediction, Predictor
 
 TEXTS = ["two", "one two three four five six seven many words", "a film", "with plot and many words", "six five four"]
@@ -18,7 +18,7 @@ def values(prediction):
 
 def test_predictions_come_in_the_order_of_the_texts(loaded, alone, monkeypatch):
     monkeypatch.setattr(predictor, "CHUNK_TEXTS", 3)
-    monkeypatch.setattr(predictor, "EVALUATION_TOKENS", 8)
+    monkeypatch.setattr(evaluate, "EVALUATION_TOKENS", 8)
     predictions = list(Predictor(loaded).predict(TEXTS))
     assert len(predictions) == len(TEXTS)
     for text, prediction in zip(TEXTS, predictions, strict=True):

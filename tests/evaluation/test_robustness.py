@@ -12,7 +12,8 @@ from textadv.checkpoints import LoadedClassifier
 from textadv.corpus.store import Split, TokenStore
 from textadv.errors import InputError
 from textadv.evaluation import masking
-from textadv.evaluation.robustness import check_source, choose_documents, robustness
+from textadv.evaluation.robustness import Robustness, check_source, robustness
+from textadv.evaluation.samples import Sample
 from textadv.models.factory import build_classifier, build_encoder
 from textadv.settings import AttackSettings, ModelSettings
 
@@ -51,20 +52,20 @@ def store(loaded: LoadedClassifier, make_split: Callable[[list[str], list[int]],
     )
 
 
-def names(result: dict[str, Any]) -> list[str]:
-    return [check["name"] for check in result["checks"]]
+def names(result: Robustness) -> list[str]:
+    return [check.name for check in result.checks]
 
 
 def test_a_classifier_is_measured_against_every_attack(loaded: LoadedClassifier, store: TokenStore) -> None:
     attacks = ["noise-l2", "fgsm-l2", "fgsm-linf-least_likely", "interpretable-l2-bad"]
     settings = AttackSettings(attacks=attacks, l2_epsilons=[1e-6, 2.0], linf_epsilons=[1e-6], num_steps=1)
     result = robustness(loaded, store, "test", settings)
-    assert (result["documents"], result["clean_accuracy"]) == (6, pytest.approx(5 / 6))
-    assert [row["attack"] for row in result["attacks"]] == attacks
-    assert all(row["accuracy"][0] == result["clean_accuracy"] for row in result["attacks"])
-    assert all(accuracy <= result["clean_accuracy"] for row in result["attacks"] for accuracy in row["accuracy"])
-    assert result["transfer"] == []
-    assert result["zero_gradients"] == 0
+    assert (result.documents, result.clean_accuracy) == (6, pytest.approx(5 / 6))
+    assert [row.attack for row in result.attacks] == attacks
+    assert all(row.accuracy[0] == result.clean_accuracy for row in result.attacks)
+    assert all(accuracy <= result.clean_accuracy for row in result.attacks for accuracy in row.accuracy)
+    assert result.transfer == []
+    assert result.zero_gradients == 0
     assert names(result) == BASIC
 
 
@@ -72,19 +73,34 @@ def test_examples_of_changed_documents_are_texts(
     loaded: LoadedClassifier, store: TokenStore, alone: Callable[[str], list[float]]
 ) -> None:
     settings = AttackSettings(attacks=[], num_steps=1, word_budgets=[1.0], minimum_similarity=-1.0)
-    words = robustness(loaded, store, "test", settings)["words"]
-    assert words["exchangeable"] == pytest.approx(13 / 17)  # all but a, with, and, a
-    assert words["examples"]
-    for example in words["examples"]:
-        assert "".join(example["before"]) == TEXTS[example["document"]]
-        assert sum(a != b for a, b in zip(example["before"], example["after"], strict=True)) > 0
-        assert loaded.classes[int(np.argmax(alone("".join(example["after"]))))] == example["predicted"]
+    words = robustness(loaded, store, "test", settings).words
+    assert words is not None
+    assert words.exchangeable == pytest.approx(13 / 17)  # all but a, with, and, a
+    assert words.examples
+    for example in words.examples:
+        assert "".join(example.before) == TEXTS[example.document]
+        assert sum(a != b for a, b in zip(example.before, example.after, strict=True)) > 0
+        assert loaded.classes[int(np.argmax(alone("".join(example.after))))] == example.predicted
+
+
+def test_a_vocabulary_without_two_words_ends_the_substitution_only(
+    loaded: LoadedClassifier, store: TokenStore, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = AttackSettings(attacks=["fgsm-l2"], num_steps=1)
+    whole = robustness(loaded, store, "test", settings)
+    capsys.readouterr()
+    monkeypatch.setattr("textadv.evaluation.lexicon.STOP_WORDS", frozenset(" ".join(TEXTS).split()) - {"film"})
+    result = robustness(loaded, store, "test", settings)
+    assert result == replace(whole, words=None)
+    assert capsys.readouterr().err.count("no two words to exchange") == 1
+    assert "substituted" in whole.table()
+    assert "substituted" not in result.table()
 
 
 def test_zero_gradients_are_counted_on_all_documents(loaded: LoadedClassifier, store: TokenStore) -> None:
     """Not only on the two of the other checks, and on those classified wrongly, too."""
     settings = AttackSettings(attacks=["noise-l2"], num_steps=1, check_documents=2, seed=1)
-    checked = choose_documents(store.splits["test"], 2, settings.seed)
+    checked = Sample.draw(store.splits["test"], 2, settings.seed).rows
     assert 2 not in checked
     original = loaded.classifier.classify
 
@@ -94,10 +110,10 @@ def test_zero_gradients_are_counted_on_all_documents(loaded: LoadedClassifier, s
 
     loaded.classifier.classify = dead  # type: ignore[method-assign]
     result = robustness(loaded, store, "test", settings)
-    assert result["zero_gradients"] == pytest.approx(1 / 6)
-    (check,) = [check for check in result["checks"] if check["name"] == "gradients are not zero"]
-    assert not check["passed"]
-    assert "16.7%" in check["detail"]
+    assert result.zero_gradients == pytest.approx(1 / 6)
+    (check,) = [check for check in result.checks if check.name == "gradients are not zero"]
+    assert not check.passed
+    assert "16.7%" in check.detail
 
 
 def test_gradients_are_never_kept_of_more_than_a_batch(
@@ -111,7 +127,7 @@ def test_gradients_are_never_kept_of_more_than_a_batch(
         return original(x, lengths)
 
     loaded.classifier.classify = measured  # type: ignore[method-assign]
-    monkeypatch.setattr("textadv.evaluation.robustness.BATCH_TOKENS", 10)
+    monkeypatch.setattr("textadv.evaluation.samples.BATCH_TOKENS", 10)
     robustness(loaded, store, "test", AttackSettings(num_steps=1))
     assert max(sizes) <= 10
 
@@ -156,7 +172,7 @@ def test_noise_is_no_transferred_attack(loaded: LoadedClassifier, store: TokenSt
         settings = AttackSettings(attacks=attacks, num_steps=1)
         result = robustness(loaded, store, "test", settings, source=loaded)
         assert names(result) == [*BASIC, *more]
-        assert result["transfer"][1:] == result["attacks"][1:]  # found on itself; noise is drawn anew
+        assert result.transfer[1:] == result.attacks[1:]  # found on itself; noise is drawn anew
 
 
 def test_a_source_must_fit(make_loaded: Callable[..., LoadedClassifier], store: TokenStore) -> None:
@@ -175,8 +191,8 @@ def test_a_source_must_fit(make_loaded: Callable[..., LoadedClassifier], store: 
 
 def test_documents_are_drawn_and_a_smaller_draw_is_part_of_a_larger(store: TokenStore) -> None:
     split = replace(store.splits["test"], offsets=np.arange(101), labels=np.zeros(100, np.int64))
-    small, large = (choose_documents(split, count, 5).tolist() for count in (10, 50))
+    small, large = (Sample.draw(split, count, 5).rows.tolist() for count in (10, 50))
     assert set(small) < set(large)
     assert small == sorted(small)
     assert max(small) > 50  # not the first ones
-    assert small != choose_documents(split, 10, 6).tolist()
+    assert small != Sample.draw(split, 10, 6).rows.tolist()

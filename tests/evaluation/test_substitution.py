@@ -7,7 +7,6 @@ from textadv.checkpoints import LoadedClassifier
 from textadv.corpus.batching import Batch, collate
 from textadv.corpus.tokenization import TextTokenizer, fit
 from textadv.corpus.words import split_words
-from textadv.errors import InputError
 from textadv.evaluation.lexicon import Lexicon
 from textadv.evaluation.substitution import ChangedDocument, changed_documents, substitute_words
 from textadv.models.classifier import Classifier
@@ -94,11 +93,6 @@ def test_a_wrong_document_is_left_as_it_is(loaded: LoadedClassifier, batch: Batc
     assert (result.tokens == batch.tokens).all()
 
 
-def test_a_vocabulary_without_two_words_is_refused(loaded: LoadedClassifier, batch: Batch, lexicon: Lexicon) -> None:
-    with pytest.raises(InputError, match="no two words"):
-        substitute_words(loaded.classifier, batch, lexicon._replace(fixed=torch.ones_like(lexicon.fixed)), BUDGETS, 0.0)
-
-
 @pytest.fixture(params=["word", "word, drop", "bpe", "bpe of few tokens"])
 def spelled(request: pytest.FixtureRequest) -> tuple[Lexicon, Classifier, Batch]:
     """Words, a random classifier, and documents of all sorts with the labels that they are given."""
@@ -171,27 +165,29 @@ def test_examples_are_documents_that_were_right_and_are_changed(
     wrong = batch._replace(labels=torch.where(torch.arange(4) == 1, (batch.labels + 1) % 3, batch.labels))
     result = substitute_words(loaded.classifier, wrong, lexicon, BUDGETS, -1.0)
     rows = np.array([40, 50, 60, 70])
-    examples = changed_documents(loaded.classifier, wrong, result, BUDGETS, rows, 9)
+    examples = changed_documents(loaded.classifier, wrong, result, BUDGETS, rows, lexicon, loaded.classes)
     assert {example.document for example in examples} <= {40, 60}  # one was wrong before, one has no words
     assert examples
     for example in examples:
         i = rows.tolist().index(example.document)
-        assert example.before == batch.tokens[i, : batch.lengths[i] - 1].tolist()
-        assert example.label == batch.labels[i]
+        before, after = ("".join(words) for words in (example.before, example.after))
+        assert lexicon.tokenizer.encode([before])[0].tolist() == batch.tokens[i, : batch.lengths[i]].tolist()
+        assert example.label == loaded.classes[batch.labels[i]]
         at = BUDGETS.index(example.budget)
-        assert example.after == result.tokens[at, i, : batch.lengths[i] - 1].tolist()
+        tokens = lexicon.tokenizer.encode([after])[0].tolist()
+        assert tokens == result.tokens[at, i, : batch.lengths[i]].tolist()
+        assert example.replaced == (result.tokens[at, i] != batch.tokens[i]).sum()
         lost = result.fooled[:, i]
         assert bool(lost[at]) == (example.predicted != example.label)
         assert not lost[:at].any()
         assert lost[at] or at == len(BUDGETS) - 1
-        tokens = torch.tensor([[*example.after, 2]])
-        assert loaded.classifier(tokens, batch.lengths[i : i + 1]).argmax(1).item() == example.predicted
-    assert changed_documents(loaded.classifier, wrong, result, BUDGETS, rows, 1) == examples[:1]
+        predicted = loaded.classifier(torch.tensor([tokens]), batch.lengths[i : i + 1]).argmax(1).item()
+        assert loaded.classes[predicted] == example.predicted
 
 
 def test_examples_that_lose_their_label_come_first_then_short_ones() -> None:
     def example(document: int, lost: bool, words: int) -> ChangedDocument:
-        return ChangedDocument(document, 0, int(lost), 0.1, [3] * words, [4] * words)
+        return ChangedDocument(document, "bad", "good" if lost else "bad", 0.1, [" a"] * words, [" b"] * words)
 
     examples = [example(2, False, 9), example(1, True, 999), example(6, True, 8), example(5, True, 9)]
     assert [found.document for found in sorted(examples, key=lambda example: example.rank)] == [5, 6, 1, 2]

@@ -14,10 +14,11 @@ from textadv.corpus.batching import Batch, Documents
 from textadv.corpus.store import Split, TokenStore
 from textadv.corpus.tokenization import TextTokenizer
 from textadv.evaluation import masking
-from textadv.evaluation.attacks import Victim
+from textadv.evaluation.attacks import clean_pass, loss_gradient
 from textadv.evaluation.lexicon import Lexicon
-from textadv.evaluation.report.measure import Sample, along_directions, smoothness
+from textadv.evaluation.report.measure import along_directions, smoothness
 from textadv.evaluation.robustness import robustness
+from textadv.evaluation.samples import Sample
 from textadv.evaluation.substitution import substitute_words
 from textadv.settings import AttackSettings
 
@@ -70,9 +71,9 @@ def store(split: Split, trained: LoadedClassifier) -> TokenStore:
 
 def test_attacks_reach_every_word(trained: LoadedClassifier, windowed: LoadedClassifier, batch: Batch) -> None:
     words = perturbation_mask(batch.lengths, batch.tokens)
-    reached = Victim.of(trained.classifier, batch).gradient(batch.labels).norm(dim=2) > 0
+    reached = loss_gradient(clean_pass(trained.classifier, batch), batch.labels).norm(dim=2) > 0
     assert (reached == (words | (batch.tokens == 2))).all()
-    within = Victim.of(windowed.classifier, batch).gradient(batch.labels).norm(dim=2) > 0
+    within = loss_gradient(clean_pass(windowed.classifier, batch), batch.labels).norm(dim=2) > 0
     assert (within & words).sum() < 0.75 * words.sum()
 
 
@@ -81,14 +82,14 @@ def test_attacks_through_a_window_are_weaker_and_a_check_says_so(
 ) -> None:
     settings = AttackSettings(attacks=["fgsm-l2", "ifgsm-l2"], l2_epsilons=SIZES, check_documents=20)
     whole, part = (robustness(one, store, "test", settings) for one in (trained, windowed))
-    assert whole["clean_accuracy"] == part["clean_accuracy"] == 1
-    for full, short in zip(whole["attacks"], part["attacks"], strict=True):
-        assert all(a < b for a, b in zip(full["accuracy"], short["accuracy"], strict=True))
+    assert whole.clean_accuracy == part.clean_accuracy == 1
+    for full, short in zip(whole.attacks, part.attacks, strict=True):
+        assert all(a < b for a, b in zip(full.accuracy, short.accuracy, strict=True))
     passed = [
-        check["passed"]
+        check.passed
         for result in (whole, part)
-        for check in result["checks"]
-        if check["name"] == "attacks reach whole documents"
+        for check in result.checks
+        if check.name == "attacks reach whole documents"
     ]
     assert passed == [True, False]
 
@@ -126,7 +127,7 @@ def test_the_report_goes_through_whole_documents(
     trained: LoadedClassifier, windowed: LoadedClassifier, split: Split
 ) -> None:
     sample = Sample(split, np.arange(20))
-    whole, part = (along_directions(one.classifier, sample, 1.0, 0)["gradient"] for one in (trained, windowed))
-    assert whole["loss"]["mean"][-1] > part["loss"]["mean"][-1]
-    lds = [np.mean(smoothness(one.classifier, sample, [1.0], 0)[0]["values"]) for one in (trained, windowed)]
+    whole, part = (along_directions(one.classifier, sample, 1.0, 0).gradient for one in (trained, windowed))
+    assert whole.loss.mean[-1] > part.loss.mean[-1]
+    lds = [np.mean(smoothness(one.classifier, sample, [1.0], 0)[0].values) for one in (trained, windowed)]
     assert lds[0] > lds[1]

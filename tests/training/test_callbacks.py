@@ -6,7 +6,8 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from textadv.training.callbacks import WeightEMA
+from textadv.training.callbacks import WeightEMA, collapse_warning
+from textadv.training.finetuning import FinetuningModule
 
 
 def test_the_weight_average_is_that_of_its_formula() -> None:
@@ -24,3 +25,32 @@ def test_the_weight_average_is_that_of_its_formula() -> None:
         mean = decay * mean + (1 - decay) * weight
         assert ema._average_model is not None
         assert ema._average_model.module.weight.tolist() == pytest.approx([mean, mean])  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("predicted", "labeled", "collapsed"),
+    [
+        ([0.5, 0.5], [0.5, 0.5], False),
+        ([0.06, 0.94], [0.5, 0.5], False),
+        ([0.04, 0.96], [0.5, 0.5], True),
+        ([0.03, 0.97], [0.03, 0.97], False),  # the classes are that uneven
+        ([0.002, 0.998], [0.03, 0.97], True),
+        ([0.97, 0.03], [0.03, 0.97], True),
+        ([0.95] + 9 * [0.05 / 9], 10 * [0.1], True),
+        ([], [0.5, 0.5], False),  # no step since the last validation
+    ],
+)
+def test_a_collapse_is_measured_by_the_labeled_texts(
+    predicted: list[float], labeled: list[float], collapsed: bool
+) -> None:
+    classes = [str(k) for k in range(len(labeled))]
+    assert (collapse_warning(predicted, labeled, classes) is not None) == collapsed
+
+
+def test_the_mean_prediction_is_that_of_all_ranks() -> None:
+    """And of the steps since it was last asked for."""
+    others = torch.tensor([5.0, 1.0])
+    trainer = SimpleNamespace(strategy=SimpleNamespace(reduce=lambda sums, reduce_op: sums + others))
+    module: Any = SimpleNamespace(class_sums=torch.tensor([1.0, 3.0]), trainer=trainer)
+    assert FinetuningModule.take_class_shares(module) == pytest.approx([0.6, 0.4])
+    assert FinetuningModule.take_class_shares(module) == []

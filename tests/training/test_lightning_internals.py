@@ -86,7 +86,7 @@ def test_a_validation_after_any_step() -> None:
 def test_another_number_of_steps() -> None:
     class More(Callback):
         def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-            assert change_max_steps(trainer, 3) == 8
+            change_max_steps(trainer, 3)
 
     assert trained(More()).global_step == 3
 

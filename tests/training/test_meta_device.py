@@ -66,6 +66,8 @@ class Devices(Callback):
 @pytest.fixture
 def train(monkeypatch: pytest.MonkeyPatch) -> Callable[[TrainingModule, StoreData], None]:
     monkeypatch.setattr(torch.optim, "Adam", Adam)
+    # There is no generator on `meta`. What is drawn there has no values, and takes any.
+    monkeypatch.setattr(torch, "Generator", lambda device, generator=torch.Generator: generator())
     monkeypatch.setattr(callbacks, "LINE_SECONDS", float("inf"))  # only a line of progress reads the loss
     monkeypatch.setattr(pl.Trainer, "_teardown", lambda trainer: None)  # in the end Lightning copies all to the CPU
 

@@ -20,6 +20,7 @@ METHODS = ["none", "random", "adversarial", "vat", "adversarial+vat"]
 # Whatever draws random numbers for each row, besides the methods as they are.
 VARIANTS: dict[str, dict[str, Any]] = {
     "dropout": {"dropout": 0.3},
+    "a rank without words": {"dropout": 0.3, "batch_size": 2, "unlabeled_batch_size": 2},
     "power iteration": {"method": "vat", "vat_direction": "power_iteration", "num_power_iterations": 1},
     "rfgsm": {"method": "adversarial", "adversary": "rfgsm-l2"},
     "pgd": {"method": "adversarial", "adversary": "pgd-linf", "num_steps": 2},

@@ -19,8 +19,10 @@ import torch
 from torch import Tensor
 
 from textadv.adversarial.divergences import cross_entropy
+from textadv.adversarial.gradients import gradients_of
 from textadv.adversarial.interpretable import interpretable_perturbation
 from textadv.adversarial.norms import Norm, project, random_noise, steepest_step
+from textadv.draws import Generator, uniform
 
 LossFunction = Callable[[Tensor], Tensor]
 Classify = Callable[[Tensor], Tensor]  # from embeddings (B, T, D) to logits (B, C), each row from its own example only
@@ -83,7 +85,7 @@ def perturb(
     logits: Tensor | None = None,
     gradient: Tensor | None = None,
     directions: Tensor | None = None,
-    generator: torch.Generator | None = None,
+    generator: Generator = None,
 ) -> Tensor:
     """The perturbation that an attack finds.
 
@@ -124,12 +126,9 @@ def perturb(
     if attack.kind == "rfgsm":
         alpha = epsilon / 2 if attack.alpha is None else attack.alpha
         return random_fgsm(loss, embeddings, mask, epsilon, norm, alpha, generator)
-    if attack.kind == "ifgsm":
-        return iterative_fgsm(loss, embeddings, mask, epsilon, norm, step_size, num_steps, gradient=gradient)
-    if attack.kind == "mifgsm":
-        return iterative_fgsm(
-            loss, embeddings, mask, epsilon, norm, step_size, num_steps, gradient=gradient, decay=attack.decay
-        )
+    if attack.kind in ("ifgsm", "mifgsm"):
+        decay = attack.decay if attack.kind == "mifgsm" else 0.0
+        return iterative_fgsm(loss, embeddings, mask, epsilon, norm, step_size, num_steps, None, gradient, decay)
     if attack.kind == "pgd":
         return pgd(loss, embeddings, mask, epsilon, norm, step_size, num_steps, attack.num_restarts, generator)
     if directions is None:
@@ -142,7 +141,7 @@ def gradient_at(embeddings: Tensor, loss: LossFunction) -> Tensor:
     """Gradient of the loss of each example at its embeddings, a constant, (B, T, D)."""
     x = embeddings.detach().requires_grad_()
     with torch.enable_grad():  # also where a loss is only measured
-        return torch.autograd.grad(loss(x).sum(), x)[0]
+        return gradients_of(loss(x), [x])[0]
 
 
 def fgsm(
@@ -201,7 +200,7 @@ def random_fgsm(
     epsilon: float,
     norm: Norm,
     alpha: float,
-    generator: torch.Generator | None = None,
+    generator: Generator = None,
 ) -> Tensor:
     """R+FGSM: a random step of the norm `alpha`, then FGSM from there with epsilon - alpha.
 
@@ -226,7 +225,7 @@ def pgd(
     step_size: float,
     num_steps: int,
     num_restarts: int,
-    generator: torch.Generator | None = None,
+    generator: Generator = None,
 ) -> Tensor:
     """Projected gradient: the iterative method from `num_restarts` random starts; every example keeps its worst end.
 
@@ -275,11 +274,8 @@ def targeted_labels(target: Target, logits: Tensor, labels: Tensor, mask: Tensor
     return wanted, mask & (wanted != labels)[:, None]
 
 
-def _random_start(
-    embeddings: Tensor, mask: Tensor, epsilon: float, norm: Norm, generator: torch.Generator | None
-) -> Tensor:
+def _random_start(embeddings: Tensor, mask: Tensor, epsilon: float, norm: Norm, generator: Generator) -> Tensor:
     if norm == "l2":
-        radius = torch.rand((len(embeddings), 1, 1), generator=generator, device=embeddings.device)
-        return radius.to(embeddings.dtype) * random_noise(embeddings, mask, epsilon, norm, generator)
-    cube = torch.empty_like(embeddings).uniform_(-epsilon, epsilon, generator=generator)
-    return project(cube, mask, epsilon, norm)
+        radius = uniform(embeddings[:, 0, :1], generator)[:, None]  # (B, 1, 1)
+        return radius * random_noise(embeddings, mask, epsilon, norm, generator)
+    return project(epsilon * (2 * uniform(embeddings, generator) - 1), mask, epsilon, norm)

@@ -1,4 +1,4 @@
-"""Gradients with respect to the embeddings that cost no backward pass of their own."""
+"""Gradients with respect to the embeddings: those of a pass made for them, and those of one that is made anyway."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,6 +6,28 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
+
+from textadv.precision import without_autocast
+
+
+def gradients_of(
+    values: Tensor, inputs: Sequence[Tensor], retain_graph: bool = False, allow_unused: bool = False
+) -> tuple[Tensor, ...]:
+    """Gradients of the sum of some values, in the number formats of the forward pass.
+
+    A backward pass under autocast would round what the forward pass has kept out of it, such as a GRU on a CPU.
+
+    Args:
+        values: Of any shape.
+        inputs: Tensors to differentiate with respect to.
+        retain_graph: Keep the graph for another pass.
+        allow_unused: Give None for an input that has no part in the values, instead of an error.
+
+    Returns:
+        One gradient for each input.
+    """
+    with without_autocast(values.device):
+        return torch.autograd.grad(values.sum(), inputs, retain_graph=retain_graph, allow_unused=allow_unused)
 
 
 def early_backward(losses: Tensor, embeddings: Tensor, parameters: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -25,7 +47,7 @@ def early_backward(losses: Tensor, embeddings: Tensor, parameters: Sequence[Tens
         (B, T, D).
     """
     inputs = (embeddings, *parameters)
-    gradients = torch.autograd.grad(losses.sum(), inputs, allow_unused=True)
+    gradients = gradients_of(losses, inputs, allow_unused=True)
     replayed: Tensor = _Replay.apply(losses.detach(), gradients, *inputs)  # type: ignore[no-untyped-call]
     return replayed, gradients[0]
 

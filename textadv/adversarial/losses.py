@@ -5,7 +5,8 @@ from torch import Tensor
 
 from textadv.adversarial.attacks import Attack, Classify, perturb
 from textadv.adversarial.divergences import cross_entropy, local_distributional_smoothness
-from textadv.adversarial.virtual import CLOSED_FORM_CLASSES, virtual_direction
+from textadv.adversarial.virtual import in_closed_form, virtual_direction
+from textadv.draws import Generator
 
 
 def adversarial_loss(
@@ -16,7 +17,7 @@ def adversarial_loss(
     epsilon: float,
     attack: Attack | None = None,
     directions: Tensor | None = None,
-    generator: torch.Generator | None = None,
+    generator: Generator = None,
 ) -> Tensor:
     """Cross entropy at x + r_adv, -log p(y | x + r_adv): the loss where it is worst nearby.
 
@@ -59,7 +60,7 @@ def virtual_adversarial_loss(
     closed_form: bool | None = None,
     xi: float = 0.1,
     num_power_iterations: int = 1,
-    generator: torch.Generator | None = None,
+    generator: Generator = None,
 ) -> Tensor:
     """KL(p(x) || p(x + r_vadv)), the local distributional smoothness: needs no label.
 
@@ -87,6 +88,6 @@ def virtual_adversarial_loss(
         with torch.enable_grad():
             clean = classify(x)
     if closed_form is None:
-        closed_form = clean.shape[1] <= CLOSED_FORM_CLASSES
+        closed_form = in_closed_form(clean)
     direction = virtual_direction(classify, x, clean, mask.bool(), closed_form, xi, num_power_iterations, generator)
     return local_distributional_smoothness(clean, classify(embeddings + epsilon * direction))

@@ -5,6 +5,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from textadv.draws import Generator, normal, uniform
+
 Norm = Literal["l2", "linf"]
 
 
@@ -34,21 +36,6 @@ def l2_norm(x: Tensor) -> Tensor:
     dtype = torch.promote_types(x.dtype, torch.float32)
     norms: Tensor = torch.linalg.vector_norm(x.flatten(1), dim=1, dtype=dtype)
     return norms
-
-
-def norm_of(r: Tensor, norm: Norm) -> Tensor:
-    """Norm of each example, over every dimension but the first.
-
-    Args:
-        r: Perturbations, (B, ...). Half precision is promoted to float32.
-        norm: "l2", or "linf" for the largest absolute value.
-
-    Returns:
-        Norms, (B,).
-    """
-    if norm == "l2":
-        return l2_norm(r)
-    return r.to(torch.promote_types(r.dtype, torch.float32)).flatten(1).abs().amax(1)
 
 
 def scale_to_norm(x: Tensor, mask: Tensor, epsilon: float) -> Tensor:
@@ -92,7 +79,7 @@ def steepest_step(gradient: Tensor, mask: Tensor, size: float, norm: Norm) -> Te
 
 
 def random_noise(
-    embeddings: Tensor, mask: Tensor, epsilon: float, norm: Norm = "l2", generator: torch.Generator | None = None
+    embeddings: Tensor, mask: Tensor, epsilon: float, norm: Norm = "l2", generator: Generator = None
 ) -> Tensor:
     """A random step of the norm `epsilon`: the control that an adversary has to beat.
 
@@ -106,8 +93,7 @@ def random_noise(
     Returns:
         The step, (B, T, D).
     """
-    noise = torch.randn(embeddings.shape, generator=generator, dtype=embeddings.dtype, device=embeddings.device)
-    return steepest_step(noise, mask, epsilon, norm)
+    return steepest_step(normal(embeddings, generator), mask, epsilon, norm)
 
 
 def project(r: Tensor, mask: Tensor, epsilon: float, norm: Norm) -> Tensor:
@@ -143,7 +129,7 @@ def zero_rows(gradient: Tensor, mask: Tensor) -> Tensor:
     return mask.any(1) & (at_words.amax(1) == 0)
 
 
-def random_signs(x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+def random_signs(x: Tensor, generator: Generator = None) -> Tensor:
     """One random sign per example, to be multiplied with it.
 
     Args:
@@ -153,7 +139,7 @@ def random_signs(x: Tensor, generator: torch.Generator | None = None) -> Tensor:
     Returns:
         -1 or 1, (B, 1, 1).
     """
-    return torch.randint(0, 2, (len(x), 1, 1), generator=generator, device=x.device).to(x.dtype) * 2 - 1
+    return torch.where(uniform(x[:, 0, :1], generator) < 0.5, -1.0, 1.0).to(x.dtype)[:, None]
 
 
 def _masked(x: Tensor, mask: Tensor) -> Tensor:

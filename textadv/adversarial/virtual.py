@@ -8,16 +8,32 @@ the gradient of the cross entropy is a multiple of it: the adversarial perturbat
 """
 
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from textadv.adversarial.divergences import local_distributional_smoothness
+from textadv.adversarial.gradients import gradients_of
 from textadv.adversarial.norms import l2_norm, random_noise, random_signs, scale_to_norm
+from textadv.draws import Generator
 from textadv.precision import full_precision, in_float64, without_autocast
 
 CLOSED_FORM_CLASSES = 3  # beyond it the power iteration is faster; measured: docs/PERFORMANCE.md
+
+
+def in_closed_form(logits: Tensor, direction: Literal["auto", "closed_form", "power_iteration"] = "auto") -> bool:
+    """Whether `virtual_direction` is to take the closed form, by default up to `CLOSED_FORM_CLASSES` classes.
+
+    Args:
+        logits: Scores of the classes, (B, C).
+        direction: What was asked for.
+
+    Returns:
+        False for the power iteration.
+    """
+    return direction == "closed_form" or (direction == "auto" and logits.shape[1] <= CLOSED_FORM_CLASSES)
 
 
 def logit_gradients(logits: Tensor, embeddings: Tensor) -> Tensor:
@@ -34,12 +50,10 @@ def logit_gradients(logits: Tensor, embeddings: Tensor) -> Tensor:
     """
     with torch.enable_grad():  # also where a loss is only measured
         differences = (logits[:, :-1] - logits[:, -1:]).sum(0)
-        return torch.stack([torch.autograd.grad(z, embeddings, retain_graph=True)[0] for z in differences])
+        return torch.stack([gradients_of(z, [embeddings], retain_graph=True)[0] for z in differences])
 
 
-def closed_form_direction(
-    logits: Tensor, logit_gradients: Tensor, mask: Tensor, generator: torch.Generator | None = None
-) -> Tensor:
+def closed_form_direction(logits: Tensor, logit_gradients: Tensor, mask: Tensor, generator: Generator = None) -> Tensor:
     """Top eigenvector of H = J^T (diag p - p p^T) J, the Hessian of KL(p(x) || p(x + r)) at r = 0.
 
     With a factor F F^T = diag p - p p^T the eigenvectors of H are J^T F v, v those of the C x C matrix F^T J J^T F.
@@ -66,7 +80,7 @@ def power_iteration(
     mask: Tensor,
     xi: float,
     num_power_iterations: int,
-    generator: torch.Generator | None = None,
+    generator: Generator = None,
 ) -> Tensor:
     """Approximate the top eigenvector of the Hessian H of `divergence` at r = 0 by repeating d <- H d / ||H d||_2.
 
@@ -90,7 +104,7 @@ def power_iteration(
     for _ in range(num_power_iterations):
         r = (xi * direction).requires_grad_()
         with torch.enable_grad():  # also where the losses are only measured
-            (gradient,) = torch.autograd.grad(divergence(embeddings.detach() + r).sum(), r)
+            (gradient,) = gradients_of(divergence(embeddings.detach() + r), [r])
         step = scale_to_norm(gradient, mask, 1.0)
         direction = torch.where(l2_norm(step)[:, None, None] > 0, step, direction)
     return direction
@@ -104,7 +118,7 @@ def virtual_direction(
     closed_form: bool,
     xi: float,
     num_power_iterations: int,
-    generator: torch.Generator | None = None,
+    generator: Generator = None,
 ) -> Tensor:
     """The virtual adversarial direction, in closed form or by power iteration.
 
@@ -116,7 +130,7 @@ def virtual_direction(
         embeddings: The clean embeddings, part of the graph of `logits` where the form is closed, (B, T, D).
         logits: `classify(embeddings)`, perhaps under autocast.
         mask: True at the positions that may change, (B, T).
-        closed_form: Which of the two; by default in this package up to `CLOSED_FORM_CLASSES` classes.
+        closed_form: Which of the two, see `in_closed_form`.
         xi: As in `power_iteration`.
         num_power_iterations: As in `power_iteration`.
         generator: Source of randomness, on the device of the embeddings; the global one if None.

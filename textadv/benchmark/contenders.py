@@ -194,7 +194,7 @@ def _textbook(
     encoder = build_encoder(experiment.model, frequencies, settings.dropout, settings.window)
     classifier = build_classifier(experiment.model, encoder, len(store.classes)).to(device)
     data = FinetuningData(store, experiment.data, settings, experiment.seed)
-    step = TextbookStep(classifier, settings)
+    step = TextbookStep(classifier, settings, torch.Generator(device).manual_seed(experiment.seed))
     sources = {"labeled": data.labeled} | ({"unlabeled": data.unlabeled} if data.unlabeled else {})
     pairs = ({name: random_batch(source, i) for name, source in sources.items()} for i in range(1 << 62))
     return classifier, lambda b: step.loss(b["labeled"], b.get("unlabeled")), pairs, settings.learning_rate

@@ -44,26 +44,21 @@ def matrix_products(model: ModelSettings, rows: int, width: int, device: str) ->
         width: Tokens of each.
         device: Where to compute.
     """
-    sizes = [(size, size, size) for size in SQUARES]
-    sizes.append((rows * width, model.embedding_size, 4 * model.hidden_size))
-    factors = [(torch.randn(m, k, device=device), torch.randn(k, n, device=device)) for m, k, n in sizes]
-    products = [_product(_library(device), a, b, partial(torch.mm, a, b)) for a, b in factors]
-    if device == "cpu" and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
-        for a, b in factors:
-            products.append(_product("oneDNN", a, b, partial(F.linear, a.to_mkldnn(), b.T.contiguous().to_mkldnn())))
-    return products
-
-
-def _library(device: str) -> str:
-    """What `torch.mm` calls."""
+    sizes = [*((size, size, size) for size in SQUARES), (rows * width, model.embedding_size, 4 * model.hidden_size)]
     if device == "cpu":
-        return "MKL" if torch.backends.mkl.is_available() else "BLAS"  # type: ignore[no-untyped-call]
-    return "cuBLAS" if device == "cuda" else device
-
-
-def _product(library: str, a: Tensor, b: Tensor, run: Callable[[], object]) -> Product:
-    (m, k), n = a.shape, b.shape[1]
-    return Product(f"{library} {m} x {k} x {n}", 2.0 * m * k * n, run)
+        library = "MKL" if torch.backends.mkl.is_available() else "BLAS"  # type: ignore[no-untyped-call]
+    else:
+        library = "cuBLAS" if device == "cuda" else device
+    products: list[Product] = []  # of what `torch.mm` calls
+    others: list[Product] = []
+    for m, k, n in sizes:
+        a, b = torch.randn(m, k, device=device), torch.randn(k, n, device=device)
+        size, operations = f"{m} x {k} x {n}", 2.0 * m * k * n
+        products.append(Product(f"{library} {size}", operations, partial(torch.mm, a, b)))
+        if device == "cpu" and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+            run = partial(F.linear, a.to_mkldnn(), b.T.contiguous().to_mkldnn())
+            others.append(Product(f"oneDNN {size}", operations, run))
+    return products + others
 
 
 def speeds(products: Sequence[Product], device: str) -> dict[str, float]:

@@ -24,9 +24,8 @@ from textadv.settings import Experiment, Method
 from textadv.system.progress import progress
 
 METHODS: tuple[Method, ...] = ("none", "adversarial", "vat", "adversarial+vat")
-OURS = Contender("", textbook=False, tuned=True)
 CONTENDERS = {
-    "ours": OURS,
+    "ours": Contender("", textbook=False, tuned=True),
     "textbook": Contender("", textbook=True, tuned=False),
     "textbook, our settings": Contender("", textbook=True, tuned=True),
 }

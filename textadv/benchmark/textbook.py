@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from textadv.adversarial.divergences import cross_entropy, kl_divergence
 from textadv.adversarial.norms import perturbation_mask, scale_to_norm
 from textadv.corpus.batching import Batch, DocumentBatches, StreamBatch
+from textadv.draws import Generator, normal
 from textadv.models.classifier import Classifier
 from textadv.models.encoders import State
 from textadv.models.layers import Layer
@@ -24,16 +25,18 @@ class TextbookStep:
     Args:
         classifier: The classifier.
         settings: Method and sizes of the perturbations.
+        generator: Source of dropout and random starts, on the device of the classifier.
     """
 
-    def __init__(self, classifier: Classifier, settings: FinetuningSettings) -> None:
+    def __init__(self, classifier: Classifier, settings: FinetuningSettings, generator: Generator) -> None:
         self.classifier = classifier
         self.settings = settings
+        self.generator = generator
 
     def loss(self, labeled: Batch, unlabeled: Batch | None) -> Tensor:
         """The objective of a labeled and an unlabeled batch, a scalar."""
         s, classify = self.settings, self.classifier.classify
-        embeddings = self.classifier.embed(labeled.tokens)
+        embeddings = self.classifier.embed(labeled.tokens, self.generator)
         supervised = cross_entropy(classify(embeddings, labeled.lengths), labeled.labels).mean()
         loss = supervised
         if s.perturbs_labeled:
@@ -43,7 +46,8 @@ class TextbookStep:
         if s.uses_vat:
             smoothness = [self.smoothness(embeddings, labeled)]
             if unlabeled is not None:
-                smoothness.append(self.smoothness(self.classifier.embed(unlabeled.tokens), unlabeled))
+                embeddings = self.classifier.embed(unlabeled.tokens, self.generator)
+                smoothness.append(self.smoothness(embeddings, unlabeled))
             loss = loss + s.vat_weight * torch.cat(smoothness).mean()
         return loss
 
@@ -62,7 +66,7 @@ class TextbookStep:
     def virtual(self, clean: Tensor, embeddings: Tensor, batch: Batch) -> Tensor:
         """r_vadv by one power iteration, (B, T, D)."""
         mask = _mask(batch)
-        d = scale_to_norm(torch.randn_like(embeddings), mask, self.settings.xi).requires_grad_()
+        d = scale_to_norm(normal(embeddings, self.generator), mask, self.settings.xi).requires_grad_()
         near = self.classifier.classify(embeddings.detach() + d, batch.lengths)
         gradient = self._full_backward(kl_divergence(clean, near).sum(), d)
         return scale_to_norm(gradient, mask, self.settings.virtual_epsilon)

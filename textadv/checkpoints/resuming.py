@@ -6,8 +6,9 @@ from typing import Any
 
 from textadv.checkpoints.files import LAST, PREVIOUS
 from textadv.errors import InputError
-from textadv.settings import CLASSIFIER_ONLY, FREE, Experiment, unmarked
+from textadv.settings import Experiment
 from textadv.system.durable import open_intact
+from textadv.system.ranges import CLASSIFIER_ONLY, FREE
 
 
 def newest_intact(folder: Path) -> tuple[Path | None, list[str]]:
@@ -43,14 +44,10 @@ def changed_settings(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     if before["kind"] != now["kind"]:
         return ["kind"]
     names = [name for name in ("store_fingerprint", "tokenizer_fingerprint") if before[name] != now[name]]
-    old, new, default = before["settings"], now["settings"], Experiment()
-    if now["kind"] == "classifier":
-        relevant = {"finetuning": unmarked(default.finetuning, FREE), "data": {"labels_per_class", "seed"}}
-        relevant["model"] = unmarked(default.model)
-    else:
-        relevant = {"pretraining": unmarked(default.pretraining, FREE)}
-        relevant["model"] = unmarked(default.model, CLASSIFIER_ONLY)
-    for section, keys in relevant.items():
-        earlier = asdict(default)[section] | old[section]  # a setting that there was not yet had its default
-        names += [f"{section}.{key}" for key in sorted(keys) if earlier[key] != new[section][key]]
-    return names + (["seed"] if old["seed"] != new["seed"] else [])
+    training, free = ("finetuning", [FREE]) if now["kind"] == "classifier" else ("pretraining", [FREE, CLASSIFIER_ONLY])
+    for section in (training, "data", "model"):
+        default = getattr(Experiment(), section)
+        earlier = asdict(default) | before["settings"][section]  # a setting that there was not yet had its default
+        later = now["settings"][section]
+        names += [f"{section}.{key}" for key in sorted(default.unmarked(*free)) if earlier[key] != later[key]]
+    return names + (["seed"] if before["settings"]["seed"] != now["settings"]["seed"] else [])

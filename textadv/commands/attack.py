@@ -33,7 +33,7 @@ def attack(
     from textadv.commands.shared import measured_experiment
     from textadv.evaluation.report.subjects import Subject
     from textadv.evaluation.report.write import write_report
-    from textadv.evaluation.robustness import robustness, table
+    from textadv.evaluation.robustness import robustness
     from textadv.system.machine import device
 
     loaded = load_classifier(Path(checkpoint))
@@ -42,7 +42,7 @@ def attack(
     with run_folder("attack", output, asdict(used)) as (folder, metrics):
         subject = Subject.of(Path(checkpoint), loaded.card)
         subject.robustness = robustness(loaded, store, split, attack, source, device(trainer))
-        metrics |= subject.robustness | {"checkpoint": checkpoint, "settings": asdict(attack)}
+        metrics |= asdict(subject.robustness) | {"checkpoint": checkpoint, "settings": asdict(attack)}
         metrics["source_checkpoint"] = source_checkpoint
-        print(table(metrics))
+        print(subject.robustness.table())
         write_report(folder, [subject], store, split)

@@ -34,7 +34,11 @@ def finetune(
         if last is None and pretrained != "none":
             encoder = pretrained_encoder(experiment, store) if pretrained is None else Path(pretrained)
         metrics |= runs.finetune(experiment, store, folder, encoder, last)
-        if is_main() and metrics["validation_error"] is None:
+        if not is_main():
+            return
+        error, selecting = metrics["validation_error"], metrics["validation_labels"]
+        if selecting and error is None:
             raise InputError(f"--resume: the best checkpoint in {folder} is damaged or gone, and no steps are left")
-        if is_main():
-            print(f"best validation error {metrics['validation_error']:.2f} % ({metrics['labels']} labels)")
+        result = f"best validation error {error:.2f} %" if selecting else f"step {metrics['steps']} is the result"
+        seen = f"{metrics['labels_seen']} labels seen: {metrics['labels']} train, {selecting} select"
+        print(f"{result} ({seen})")

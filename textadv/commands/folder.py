@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from textadv.system.processes import is_main, start_time
 from textadv.system.versions import versions
 
 METRICS, CONFIG = "metrics.json", "config.yaml"
+SPEED = ("seconds", "tokens_per_second")
 
 
 @contextmanager
@@ -38,15 +39,27 @@ def run_folder(command: str, path: str | None, settings: Mapping[str, Any]) -> I
         replace_text(output / CONFIG, yaml.safe_dump(dict(settings), sort_keys=False))
     except OSError as error:
         raise InputError(f"--output {output}: cannot be written ({error.strerror})") from None
+    before = _read(output / METRICS)
     try:
         yield output, metrics
     except Stopped as stop:
         _say_how_to_go_on(stop, command, output)
         raise
+    trained_nothing = metrics.get("tokens_per_second") == 0
+    if trained_nothing and all(before.get(name) == metrics[name] for name in ("steps", "metrics")):
+        metrics |= {name: before[name] for name in SPEED if name in before}  # a complete run, which has been resumed
     report = metrics | {"command": command, "versions": versions()}
     with writing(output / METRICS):
         replace_text(output / METRICS, json.dumps(report, indent=2) + "\n")
     print(f"everything is in {output}", file=sys.stderr)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The figures in a file; none where it is missing or damaged."""
+    with suppress(OSError, ValueError):
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return found if isinstance(found, dict) else {}
+    return {}
 
 
 def _say_how_to_go_on(stop: Stopped, command: str, output: Path) -> None:

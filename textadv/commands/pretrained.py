@@ -11,10 +11,11 @@ from textadv.checkpoints import LAST, newest_intact
 from textadv.commands.folder import METRICS, run_folder
 from textadv.commands.shared import resume_point
 from textadv.corpus.store import TokenStore
-from textadv.settings import CLASSIFIER_ONLY, Experiment, unmarked
+from textadv.settings import Experiment
 from textadv.system.durable import is_intact, writing
 from textadv.system.locks import lock
 from textadv.system.processes import is_main
+from textadv.system.ranges import CLASSIFIER_ONLY, FREE
 from textadv.training import runs
 
 
@@ -77,10 +78,11 @@ def _pretrained_folder(experiment: Experiment, store: TokenStore) -> Path:
     """Where the encoder of these settings is kept: named by all that its weights depend on."""
     identity = {
         "store": store.fingerprint,
-        "model": unmarked(experiment.model, CLASSIFIER_ONLY),
-        "pretraining": unmarked(experiment.pretraining),
+        "model": experiment.model.unmarked(CLASSIFIER_ONLY),
+        "pretraining": asdict(experiment.pretraining),
         "seed": experiment.seed,
         "precision": [experiment.trainer.precision, experiment.trainer.tf32],
+        **experiment.data.unmarked(FREE, CLASSIFIER_ONLY),  # what the store does not say: nothing, so far
     }
     name = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
     return Path(experiment.data.cache) / "pretrained" / name

@@ -4,6 +4,7 @@ import time
 from dataclasses import asdict, replace
 from typing import Any
 
+from textadv.errors import InputError
 from textadv.settings import Experiment, Method
 
 
@@ -16,7 +17,7 @@ def quickstart(experiment: Experiment, output: str | None = None) -> None:
     """
     from textadv.checkpoints import LAST, load_classifier
     from textadv.commands.folder import run_folder
-    from textadv.commands.shared import prepared, require_split
+    from textadv.commands.shared import prepared
     from textadv.evaluation.evaluate import evaluate_split
     from textadv.system.machine import device
     from textadv.system.processes import is_main
@@ -25,7 +26,8 @@ def quickstart(experiment: Experiment, output: str | None = None) -> None:
     rows: list[dict[str, Any]] = []
     plan: list[tuple[Method, bool]] = [("none", False), ("none", True), ("adversarial+vat", True)]
     experiment, store = prepared(experiment)
-    require_split(store, "test")
+    if not len(store.splits["test"]):
+        raise InputError("the corpus has no test split")
     runs.check_finetuning(replace(experiment, finetuning=replace(experiment.finetuning, method=plan[-1][0])), store)
     with run_folder("quickstart", output, asdict(experiment)) as (folder, metrics):
         metrics["pretraining"] = runs.pretrain(experiment, store, folder / "pretraining")
@@ -39,8 +41,8 @@ def quickstart(experiment: Experiment, output: str | None = None) -> None:
             if not is_main():
                 continue
             test = evaluate_split(load_classifier(own), store, "test", device(experiment.trainer))
-            row = {"method": method, "pretrained": pretrained, "labels": figures["labels"], "error": test.error}
-            rows.append(row | {"validation_error": figures["validation_error"], "seconds": seconds})
+            row = {"method": method, "pretrained": pretrained, "error": test.error, "seconds": seconds}
+            rows.append(row | {name: figures[name] for name in ("labels", "labels_seen", "validation_error")})
         metrics["rows"] = rows
     if is_main():
         print(_table(rows))

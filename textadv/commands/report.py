@@ -3,14 +3,8 @@
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from textadv.settings import AttackSettings, DataSettings, DeviceSettings, TokenizerSettings
-
-if TYPE_CHECKING:
-    from textadv.checkpoints import LoadedClassifier
-    from textadv.corpus.store import TokenStore
-    from textadv.evaluation.report.subjects import Subject
 
 NUM_EXAMPLES = 4
 
@@ -42,10 +36,13 @@ def report(
     from textadv.checkpoints import load_classifier
     from textadv.commands.folder import run_folder
     from textadv.commands.shared import measured_experiment
-    from textadv.evaluation.evaluate import check_match
+    from textadv.evaluation.evaluate import check_match, evaluate_split
+    from textadv.evaluation.report import measure
+    from textadv.evaluation.report.examples import choose_examples, word_examples
     from textadv.evaluation.report.subjects import Subject, distinct_names
     from textadv.evaluation.report.write import write_report
-    from textadv.evaluation.robustness import check_source, chosen_attacks
+    from textadv.evaluation.robustness import check_source, chosen_attacks, robustness
+    from textadv.evaluation.samples import Sample
     from textadv.system.machine import device
 
     paths = [Path(path) for path in (checkpoint, *(compare or []))]
@@ -59,60 +56,23 @@ def report(
         for one in loaded:
             check_source(attacker, one, store, split)
     with run_folder("report", output, asdict(used)) as (folder, metrics):
-        names = distinct_names(paths)
-        subjects = [Subject.of(path, one.card, name) for path, one, name in zip(paths, loaded, names, strict=True)]
+        subjects = [
+            Subject.of(path, one.card, name)
+            for path, one, name in zip(paths, loaded, distinct_names(paths), strict=True)
+        ]
+        seed, where, documents = attack.seed, device(trainer), store.splits[split]
+        sample = Sample.draw(documents, attack.documents, seed)
+        few = Sample.draw(documents, min(attack.check_documents, len(sample.rows)), seed)
         for subject, one in zip(subjects, loaded, strict=True):
+            print(f"{subject.name}:", file=sys.stderr)
             # At the first one's size as well: only at one size can two of them be compared.
             epsilons = sorted({subject.epsilon, subjects[0].epsilon})
-            _measure(subject, one, attacker, store, split, attack, epsilons, device(trainer))
+            subject.quality = evaluate_split(one, store, split, where)
+            subject.robustness = robustness(one, store, split, attack, attacker, where)
+            subject.directions = measure.along_directions(one.classifier, few, attack.l2_epsilons[-1], seed, where)
+            subject.smoothness = measure.smoothness(one.classifier, sample, epsilons, seed, where)
+            subject.examples = word_examples(one, choose_examples(sample, NUM_EXAMPLES), subject.epsilon, where)
         page = write_report(folder, subjects, store, split)
         metrics |= {"report": str(page), "split": split, "settings": asdict(attack)}
-        metrics["checkpoints"] = [_figures(subject) for subject in subjects]
+        metrics["checkpoints"] = [subject.figures() for subject in subjects]
         print(f"report: {page}")
-
-
-def _measure(
-    subject: "Subject",
-    loaded: "LoadedClassifier",
-    attacker: "LoadedClassifier | None",
-    store: "TokenStore",
-    name: str,
-    settings: AttackSettings,
-    epsilons: list[float],
-    where: str,
-) -> None:
-    """Fill in all that can be measured on the split of that name."""
-    from textadv.evaluation.evaluate import evaluate_split
-    from textadv.evaluation.report import measure
-    from textadv.evaluation.report.examples import choose_examples, word_examples
-    from textadv.evaluation.robustness import choose_documents, robustness
-
-    print(f"{subject.name}:", file=sys.stderr)
-    subject.quality = evaluate_split(loaded, store, name, where)
-    subject.robustness = robustness(loaded, store, name, settings, attacker, where)
-    split = store.splits[name]
-    sample = measure.Sample(split, choose_documents(split, settings.documents, settings.seed))
-    few = measure.Sample(split, choose_documents(split, min(settings.check_documents, len(sample.rows)), settings.seed))
-    largest = settings.l2_epsilons[-1]
-    subject.directions = measure.along_directions(loaded.classifier, few, largest, settings.seed, where)
-    subject.smoothness = measure.smoothness(loaded.classifier, sample, epsilons, settings.seed, where)
-    subject.examples = word_examples(loaded, choose_examples(sample, NUM_EXAMPLES), subject.epsilon, where)
-
-
-def _figures(subject: "Subject") -> dict[str, Any]:
-    """For `metrics.json`: what has been measured, the values of single documents summed up."""
-    import numpy as np
-
-    smoothness = [
-        {"epsilon": result["epsilon"], "mean": float(np.mean(values)), "median": float(np.median(values))}
-        for result in subject.smoothness
-        for values in [result["values"]]
-    ]
-    return {
-        "name": subject.name,
-        "checkpoint": subject.checkpoint,
-        "quality": asdict(subject.quality) if subject.quality else None,
-        "robustness": subject.robustness,
-        "directions": subject.directions,
-        "smoothness": smoothness,
-    }

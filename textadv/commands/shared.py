@@ -1,8 +1,9 @@
-"""What several commands need: the corpus, checks of what was given."""
+"""What several commands need: the corpus, and the checkpoint to go on from."""
 
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from textadv.checkpoints import LoadedClassifier, newest_intact, trained_with
 from textadv.corpus.preparation import prepare
@@ -10,16 +11,6 @@ from textadv.corpus.store import TokenStore
 from textadv.errors import InputError
 from textadv.settings import DataSettings, DeviceSettings, Experiment, TokenizerSettings, TrainerSettings
 from textadv.system.processes import is_main
-
-
-def require_split(store: TokenStore, split: str) -> None:
-    """Refuse a corpus without documents in a split.
-
-    Raises:
-        InputError: There are none.
-    """
-    if not len(store.splits[split]):
-        raise InputError(f"the corpus has no {split} split")
 
 
 def prepared(experiment: Experiment) -> tuple[Experiment, TokenStore]:
@@ -36,8 +27,8 @@ def measured_experiment(
 
     Args:
         loaded: The classifier.
-        data: The corpus that is named, if any.
-        tokenizer: Its tokenizer, if any is named.
+        data: The corpus that is named; without one, what differs from the defaults takes the place of its own settings.
+        tokenizer: The tokenizer, read in the same way.
         device: What is computed on.
 
     Returns:
@@ -49,10 +40,16 @@ def measured_experiment(
     """
     own = trained_with(loaded.card)
     if not any((data.source, data.train, data.unlabeled, data.validation, data.test)):
-        data, tokenizer = own.data, own.tokenizer
+        data, tokenizer = replace(own.data, **_given(data)), replace(own.tokenizer, **_given(tokenizer))
     elif tokenizer == TokenizerSettings():
         tokenizer = own.tokenizer
     return prepared(replace(own, data=data, tokenizer=tokenizer, trainer=TrainerSettings(**asdict(device))))
+
+
+def _given(settings: DataSettings | TokenizerSettings) -> dict[str, Any]:
+    """The settings that differ from their defaults."""
+    defaults = asdict(type(settings)())
+    return {name: value for name, value in asdict(settings).items() if value != defaults[name]}
 
 
 def resume_point(output: Path, resume: bool) -> Path | None:

@@ -24,14 +24,7 @@ CHUNK = 2**20
 
 
 def acl_root(folder: Path) -> Path | None:
-    """Find the aclImdb folder.
-
-    Args:
-        folder: The folder itself, or the one that it was extracted into.
-
-    Returns:
-        The folder that holds `train/pos` or `train/neg`; None if neither is it.
-    """
+    """The aclImdb folder: the given one, or the one extracted into it; None where neither has reviews to train on."""
     for root in (folder, folder / "aclImdb"):
         if (root / "train" / "pos").is_dir() or (root / "train" / "neg").is_dir():
             return root

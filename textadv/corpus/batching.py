@@ -77,21 +77,19 @@ class Documents:
         split = int(np.searchsorted(self._first, index, side="right")) - 1
         return self.splits[split].document(index - int(self._first[split]))
 
+    def copies(self, rows: Indices) -> Indices:
+        """All rows that hold the same tokens as one of these: the rows themselves and their copies."""
+        texts = {self.document(int(row)).tobytes() for row in rows}
+        alike = np.flatnonzero(np.isin(self.lengths, self.lengths[rows]))
+        return np.array([row for row in alike if self.document(int(row)).tobytes() in texts], np.int64)
+
     def batch(self, rows: Indices) -> Batch:
         """Read and pad the documents of some rows."""
         return collate([self.document(int(row)) for row in rows], self.labels[rows])
 
 
 def collate(documents: Sequence[NDArray[np.generic]], labels: Indices) -> Batch:
-    """Pad documents to the longest of them.
-
-    Args:
-        documents: Token ids of each document, ending in EOS.
-        labels: Shape (B,).
-
-    Returns:
-        The batch.
-    """
+    """Documents, each ending in EOS, padded to the longest of them, with their labels (B,)."""
     lengths = np.array([len(document) for document in documents], dtype=np.int64)
     tokens = np.full((len(documents), int(lengths.max())), PAD, dtype=np.int64)
     for row, document in zip(tokens, documents, strict=True):

@@ -8,11 +8,15 @@ unlabeled reviews.
 import random
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from importlib import resources
 from itertools import accumulate, product
+from typing import Any
 
-from textadv.corpus import builtin_words as words
+import yaml
+
 from textadv.corpus.rows import Corpus, Rows
+
+WORDS: dict[str, Any] = yaml.safe_load(resources.files(__package__).joinpath("builtin.yaml").read_bytes())
 
 CLASSES = ("neg", "pos")
 SIZES = {"train": 200, "unlabeled": 20_000, "validation": 500, "test": 2000}
@@ -25,43 +29,10 @@ PHRASE_SHARE = 0.15  # of the predicates are phrases, the rest adjectives
 # What the sentences of a review are, before they are shuffled: (o)wn polarity, (n)eutral, (s)tray: the other polarity.
 PLANS = ("oo", "oon", "ooo", "ooon", "ooos")
 
-# Slots: {adjective}, {label} ... have the sentence's polarity, {anti_adjective} ... the other one; the rest is neutral.
-STATEMENTS = (
-    "the {noun} was {predicate}",
-    "the {noun} was {adjective} and {adjective}",
-    "the {noun} was {adverb} {adjective}",
-    "the {noun} and the {noun} were {adverb} {adjective}",
-    "{adjective} {noun} and {adverb} {adjective} {noun}",
-    "i found the {noun} {adverb} {adjective}",
-    "a {adjective} {thing} with a {adverb} {done} {noun}",
-    "{adverb} {done} and {adverb} {adjective}",
-    "this {adjective} {thing} is a {label}",
-    "what a {adverb} {adjective} {thing}",
-    "i {felt} the {quality} of the {noun}",
-    "{who} {felt} the {adverb} {done} {noun}",
-    "the {quality} and the {quality} of the {noun} struck us",
-    "so much {quality} and {quality} in one {thing}",
-    "{adjective}, {adjective} and full of {quality}",
-    "the {noun} was {adjective} and {verdict}",
-    "all in all a {label}, and {verdict}",
-)
-NEGATIONS = (
-    "the {noun} was not {anti_adjective} at all",
-    "the {noun} was never {anti_adjective}",
-    "there is nothing {anti_adjective} about the {noun}",
-    "it is hardly a {anti_label}",
-    "there is no {anti_quality} in the {noun}",
-)
-CONTRASTS = (  # the clause that is not conceded decides
-    "{anti_adjective} at first, but the {noun} was {adjective} and {adjective}",
-    "the {noun} was {anti_adjective}, but the {thing} as a whole is {adjective}",
-    "the {noun} seemed {anti_adjective} in the beginning, but {verdict}",
-    "although the {noun} was {anti_adjective}, the {thing} is a {label}",
-    "despite the {anti_quality} of the {noun} {verdict}",
-)
-KINDS = {STATEMENTS: 0.88, NEGATIONS: 0.05, CONTRASTS: 0.07}
+KINDS = {"statements": 0.88, "negations": 0.05, "contrasts": 0.07}  # of sentences with a polarity
 
 Shares = Sequence[tuple[Sequence[str], float]]  # ranked lists, each with its share of the draws
+Choice = tuple[list[str], list[float]]  # entries to draw from, each with the sum of the weights up to it
 
 _SLOT = re.compile(r"\{(anti_)?(\w+)\}")
 
@@ -86,21 +57,6 @@ def build_corpus(seed: int = 0) -> Corpus:
     return Corpus(CLASSES, splits, report={})
 
 
-def sentiment_lexicon() -> tuple[frozenset[str], frozenset[str]]:
-    """Negative and positive words and phrases, in lower case; no entry is on both sides."""
-    negative, positive = (
-        frozenset(
-            entry
-            for domain in words.DOMAINS
-            for ranked in _sentiment(domain, side).values()
-            for entries, _ in ranked
-            for entry in entries
-        )
-        for side in range(len(CLASSES))
-    )
-    return negative, positive
-
-
 def _adverb(adjective: str) -> str:
     if adjective.endswith("le"):
         return adjective[:-1] + "y"
@@ -113,38 +69,24 @@ def _quality(adjective: str) -> str:
     return re.sub("y$", "i", adjective) + "ness"
 
 
-def _sentiment(domain: words.Domain, side: int) -> dict[str, Shares]:
-    """What the slots of one polarity (0 negative, 1 positive) are filled from in a domain."""
-    general, own = words.ADJECTIVES[side], domain.adjectives[side]
-    adjectives = (own, DOMAIN_SHARE), (general, 1 - DOMAIN_SHARE)
+def _sentiment(domain: dict[str, Any], polarity: str) -> dict[str, Shares]:
+    """What the slots of one polarity are filled from in a domain."""
+    adjectives = (domain["adjectives"][polarity], DOMAIN_SHARE), (WORDS["adjectives"][polarity], 1 - DOMAIN_SHARE)
     regular = [([word for word in entries if len(word) > 4], share) for entries, share in adjectives]
-    adverbs = dict.fromkeys([*words.ADVERBS[side], *(_adverb(word) for word in regular[1][0])])
+    adverbs = dict.fromkeys([*WORDS["adverbs"][polarity], *(_adverb(word) for word in regular[1][0])])
+    predicates = [(entries, share * (1 - PHRASE_SHARE)) for entries, share in adjectives]
     return {
-        "adjective": list(adjectives),
-        "predicate": [
-            *((e, share * (1 - PHRASE_SHARE)) for e, share in adjectives),
-            (words.PREDICATES[side], PHRASE_SHARE),
-        ],
+        "adjective": adjectives,
+        "predicate": [*predicates, (WORDS["predicates"][polarity], PHRASE_SHARE)],
         "quality": [([_quality(word) for word in entries], share) for entries, share in regular],
         "adverb": [(list(adverbs), 1)],
-        "label": [(words.LABELS[side], 1)],
-        "felt": [(words.FEELINGS[side], 1)],
-        "verdict": [(words.VERDICTS[side], 1)],
+        "label": [(WORDS["labels"][polarity], 1)],
+        "felt": [(WORDS["feelings"][polarity], 1)],
+        "verdict": [(WORDS["verdicts"][polarity], 1)],
     }
 
 
-@dataclass(frozen=True)
-class _Choice:
-    """Entries to draw from, each with the sum of the weights up to it."""
-
-    entries: list[str]
-    cumulative: list[float]
-
-    def draw(self, rng: random.Random) -> str:
-        return rng.choices(self.entries, cum_weights=self.cumulative)[0]
-
-
-def _zipf(shares: Shares) -> _Choice:
+def _zipf(*shares: tuple[Sequence[str], float]) -> Choice:
     """A mixture of ranked lists with the given shares; within a list the ranks follow Zipf's law."""
     entries: list[str] = []
     weights: list[float] = []
@@ -152,21 +94,7 @@ def _zipf(shares: Shares) -> _Choice:
         raw = [rank**-ZIPF_EXPONENT for rank in range(1, len(names) + 1)]
         entries += names
         weights += [share * weight / sum(raw) for weight in raw]
-    return _Choice(entries, list(accumulate(weights)))
-
-
-def _names(rng: random.Random, parts: tuple[tuple[str, ...], ...], size: int) -> list[str]:
-    return rng.sample(["".join(name) for name in product(*parts)], size)
-
-
-def _domain_slots(domain: words.Domain, side: int, shared: dict[str, _Choice]) -> dict[str, _Choice]:
-    """All the slots of a sentence of this domain and polarity."""
-    neutral = {"thing": domain.things, "noun": domain.nouns, "done": domain.done}
-    return (
-        shared
-        | {slot: _zipf([(entries, 1)]) for slot, entries in neutral.items()}
-        | {slot: _zipf(shares) for slot, shares in _sentiment(domain, side).items()}
-    )
+    return entries, list(accumulate(weights))
 
 
 class _Writer:
@@ -175,18 +103,24 @@ class _Writer:
     def __init__(self, rng: random.Random) -> None:
         self.rng = rng
         self._written: set[str] = set()
+        neutral = {"plain": "plain", "job": "jobs", "who": "companions", "when": "times"}
         shared = {
-            "name": _zipf([(_names(rng, words.PEOPLE, PEOPLE), 1)]),
-            "place": _zipf([(_names(rng, words.PLACES, PLACES), 1)]),
-            "plain": _zipf([(words.PLAIN, 1)]),
-            "job": _zipf([(words.JOBS, 1)]),
-            "who": _zipf([(words.COMPANIONS, 1)]),
-            "when": _zipf([(words.TIMES, 1)]),
+            "name": _zipf((self._names("people", PEOPLE), 1)),
+            "place": _zipf((self._names("places", PLACES), 1)),
         }
-        self._domains = [
-            (domain.facts + words.REMARKS, [_domain_slots(domain, side, shared) for side in range(len(CLASSES))])
-            for domain in words.DOMAINS
-        ]
+        shared |= {slot: _zipf((WORDS[words], 1)) for slot, words in neutral.items()}
+        self._domains: list[tuple[list[str], list[dict[str, Choice]]]] = []
+        for domain in WORDS["domains"].values():
+            own = {"thing": domain["things"], "noun": domain["nouns"], "done": domain["done"]}
+            both = shared | {slot: _zipf((words, 1)) for slot, words in own.items()}
+            sides = [
+                both | {slot: _zipf(*shares) for slot, shares in _sentiment(domain, polarity).items()}
+                for polarity in CLASSES
+            ]
+            self._domains.append((domain["facts"] + WORDS["remarks"], sides))
+
+    def _names(self, kind: str, size: int) -> list[str]:
+        return self.rng.sample(["".join(name) for name in product(*WORDS[kind])], size)
 
     def new_review(self, label: int) -> str:
         """A review of this class that was not written before."""
@@ -203,20 +137,18 @@ class _Writer:
         used: set[str] = set()
         sentences = []
         for part in plan:
-            template = self.rng.choice(neutral if part == "n" else self._kind())
+            kinds = self.rng.choices(list(KINDS), weights=list(KINDS.values())) if part != "n" else []
+            template = self.rng.choice(WORDS[kinds[0]] if kinds else neutral)
             side = 1 - label if part == "s" else label
             sentences.append(_sentence(self._fill(template, slots[side], slots[1 - side], used)))
         return " ".join(sentences)
 
-    def _kind(self) -> tuple[str, ...]:
-        return self.rng.choices(list(KINDS), weights=list(KINDS.values()))[0]
-
-    def _fill(self, template: str, own: dict[str, _Choice], other: dict[str, _Choice], used: set[str]) -> str:
+    def _fill(self, template: str, own: dict[str, Choice], other: dict[str, Choice], used: set[str]) -> str:
         """The template with its slots filled; no filler occurs twice in a review."""
 
         def fill(slot: re.Match[str]) -> str:
-            choice = (other if slot[1] else own)[slot[2]]
-            while (filler := choice.draw(self.rng)) in used:
+            entries, cumulative = (other if slot[1] else own)[slot[2]]
+            while (filler := self.rng.choices(entries, cum_weights=cumulative)[0]) in used:
                 pass
             used.add(filler)
             return filler

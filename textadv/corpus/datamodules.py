@@ -17,7 +17,7 @@ from textadv.corpus.batching import (
     TokenStream,
     sequential_batches,
 )
-from textadv.corpus.splits import choose_labeled
+from textadv.corpus.splits import choose_labels
 from textadv.corpus.store import Split, TokenStore
 from textadv.errors import InputError
 from textadv.settings import DataSettings, FinetuningSettings, ModelSettings, PretrainingSettings
@@ -63,19 +63,21 @@ class FixedBatches:
         return (self.batch(i) for i in range(self.count))
 
 
-def evaluation_batches(split: Split, rank: int = 0, world_size: int = 1) -> FixedBatches:
+def evaluation_batches(split: Split, rank: int = 0, world_size: int = 1, rows: Indices | None = None) -> FixedBatches:
     """Every document of a split once, this rank's share of them.
 
     Args:
         split: The documents.
         rank: Which share.
         world_size: Number of shares, alike in number and lengths of their documents.
+        rows: Which documents; None for all of them.
 
     Returns:
         The loader.
     """
     documents = Documents(split)
-    mine = np.argsort(-documents.lengths, kind="stable")[rank::world_size]
+    rows = np.arange(len(split)) if rows is None else rows
+    mine = rows[np.argsort(-documents.lengths[rows], kind="stable")][rank::world_size]
     batches = [mine[places] for places in sequential_batches(documents.lengths[mine], EVALUATION_TOKENS)]
     return FixedBatches(lambda i: documents.batch(batches[i]), len(batches))
 
@@ -163,29 +165,42 @@ class FinetuningData(StoreData):
 
     Args:
         store: The prepared corpus.
-        data: For `labels_per_class` and its seed.
+        data: For `labels_per_class`, `validation_labels` and their seed.
         settings: Batch sizes and method; without VAT (or entropy) there are no unlabeled batches.
         seed: Seed of the order.
 
+    Attributes:
+        num_labeled: Labels that train.
+        num_validation: Labels that select a checkpoint.
+
     Raises:
-        InputError: The method needs unlabeled text and there is none.
+        InputError: The method needs unlabeled text and there is none, or there are fewer labels than asked for.
     """
 
     def __init__(self, store: TokenStore, data: DataSettings, settings: FinetuningSettings, seed: int) -> None:
         super().__init__(store, seed)
         train, unlabeled = store.splits["train"], store.splits["unlabeled"]
-        kept = choose_labeled(train.labels, data.labels_per_class, data.seed)
-        self.num_labeled = len(kept)
+        kept, selecting = choose_labels(train.labels, data.labels_per_class, data.validation_labels, data.seed)
+        everything = Documents(train, unlabeled)
+        held_out = np.empty(0, np.int64)
+        self._validation, self._validation_rows = store.splits["validation"], np.arange(len(store.splits["validation"]))
+        if selecting is not None:
+            self._validation, self._validation_rows = train, selecting
+            held_out = selecting if data.keep_duplicates else everything.copies(selecting)
+            kept = np.setdiff1d(kept, held_out)
+            if len(np.unique(train.labels[kept])) < len(store.classes):
+                flag = f"--data.validation_labels {data.validation_labels}"
+                raise InputError(f"{flag}: all training texts of a class are copies of those that select")
+        self.num_labeled, self.num_validation = len(kept), len(self._validation_rows)
         self.labeled = DocumentBatches(Documents(train), kept, settings.batch_size, seed)
-        rest = np.setdiff1d(np.arange(len(train)), kept)
-        pool = np.concatenate([rest, len(train) + np.arange(len(unlabeled))])
+        pool = np.setdiff1d(np.arange(len(everything)), np.union1d(kept, held_out))
         self.unlabeled: DocumentBatches | None = None
         if settings.uses_unlabeled:
             if not len(pool):
                 raise InputError(
                     f"--finetuning.method {settings.method}: needs unlabeled text, and the corpus has none"
                 )
-            self.unlabeled = DocumentBatches(Documents(train, unlabeled), pool, settings.unlabeled_batch_size, seed, 1)
+            self.unlabeled = DocumentBatches(everything, pool, settings.unlabeled_batch_size, seed, 1)
 
     def train_dataloader(self) -> StepBatches:
         """Pairs of batches from the trainer's step on.
@@ -225,12 +240,15 @@ class FinetuningData(StoreData):
         return ", ".join(parts)
 
     def val_dataloader(self) -> FixedBatches:
-        """This rank's share of the validation split.
+        """This rank's share of the documents that select a checkpoint; without any, one batch that is None.
+
+        Checkpoints are saved after validations, so one has to run even where it measures nothing.
 
         Raises:
-            InputError: There are more ranks than documents in it.
+            InputError: There are more ranks than documents.
         """
+        if not self.num_validation:
+            return FixedBatches(lambda _: None, 1)
         _, rank, world_size = self._position()
-        validation = self.store.splits["validation"]
-        self._require_one_each(len(validation), "validation documents")
-        return evaluation_batches(validation, rank, world_size)
+        self._require_one_each(self.num_validation, "validation documents")
+        return evaluation_batches(self._validation, rank, world_size, self._validation_rows)

@@ -37,16 +37,16 @@ def read_hub(name: str, text_column: str, label_column: str) -> dict[str, list[N
     if "train" not in splits:
         raise InputError(f"{name}: the data set has no split 'train'; it has {', '.join(splits)}")
     parts: dict[str, list[NamedRows]] = {}
-    for split, table in splits.items():
+    for split, dataset in splits.items():
         if split in HUB_SPLITS:
             labels = None if HUB_SPLITS[split] == "unlabeled" else label_column
-            rows = table_rows(table, f"{name}, split {split}", text_column, labels)
+            rows = table_rows(dataset.with_format("arrow")[:], f"{name}, split {split}", text_column, labels)
             parts.setdefault(HUB_SPLITS[split], []).append(rows)
     return parts
 
 
 def _from_cache(name: str) -> dict[str, Any] | None:
-    """Arrow table of each split from the local cache of `datasets`; None if the data set is not there.
+    """The splits from the local cache of `datasets`; None if the data set is not there.
 
     `load_dataset` looks there by itself only in its offline mode, a variable of the environment that is read when it is
     imported, or after its requests to the Hub have failed, which takes as long as their timeouts.
@@ -57,7 +57,8 @@ def _from_cache(name: str) -> dict[str, Any] | None:
         builder = Cache(repo_id=name, dataset_name=name.partition("/")[2], version="auto", hash="auto")
     except ValueError:
         return None
-    return _tables(builder.as_dataset())
+    splits: dict[str, Any] = builder.as_dataset()
+    return splits
 
 
 def _require_reachable(name: str) -> None:
@@ -86,11 +87,8 @@ def _download(name: str) -> dict[str, Any]:
     from datasets import load_dataset
 
     try:
-        return _tables(load_dataset(name))
+        splits: dict[str, Any] = load_dataset(name)
     except Exception as error:  # `datasets` raises many kinds, down to bare ones of its file readers
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"--data.source {name}: cannot be loaded from the Hub ({reason}); {ALTERNATIVES}") from error
-
-
-def _tables(splits: Any) -> dict[str, Any]:
-    return {split: dataset.with_format("arrow")[:] for split, dataset in splits.items()}
+    return splits

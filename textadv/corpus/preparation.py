@@ -1,7 +1,5 @@
 """From a source to a token store: built once, then found again by its fingerprint."""
 
-import hashlib
-import json
 import shutil
 import sys
 import uuid
@@ -13,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from textadv.corpus.sources import Corpus, check_data, load_corpus, source_identity
+from textadv.corpus.rows import Corpus
+from textadv.corpus.sources import check_data, load_corpus, source_identity
 from textadv.corpus.splits import TRAINING
-from textadv.corpus.store import FORMAT_VERSION, SPLITS, Split, TokenStore, is_store, write_store
+from textadv.corpus.store import FORMAT_VERSION, SPLITS, Split, TokenStore, checksum, is_store, write_store
 from textadv.corpus.tokenization import fit
 from textadv.errors import InputError
 from textadv.settings import DataSettings, TokenizerSettings
@@ -27,7 +26,8 @@ NAME_LENGTH = 16
 def prepare(data: DataSettings, tokenizer: TokenizerSettings) -> TokenStore:
     """Open the store of these settings under `data.cache`, and build it if it is missing or damaged.
 
-    The store does not depend on `data.labels_per_class`: which labels are used is decided when training reads it.
+    The store does not depend on `data.labels_per_class` and `data.validation_labels`: which labels are used is decided
+    when training reads it.
     A store is built beside its place and renamed into it, so that it is there as a whole or not at all. Of several
     processes that want it at the same time one builds it and the others wait; where files cannot be locked each builds
     it, and whoever comes second leaves the store of the first. Where `data.source` is the folder of a store, it is that
@@ -47,7 +47,7 @@ def prepare(data: DataSettings, tokenizer: TokenizerSettings) -> TokenStore:
         check_data(data)
         return TokenStore.open(Path(data.source))
     identity = _identity(data, tokenizer)
-    fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode("utf-8")).hexdigest()
+    fingerprint = checksum(identity)
     folder = Path(data.cache) / "stores" / fingerprint[:NAME_LENGTH]
     with suppress(InputError):
         return _open(folder, fingerprint)

@@ -66,14 +66,7 @@ class NamedRows:
     declared: tuple[str, ...] = ()
 
     def place(self, index: int) -> str:
-        """Say where a row stands.
-
-        Args:
-            index: Index of the row.
-
-        Returns:
-            File and line, or file and row.
-        """
+        """Where a row stands: file and line, or file and row."""
         return f"{self.file}, {self.unit} {self.numbers[index]}"
 
 

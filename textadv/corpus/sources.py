@@ -9,12 +9,11 @@ from pathlib import Path
 from textadv.corpus.archives import acl_root, read_acl_archive, read_acl_folder, review_files
 from textadv.corpus.files import read_file, read_parquet
 from textadv.corpus.hub import read_hub
-from textadv.corpus.rows import HUB_SPLITS, Corpus, NamedRows, Rows
+from textadv.corpus.rows import HUB_SPLITS, Corpus, NamedRows
 from textadv.corpus.splits import build_corpus
+from textadv.corpus.store import file_sum
 from textadv.errors import InputError
 from textadv.settings import DataSettings
-
-__all__ = ["Corpus", "Rows", "load_corpus", "source_identity"]
 
 FILE_FLAGS = ("train", "unlabeled", "validation", "test")
 ARCHIVE_ENDINGS = (".tar.gz", ".tgz")
@@ -26,7 +25,7 @@ def load_corpus(settings: DataSettings) -> Corpus:
     """Load the corpus that the settings name.
 
     `labels_per_class` is not applied here, so that one store and one encoder serve every label budget: see
-    `textadv.corpus.splits.choose_labeled`.
+    `textadv.corpus.splits.choose_labels`.
 
     Args:
         settings: Where the text comes from and how it is split.
@@ -53,8 +52,8 @@ def source_identity(settings: DataSettings) -> dict[str, str]:
 
     Returns:
         Names of the source's files, each with its sha256; for an aclImdb folder one sha256 over the names, sizes and
-        times of its many files. For the built-in corpus, the modules that make it. A Hub data set counts as fixed by
-        its name.
+        times of its many files. For the built-in corpus, the module and the words that make it. A Hub data set counts
+        as fixed by its name.
 
     Raises:
         InputError: If the source cannot be found.
@@ -62,17 +61,17 @@ def source_identity(settings: DataSettings) -> dict[str, str]:
     check_data(settings)
     source = settings.source
     if source is None:
-        return {flag: _sha256(_file(path)) for flag, path in _given_files(settings).items()}
+        return {flag: file_sum(_file(path)) for flag, path in _given_files(settings).items()}
     path = Path(source)
     if source == "builtin":
-        return {module.name: _sha256(module) for module in sorted(Path(__file__).parent.glob("builtin*.py"))}
+        return {name: file_sum(Path(__file__).with_name(name)) for name in ("builtin.py", "builtin.yaml")}
     if path.is_file():
-        return {"archive": _sha256(path)}
+        return {"archive": file_sum(path)}
     if not path.is_dir():
         return {"hub": source}
     root = acl_root(path)
     if root is None:
-        return {shard.name: _sha256(shard) for shards in _shards(path).values() for shard in shards}
+        return {shard.name: file_sum(shard) for shards in _shards(path).values() for shard in shards}
     listing = hashlib.sha256()
     for part, review in review_files(root):
         status = review.stat()
@@ -171,8 +170,3 @@ def _file(path: Path) -> Path:
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     return path
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,6 +1,7 @@
 """From named rows to the four splits of a corpus: canonical order, duplicates, the validation cut, label budgets."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,33 +67,56 @@ def build_corpus(
     return Corpus(classes, rows, report)
 
 
-def choose_labeled(labels: NDArray[np.int64], per_class: int | None, seed: int) -> NDArray[np.int64]:
-    """Choose the training rows that keep their label.
+class ChosenLabels(NamedTuple):
+    """Rows of the training split whose labels are read, sorted."""
 
-    The choice is nested: with one seed, the rows for a smaller budget are among those for a larger one.
+    train: NDArray[np.int64]
+    validation: NDArray[np.int64] | None  # None: the labels of the validation split are read instead
+
+
+def choose_labels(
+    labels: NDArray[np.int64], per_class: int | None, num_validation: int | None, seed: int
+) -> ChosenLabels:
+    """Choose the training rows that keep their label, and those among them that select a checkpoint.
+
+    The choice is nested. With one seed, the rows for a smaller budget are among those for a larger one, and the
+    validation rows of a smaller number are among those of a larger one. Validation is stratified: each class gets its
+    share by the method of Sainte-Lague, at least one row, and leaves at least one for training.
 
     Args:
         labels: `(n,)` labels, -1 for an unlabeled row.
         per_class: Labels to keep per class; None for all of them.
+        num_validation: How many of these are for validation; None for the validation split instead.
         seed: Seed of the choice.
 
     Returns:
-        Sorted indices of the rows that keep their label.
+        The rows for training and for validation.
 
     Raises:
-        InputError: If `per_class` is above the size of the smallest class.
+        InputError: A class has too few labels, or the labels are too few for both purposes.
     """
-    if per_class is None:
-        return np.flatnonzero(labels != UNLABELED)
-    chosen = []
-    for label in np.unique(labels[labels != UNLABELED]):
-        rows = np.flatnonzero(labels == label)
-        if len(rows) < per_class:
+    classes, sizes = np.unique(labels[labels != UNLABELED], return_counts=True)
+    for label, size in zip(classes, sizes, strict=True):
+        if per_class is not None and size < per_class:
             raise InputError(
-                f"--data.labels_per_class {per_class}: class {label} has only {len(rows)} labeled training rows"
+                f"--data.labels_per_class {per_class}: class {label} has only {size} labeled training rows"
             )
-        chosen.append(_shuffled(rows, seed, CHOICE_STREAM, int(label))[:per_class])
-    return np.sort(np.concatenate(chosen)) if chosen else np.empty(0, dtype=np.int64)
+    ranks = np.empty(len(labels), np.int64)  # of each row in its class
+    for label in classes:
+        rows = np.flatnonzero(labels == label)
+        ranks[_shuffled(rows, seed, CHOICE_STREAM, int(label))] = np.arange(len(rows))
+    given = np.flatnonzero((labels != UNLABELED) & (ranks < (per_class or len(labels))))
+    if not num_validation:
+        return ChosenLabels(given, None if num_validation is None else given[:0])
+    rank, size = ranks[given], np.bincount(labels[given])[labels[given]]
+    if size.min() < 2 or not len(classes) <= num_validation <= len(given) - len(classes):
+        raise InputError(
+            f"--data.validation_labels {num_validation}: {len(given)} labels are given, and each of the {len(classes)} "
+            "classes needs one at least for training and one for validation (0: no validation)"
+        )
+    turns = np.where(rank == 0, 0, np.where(rank == size - 1, np.inf, (rank + 0.5) / size))
+    first = np.lexsort((labels[given], turns))[:num_validation]
+    return ChosenLabels(np.delete(given, first), np.sort(given[first]))
 
 
 def _classes(train: Iterable[NamedRows]) -> tuple[str, ...]:

@@ -48,14 +48,7 @@ class Split:
         return np.diff(self.offsets)
 
     def document(self, index: int) -> NDArray[Any]:
-        """Give one document.
-
-        Args:
-            index: Its number, in `[0, len(self))`.
-
-        Returns:
-            Its tokens `(length,)`, a view of the memory map.
-        """
+        """The tokens `(length,)` of one document, a view of the memory map."""
         return self.tokens[self.offsets[index] : self.offsets[index + 1]]
 
 
@@ -155,7 +148,7 @@ def write_store(
         "counts": {name: {"documents": len(splits[name]), "tokens": len(splits[name].tokens)} for name in SPLITS},
         "files": {file.name: _describe(file) for file in sorted(path.iterdir())},
     }
-    content["checksum"] = _checksum(content)
+    content["checksum"] = checksum(content)
     (path / MANIFEST).write_text(json.dumps(content, indent=1), encoding="utf-8")
     for file in path.iterdir():
         sync(file)
@@ -180,7 +173,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} is no token store: cannot read {MANIFEST}: {error.strerror}") from error
     except ValueError as error:
         raise InputError(f"{file} is damaged: it is not JSON") from error
-    if not isinstance(manifest, dict) or manifest.pop("checksum", None) != _checksum(manifest):
+    if not isinstance(manifest, dict) or manifest.pop("checksum", None) != checksum(manifest):
         raise InputError(f"{file} is damaged: its checksum is wrong")
     if manifest["format_version"] != FORMAT_VERSION:
         raise InputError(f"{file} has format version {manifest['format_version']}, but {FORMAT_VERSION} is read here")
@@ -198,9 +191,15 @@ def _check_file(file: Path, recorded: dict[str, Any]) -> None:
 
 
 def _describe(file: Path) -> dict[str, Any]:
-    with file.open("rb") as content:
-        return {"size": file.stat().st_size, "sha256": hashlib.file_digest(content, "sha256").hexdigest()}
+    return {"size": file.stat().st_size, "sha256": file_sum(file)}
 
 
-def _checksum(content: Mapping[str, Any]) -> str:
+def file_sum(path: Path) -> str:
+    """The sha256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def checksum(content: Mapping[str, Any]) -> str:
+    """The sha256 of primitives, whatever the order of their names."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode("utf-8")).hexdigest()

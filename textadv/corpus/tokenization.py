@@ -11,13 +11,13 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain, count, islice, pairwise
-from typing import TYPE_CHECKING, Any, TypeVar
+from itertools import count, islice, pairwise
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from textadv.corpus.words import word_splitter
+from textadv.corpus.words import LINE_BREAK, word_splitter
 from textadv.errors import InputError
 from textadv.settings import TokenizerSettings
 from textadv.system.progress import progress
@@ -25,14 +25,10 @@ from textadv.system.progress import progress
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-T = TypeVar("T")
-
 PAD, UNKNOWN, EOS = 0, 1, 2
 SPECIAL_TOKENS = ("<pad>", "<unk>", "<eos>")
 NUM_BYTES = 256
 TEXTS_PER_CHUNK = 2000
-
-LINE_BREAK = r"<(?i:br)\s*/?>"
 
 
 @dataclass(frozen=True)
@@ -107,38 +103,21 @@ class TextTokenizer:
             raise InputError(f"not a tokenizer of textadv: {' '.join(str(error).split())}") from error
 
     def to_json(self) -> str:
-        """Write the tokenizer as JSON: the `tokenizers` library's own and the rule for unknown words.
-
-        Returns:
-            The JSON document; the same for the same tokenizer.
-        """
+        """The tokenizer as JSON, the same for the same one: the library's own and the rule for unknown words."""
         unknown = "drop" if self._drop_unknown else "replace"
         content = {"unknown": unknown, "tokenizer": json.loads(self._tokenizer.to_str())}
         return json.dumps(content, ensure_ascii=False)
 
     def encode(self, texts: Sequence[str]) -> list[NDArray[np.int64]]:
-        """Encode texts.
-
-        Args:
-            texts: The texts.
-
-        Returns:
-            For each its ids `(length,)`, ending in `<eos>`.
-        """
+        """The ids of each text, `(length,)`, ending in `<eos>`."""
         return [document.astype(np.int64) for document in self.documents(texts)]
 
     def documents(self, texts: Iterable[str]) -> EncodedDocuments:
-        """Encode many texts on all cores.
-
-        Args:
-            texts: The texts, taken in chunks.
-
-        Returns:
-            The encoded documents.
-        """
+        """Encode many texts, taken in chunks, on all cores."""
         pieces: list[NDArray[np.int32]] = [np.zeros(0, np.int32)]
-        for chunk in _chunks(texts, TEXTS_PER_CHUNK):
-            encodings = self._tokenizer.encode_batch_fast([_valid(text) for text in chunk], add_special_tokens=False)
+        stream = map(_valid, texts)
+        while chunk := list(islice(stream, TEXTS_PER_CHUNK)):
+            encodings = self._tokenizer.encode_batch_fast(chunk, add_special_tokens=False)
             pieces += [np.array([*encoding.ids, EOS], np.int32) for encoding in encodings]
         documents = EncodedDocuments(np.concatenate(pieces), np.array([len(piece) for piece in pieces[1:]], np.int64))
         return documents.without_unknown() if self._drop_unknown else documents
@@ -165,14 +144,7 @@ class TextTokenizer:
         return next(word for word in candidates if self._tokenizer.token_to_id(word) is None)
 
     def token(self, id: int) -> str:
-        """Look a token up, for people.
-
-        Args:
-            id: A token id, in `[0, vocabulary_size)`.
-
-        Returns:
-            The word; for BPE the piece of text, with a leading space where a word begins.
-        """
+        """A token for people: the word; for BPE a piece of text, with a leading space where a word begins."""
         token = self._tokenizer.id_to_token(id)
         if token is None:
             raise IndexError(f"token id {id} is outside the vocabulary of {self.vocabulary_size}")
@@ -181,14 +153,7 @@ class TextTokenizer:
         return self._tokenizer.decode([id], skip_special_tokens=False)
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
-        """Look tokens up, to be shown one after another.
-
-        Args:
-            ids: Token ids.
-
-        Returns:
-            Each token with the space before it, if there is one.
-        """
+        """Tokens to be shown one after another: each with the space before it, if there is one."""
         space = " " if self._tokenizer.decoder is None else ""  # a piece of BPE has its own
         return [space + self.token(id) for id in ids]
 
@@ -259,7 +224,7 @@ def _candidate_words(
 
     counter = _word_tokenizer([], settings.lowercase)
     trainer = WordLevelTrainer(vocab_size=2**31, min_frequency=settings.min_documents, show_progress=False)
-    counter.train_from_iterator(_training_chunks(texts, training), trainer)
+    counter.train_from_iterator(_training_texts(texts, training), trainer)
     return sorted(counter.get_vocab(with_added_tokens=False))
 
 
@@ -290,7 +255,7 @@ def _fit_bpe(
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    bpe.train_from_iterator(_training_chunks(texts, training), trainer)
+    bpe.train_from_iterator(_training_texts(texts, training), trainer)
     content: dict[str, Any] = json.loads(bpe.to_str())
     learned = {token: id + len(SPECIAL_TOKENS) for token, id in content["model"]["vocab"].items()}
     content["model"]["vocab"] = {token: id for id, token in enumerate(SPECIAL_TOKENS)} | learned
@@ -311,18 +276,11 @@ def _encode(tokenizer: TextTokenizer, texts: Mapping[str, Sequence[str]]) -> dic
     }
 
 
-def _training_chunks(texts: Mapping[str, Sequence[str]], training: Sequence[str]) -> Iterator[list[str]]:
-    total = sum(len(texts[name]) for name in training)
-    stream = progress(chain.from_iterable(texts[name] for name in training), total, "building the vocabulary")
-    return _chunks((_valid(text) for text in stream), TEXTS_PER_CHUNK)
+def _training_texts(texts: Mapping[str, Sequence[str]], training: Sequence[str]) -> Iterator[str]:
+    together = [text for name in training for text in texts[name]]
+    return map(_valid, progress(together, len(together), "building the vocabulary"))
 
 
 def _valid(text: str) -> str:
     """Make lone surrogates, which JSON can spell but UTF-8 cannot, into question marks."""
     return text.encode("utf-8", "replace").decode("utf-8")
-
-
-def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    iterator = iter(items)
-    while chunk := list(islice(iterator, size)):
-        yield chunk

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tokenizers.pre_tokenizers import Split
 
+LINE_BREAK = r"<(?i:br)\s*/?>"
 # Line-break markup, punctuation (the underscore too) and white space separate words.
-WORD_SEPARATOR = r"(?:<(?i:br)\s*/?>|[\W_])+"
+WORD_SEPARATOR = rf"(?:{LINE_BREAK}|[\W_])+"
 
 
 @cache
@@ -23,14 +24,7 @@ def word_splitter() -> Split:
 
 
 def word_places(text: str) -> list[tuple[int, int]]:
-    """Find the words of a text.
-
-    Args:
-        text: The text.
-
-    Returns:
-        Where each word starts and where it ends.
-    """
+    """Where each word of a text starts and where it ends."""
     return [place for _, place in word_splitter().pre_tokenize_str(text)]
 
 

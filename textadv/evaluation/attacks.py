@@ -1,7 +1,6 @@
 """Accuracy under attack: which perturbation, how large, found on which classifier."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -17,100 +16,63 @@ from textadv.corpus.batching import Batch
 from textadv.corpus.tokenization import SPECIAL_TOKENS
 from textadv.evaluation.substitution import near_words
 from textadv.models.classifier import Classifier
+from textadv.models.clean_pass import CleanPass
+
+SizedAttacks = Sequence[tuple[Attack, Sequence[float]]]  # how perturbations are found, each with their sizes
+Right = NDArray[np.bool_]  # which documents are classified rightly at which size, (sizes, B)
 
 
-class Victim(NamedTuple):
-    """A classifier and a batch, embedded in its space."""
-
-    classifier: Classifier
-    tokens: Tensor  # (B, T)
-    embeddings: Tensor  # (B, T, D)
-    lengths: Tensor  # (B,), in main memory
-
-    @classmethod
-    def of(cls, classifier: Classifier, batch: Batch) -> "Victim":
-        """Embed a batch, without gradient."""
-        with torch.no_grad():
-            return cls(classifier, batch.tokens, classifier.embed(batch.tokens), batch.lengths)
-
-    def classify(self, embeddings: Tensor) -> Tensor:
-        """Logits of (perturbed) embeddings, (B, C)."""
-        return self.classifier.classify(embeddings, self.lengths)
-
-    def gradient(self, labels: Tensor) -> Tensor:
-        """That of the cross entropy at the embeddings, (B, T, D)."""
-        return gradient_at(self.embeddings, lambda x: cross_entropy(self.classify(x), labels))
-
-    def logits(self, r: Tensor | float = 0.0) -> Tensor:
-        """Logits at x + r, (B, C)."""
-        with torch.inference_mode():
-            return self.classify(self.embeddings + r)
-
-    def rows(self, chosen: Tensor) -> "Victim":
-        """Some of the examples."""
-        return Victim(self.classifier, self.tokens[chosen], self.embeddings[chosen], self.lengths[chosen.cpu()])
+@torch.no_grad()
+def clean_pass(classifier: Classifier, batch: Batch, interpretable: bool = False) -> CleanPass:
+    """Embed and classify, without gradient; with the nearest words where an interpretable perturbation needs them."""
+    embeddings = classifier.embed(batch.tokens)
+    logits = classifier.classify(embeddings, batch.lengths)
+    near = classifier.encoder.word_table()[neighbours_of(classifier, batch.tokens)] if interpretable else None
+    return CleanPass(classifier, embeddings, batch.lengths, perturbation_mask(batch.lengths, embeddings), logits, near)
 
 
-def directions_to_neighbours(classifier: Classifier, tokens: Tensor) -> tuple[Tensor, Tensor]:
-    """The nearest words of every word, and the directions to them.
-
-    Args:
-        classifier: In evaluation mode.
-        tokens: Words, (B, T).
-
-    Returns:
-        Ids of the neighbours, nearest first, (B, T, K), and unit vectors, (B, T, K, D). K is 0 where the vocabulary
-        has no two words.
-    """
+def neighbours_of(classifier: Classifier, tokens: Tensor) -> Tensor:
+    """Ids of the nearest words of every word (B, T), nearest first, (B, T, K); K is 0 where there are no two words."""
     table = classifier.encoder.word_table()
     words, places = torch.unique(tokens, return_inverse=True)
     special = torch.arange(len(table), device=tokens.device) < len(SPECIAL_TOKENS)
-    neighbours = near_words(table, words, special)[places]
-    return neighbours, word_directions(table[tokens], table[neighbours])
+    return near_words(table, words, special)[places]
+
+
+def loss_gradient(clean: CleanPass, labels: Tensor) -> Tensor:
+    """Gradient of the cross entropy at the embeddings, (B, T, D)."""
+    return gradient_at(clean.embeddings, lambda x: cross_entropy(clean.classify(x), labels))
 
 
 def perturb(
     attack: Attack,
-    source: Victim,
+    clean: CleanPass,
     labels: Tensor,
     epsilon: float,
     generator: torch.Generator,
     gradient: Tensor | None = None,
 ) -> Tensor:
-    """The perturbation that an attack finds.
+    """The perturbation that an attack finds, (B, T, D); see `textadv.adversarial.attacks.perturb`.
 
-    Args:
-        attack: How.
-        source: Where.
-        labels: The right classes, (B,).
-        epsilon: Its size in the attack's norm, in normalized-embedding units.
-        generator: Source of randomness.
-        gradient: `source.gradient(labels)`, where it is known already.
-
-    Returns:
-        r, (B, T, D).
+    An interpretable attack needs a clean pass with neighbours. `gradient` is `loss_gradient(clean, labels)`, where that
+    is known already.
     """
+    x, mask, near = clean.embeddings, clean.mask, clean.neighbours
+    directions = word_directions(x, near) if attack.needs_directions and near is not None else None
     return mathematics.perturb(
-        attack,
-        source.classify,
-        source.embeddings,
-        labels,
-        perturbation_mask(source.lengths, source.embeddings),
-        epsilon,
-        gradient=gradient,
-        directions=directions_to_neighbours(source.classifier, source.tokens)[1] if attack.needs_directions else None,
-        generator=generator,
+        attack, clean.classify, x, labels, mask, epsilon, clean.logits, gradient, directions, generator
     )
 
 
+@torch.no_grad()
 def right_under_attacks(
-    attacks: Sequence[tuple[Attack, Sequence[float]]],
-    source: Victim,
-    target: Victim,
+    attacks: SizedAttacks,
+    source: CleanPass,
+    target: CleanPass,
     labels: Tensor,
     generator: torch.Generator,
     gradient: Tensor | None = None,
-) -> list[NDArray[np.bool_]]:
+) -> list[Right]:
     """Which examples are classified rightly, unperturbed and at x + r, for each size of r by itself.
 
     Noise, the single step from x and the interpretable perturbation keep their direction at every size, which is
@@ -122,20 +84,25 @@ def right_under_attacks(
         target: Where they are applied; the source itself for a white-box attack.
         labels: The right classes, (B,).
         generator: Source of randomness.
-        gradient: `source.gradient(labels)`, where it is known already.
+        gradient: `loss_gradient(source, labels)`, where it is known already.
 
     Returns:
         For each attack an array of shape (sizes, B).
     """
     outcome = [np.zeros((len(epsilons), len(labels)), np.bool_) for _, epsilons in attacks]
-    tried = (target.logits().argmax(1) == labels).nonzero().squeeze(1)  # what is wrong unperturbed stays so
+    tried = (target.logits.argmax(1) == labels).nonzero().squeeze(1)  # what is wrong unperturbed stays so
     if not len(tried):
         return outcome
     origin, victim, wanted, places = source.rows(tried), target.rows(tried), labels[tried], tried.cpu().numpy()
-    gradient = origin.gradient(wanted) if gradient is None else gradient[tried]
+    gradient = loss_gradient(origin, wanted) if gradient is None else gradient[tried]
     for (attack, epsilons), right in zip(attacks, outcome, strict=True):
         unit = perturb(attack, origin, wanted, 1.0, generator, gradient) if attack.keeps_direction else None
         for row, epsilon in zip(right, epsilons, strict=True):
             r = perturb(attack, origin, wanted, epsilon, generator, gradient) if unit is None else epsilon * unit
-            row[places] = (victim.logits(r).argmax(1) == wanted).cpu().numpy()
+            row[places] = (victim.logits_at(r).argmax(1) == wanted).cpu().numpy()
     return outcome
+
+
+def joined(parts: Iterable[Sequence[Right]]) -> list[Right]:
+    """What was found for one batch after another, as found for all of them, (sizes, n) for each attack."""
+    return [np.concatenate(pieces, axis=1) for pieces in zip(*parts, strict=True)]

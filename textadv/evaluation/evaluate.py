@@ -1,30 +1,28 @@
 """Measure a classifier on a split of a prepared corpus."""
 
-from collections.abc import Iterable
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from textadv.checkpoints import LoadedClassifier
-from textadv.corpus.batching import EVALUATION_TOKENS, Documents, Indices, sequential_batches
+from textadv.corpus.batching import EVALUATION_TOKENS
 from textadv.corpus.store import Split, TokenStore
 from textadv.errors import InputError
 from textadv.evaluation.metrics import ClassificationMetrics, classification_metrics
+from textadv.evaluation.samples import Sample
 from textadv.models.classifier import Classifier
-from textadv.system.progress import progress
 
 
 def class_probabilities(
-    classifier: Classifier, documents: Documents, batches: Iterable[Indices], device: str = "cpu"
+    classifier: Classifier, split: Split, device: str = "cpu", description: str | None = None
 ) -> NDArray[np.float64]:
     """Classify documents batch by batch, each of them read from its first to its last token.
 
     Args:
         classifier: The classifier; it is moved to the device and put into evaluation mode.
-        documents: The documents, n of them, at least one.
-        batches: Rows of each batch, every document in exactly one.
+        split: The documents, n of them, at least one.
         device: Where to compute, such as `cuda`.
+        description: What is being done, in a few words, where it is to be shown how far it got.
 
     Returns:
         Probabilities of the classes, shape (n, C), in the order of the documents.
@@ -34,12 +32,11 @@ def class_probabilities(
     """
     classifier.to(device).eval()
     rows, pieces = [], []
-    for batch_rows in batches:
-        batch = documents.batch(batch_rows)
+    for places, batch in Sample(split, np.arange(len(split))).batches(device, description, EVALUATION_TOKENS):
         with torch.inference_mode():
-            logits = classifier(batch.tokens.to(device), batch.lengths)  # (B, C)
+            logits = classifier(batch.tokens, batch.lengths)  # (B, C)
             pieces.append(logits.cpu().double().softmax(dim=1).numpy())
-        rows.append(batch_rows)
+        rows.append(places)
     stacked = np.concatenate(pieces)
     if not np.isfinite(stacked).all():
         raise InputError("the checkpoint yields probabilities that are not finite: its training has diverged")
@@ -48,40 +45,8 @@ def class_probabilities(
     return probabilities
 
 
-def predict_split(
-    classifier: Classifier, split: Split, description: str, device: str = "cpu"
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Classify all documents of a split, showing how far it got.
-
-    Args:
-        classifier: The classifier; it is moved to the device and put into evaluation mode.
-        split: The documents, n of them, at least one.
-        description: What is being done, in a few words.
-        device: Where to compute, such as `cuda`.
-
-    Returns:
-        Probabilities of the classes, shape (n, C), and labels, shape (n,), both in the order of the split.
-
-    Raises:
-        InputError: The classifier yields numbers that are not finite.
-    """
-    documents = Documents(split)
-    batches = sequential_batches(documents.lengths, EVALUATION_TOKENS)
-    shown = progress(batches, len(batches), description)
-    return class_probabilities(classifier, documents, shown, device), documents.labels
-
-
 def check_match(loaded: LoadedClassifier, store: TokenStore, split: str, flag: str = "--checkpoint") -> Split:
-    """See to it that a classifier can be measured on a split.
-
-    Args:
-        loaded: The classifier.
-        store: The prepared corpus.
-        split: Name of the split.
-        flag: What gave the classifier.
-
-    Returns:
-        The split.
+    """The split of that name, if a classifier, which the flag has given, can be measured on it.
 
     Raises:
         InputError: Corpus and classifier do not belong together, or the split has no (labeled) documents.
@@ -106,17 +71,9 @@ def evaluate_split(
 ) -> ClassificationMetrics:
     """Measure a classifier on a split of the corpus it was trained on, or of one prepared in the same way.
 
-    Args:
-        loaded: The classifier.
-        store: The prepared corpus.
-        split: Name of the split.
-        device: Where to compute, such as `cuda`.
-
-    Returns:
-        How good its predictions are.
-
     Raises:
-        InputError: As `check_match`.
+        InputError: As `check_match`, or the classifier yields numbers that are not finite.
     """
     documents = check_match(loaded, store, split)
-    return classification_metrics(*predict_split(loaded.classifier, documents, f"evaluating on {split}", device))
+    probabilities = class_probabilities(loaded.classifier, documents, device, f"evaluating on {split}")
+    return classification_metrics(probabilities, documents.labels)

@@ -4,7 +4,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
-from typing import BinaryIO
 
 from textadv.corpus.files import read_file
 from textadv.errors import InputError
@@ -23,9 +22,6 @@ def read_texts(path: str, text_column: str) -> Iterator[str]:
     Args:
         path: A `.txt`, `.csv`, `.jsonl` or `.parquet` file, or `-` for standard input.
         text_column: Name of the text column (CSV, parquet) or field (JSONL).
-
-    Returns:
-        The texts, in the input's order.
 
     Raises:
         InputError: The file cannot be read, has no such column, or has a row that is not as it should be. What is
@@ -48,21 +44,15 @@ def read_texts(path: str, text_column: str) -> Iterator[str]:
 
 def _lines(file: Path | None) -> Iterator[str]:
     """Yield the lines of a UTF-8 file (None: standard input), each decoded by itself to know its number."""
-    name = "standard input" if file is None else str(file)
+    name, number = "standard input" if file is None else str(file), 0
     try:
         # Standard input is not ours to close.
         with nullcontext(sys.stdin.buffer) if file is None else file.open("rb") as stream:
-            yield from _decoded(stream, name)
+            for number, line in enumerate(stream, start=1):
+                if b"\0" in line:
+                    raise InputError(f"{name}, line {number}: holds a NUL byte")
+                yield line.decode("utf-8-sig" if number == 1 else "utf-8").removesuffix("\n").removesuffix("\r")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{name}, line {number}: not valid UTF-8 ({error.reason})") from None
     except OSError as error:
         raise InputError(f"{name}: cannot be read ({error.strerror})") from error
-
-
-def _decoded(stream: BinaryIO, name: str) -> Iterator[str]:
-    for number, line in enumerate(stream, start=1):
-        place = f"{name}, line {number}"
-        if b"\0" in line:
-            raise InputError(f"{place}: holds a NUL byte")
-        try:
-            yield line.decode("utf-8-sig" if number == 1 else "utf-8").removesuffix("\n").removesuffix("\r")
-        except UnicodeDecodeError as error:
-            raise InputError(f"{place}: not valid UTF-8 ({error.reason})") from None

@@ -17,21 +17,15 @@ PART = "\ufffd"  # how a token reads that is part of a character
 
 
 class Lexicon(NamedTuple):
-    """What the tokens of a vocabulary are in a text.
+    """What the tokens of a vocabulary are in a text. Methods take documents (B, T) and their lengths (B,), EOS counted.
 
     A token may be exchanged where it is a whole word by itself, with a space before it. Under BPE that leaves out words
     of several tokens, and those that follow a bracket or a quotation mark; the fewer tokens there are, the more words.
-
-    Attributes:
-        tokenizer: The classifier's.
-        fixed: Tokens neither replaced nor put in, (V,): special tokens, stop words, and what is no whole word, such as
-            the beginnings of words that BPE has tokens for.
-        continuing: Tokens that go on with a word that ends where they begin, (V,).
     """
 
-    tokenizer: TextTokenizer
-    fixed: Tensor
-    continuing: Tensor
+    tokenizer: TextTokenizer  # the classifier's
+    fixed: Tensor  # (V,), tokens neither replaced nor put in: special ones, stop words, and what is no whole word
+    continuing: Tensor  # tokens that go on with a word that ends where they begin, (V,)
 
     @classmethod
     def of(cls, tokenizer: TextTokenizer, corpus: Iterable[NDArray[np.generic]], device: str = "cpu") -> "Lexicon":
@@ -41,9 +35,6 @@ class Lexicon(NamedTuple):
             tokenizer: The classifier's.
             corpus: Encoded documents, one after another, in one or more arrays: words are what they have as words.
             device: Where the tensors are to be.
-
-        Returns:
-            The lexicon.
         """
         pieces = tokenizer.pieces(range(tokenizer.vocabulary_size))
         alone = tokenizer.encode(pieces)
@@ -56,29 +47,18 @@ class Lexicon(NamedTuple):
         words[: len(SPECIAL_TOKENS)] = False
         return cls(tokenizer, torch.from_numpy(~words).to(device), torch.from_numpy(continuing).to(device))
 
+    @property
+    def has_choice(self) -> bool:
+        """Whether there are two words, of which one can take the place of the other."""
+        return int((~self.fixed).sum()) > 1
+
     def exchangeable(self, tokens: Tensor, lengths: Tensor) -> Tensor:
-        """Where a word stands that may be replaced.
-
-        Args:
-            tokens: Documents, (B, T).
-            lengths: Their tokens, EOS counted, (B,).
-
-        Returns:
-            Shape (B, T), bool.
-        """
+        """Where a word stands that may be replaced, (B, T)."""
         whole = ~self.continuing[tokens].roll(-1, dims=1)  # the first comes last, where no word stands
         return perturbation_mask(lengths, tokens) & ~self.fixed[tokens] & whole
 
     def texts(self, tokens: Tensor, lengths: Tensor) -> list[str]:
-        """The documents as texts.
-
-        Args:
-            tokens: Documents, (B, T).
-            lengths: Their tokens, EOS counted, (B,).
-
-        Returns:
-            The texts.
-        """
+        """The documents as texts."""
         return [self.tokenizer.decode(ids[:-1]) for ids in _rows(tokens, lengths)]
 
     def count_words(self, tokens: Tensor, lengths: Tensor) -> Tensor:

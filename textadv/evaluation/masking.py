@@ -2,7 +2,8 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from copy import deepcopy
-from typing import NamedTuple, get_args
+from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 import torch
@@ -11,26 +12,22 @@ from numpy.typing import NDArray
 from textadv.adversarial.attacks import Attack
 from textadv.adversarial.norms import Norm
 from textadv.corpus.batching import Batch
-from textadv.evaluation.attacks import Victim, right_under_attacks
+from textadv.evaluation.attacks import Right, SizedAttacks, clean_pass, joined, right_under_attacks
 from textadv.models.classifier import Classifier
 
 HUGE = 100.0  # times the largest size asked for
 MANY_STEPS = 50
 NEAR_ZERO = 0.05
+Curves = Mapping[str, NDArray[np.float64]]  # accuracy at each size by the name of the attack
 
 
-class Check(NamedTuple):
-    """One check of an evaluation.
+@dataclass(frozen=True)
+class Check:
+    """One check of an evaluation."""
 
-    Attributes:
-        name: What should hold.
-        passed: Whether it does.
-        detail: The figures behind it.
-    """
-
-    name: str
-    passed: bool
-    detail: str
+    name: str  # what should hold
+    passed: bool  # whether it does
+    detail: str  # the figures behind it
 
     def line(self) -> str:
         """For people."""
@@ -38,47 +35,22 @@ class Check(NamedTuple):
 
 
 def right_in_batches(
-    attacks: Sequence[tuple[Attack, Sequence[float]]],
-    classifier: Classifier,
-    batches: Sequence[Batch],
-    generator: torch.Generator,
-) -> list[NDArray[np.bool_]]:
-    """Which documents of all batches are classified rightly under white-box attacks, see `right_under_attacks`.
-
-    Args:
-        attacks: How perturbations are found, each with their sizes.
-        classifier: The one under attack.
-        batches: The documents, n in all.
-        generator: Source of randomness.
-
-    Returns:
-        For each attack an array of shape (sizes, n).
-    """
-    parts = []
-    for batch in batches:
-        victim = Victim.of(classifier, batch)
-        parts.append(right_under_attacks(attacks, victim, victim, batch.labels, generator))
-    return [np.concatenate(pieces, axis=1) for pieces in zip(*parts, strict=True)]
+    attacks: SizedAttacks, classifier: Classifier, batches: Sequence[Batch], generator: torch.Generator
+) -> list[Right]:
+    """Which documents of all batches are right under white-box attacks; see `right_under_attacks`."""
+    passes = ((clean_pass(classifier, batch), batch.labels) for batch in batches)
+    return joined(right_under_attacks(attacks, clean, clean, labels, generator) for clean, labels in passes)
 
 
 def check_repeatability(classifier: Classifier, batches: Sequence[Batch]) -> Check:
     """Two passes over the same documents, from the words to the end, give the same logits."""
-    differences = []
-    for batch in batches:
-        first, second = (Victim.of(classifier, batch).logits() for _ in range(2))
-        differences.append(float((first - second).abs().max()))
-    return Check("logits repeat", max(differences) == 0.0, f"largest difference {max(differences):.3g}")
+    pairs = ([clean_pass(classifier, batch).logits for _ in range(2)] for batch in batches)
+    largest = max(float((first - second).abs().max()) for first, second in pairs)
+    return Check("logits repeat", largest == 0.0, f"largest difference {largest:.3g}")
 
 
 def check_gradients(share: float) -> Check:
-    """No document has a gradient of zero.
-
-    Args:
-        share: Documents whose loss has a gradient of exactly zero at the embeddings, from 0 to 1.
-
-    Returns:
-        The check.
-    """
+    """There is no document, of which this is the share, whose loss has a gradient of exactly zero at the embeddings."""
     return Check("gradients are not zero", share == 0.0, f"zero for {share:.1%} of the documents")
 
 
@@ -104,15 +76,7 @@ def check_many_steps(
 
 
 def through_window(classifier: Classifier, window: int | None) -> Classifier:
-    """The same classifier, its weights shared, with gradients through another window.
-
-    Args:
-        classifier: The classifier.
-        window: Tokens of each document that gradients reach; None for all.
-
-    Returns:
-        The other view of it.
-    """
+    """The same classifier, its weights shared, whose gradients reach so many tokens of each document; None for all."""
     shared = {id(part): part for part in (*classifier.parameters(), *classifier.buffers())}
     view = deepcopy(classifier, shared)
     view.encoder.window = window
@@ -133,9 +97,6 @@ def check_whole_documents(
         sizes: Sizes of the single step in L2 at which accuracy is taken, their mean.
         window: Tokens of each document that gradients reached in training.
         generator: Source of randomness.
-
-    Returns:
-        The check.
     """
     name = "attacks reach whole documents"
     if not batches:
@@ -150,15 +111,8 @@ def check_whole_documents(
     return Check(name, attacked <= min(whole, part), detail)
 
 
-def check_monotony(curves: Mapping[str, NDArray[np.float64]]) -> Check:
-    """Accuracy under the single step from x falls with the size.
-
-    Args:
-        curves: Accuracy at each size by the name of the attack.
-
-    Returns:
-        The check.
-    """
+def check_monotony(curves: Curves) -> Check:
+    """Accuracy under the single step from x, of which at least one is among the attacks, falls with the size."""
     rises = {name: float(np.diff(curve).max(initial=0.0)) for name, curve in curves.items() if name.startswith("fgsm")}
     worst = max(rises, key=rises.__getitem__)
     return Check("accuracy falls with epsilon", rises[worst] <= 0, f"largest rise {rises[worst]:.1%} ({worst})")
@@ -170,22 +124,13 @@ def noise_pairs(names: Collection[str]) -> list[tuple[str, str]]:
     return [pair for pair in pairs if set(pair) <= set(names)]
 
 
-def check_noise(curves: Mapping[str, NDArray[np.float64]]) -> Check:
-    """Random directions never beat the gradient.
-
-    Args:
-        curves: Accuracy at each size by the name of the attack, with at least one of the `noise_pairs`.
-
-    Returns:
-        The check.
-    """
+def check_noise(curves: Curves) -> Check:
+    """Random directions never beat the gradient; at least one of the `noise_pairs` is among the attacks."""
     gap = max(float((curves[step] - curves[noise]).max()) for step, noise in noise_pairs(curves.keys()))
     return Check("noise is weaker than the gradient", gap <= 0, f"noise ahead by at most {max(gap, 0.0):.1%}")
 
 
-def check_transfer(
-    white_box: Mapping[str, NDArray[np.float64]], transferred: Mapping[str, NDArray[np.float64]]
-) -> Check:
+def check_transfer(white_box: Curves, transferred: Curves) -> Check:
     """Perturbations found on another classifier never beat those found on this one."""
     names = [name for name in white_box if not name.startswith("noise-")]
     lead = max(float((white_box[name] - transferred[name]).max()) for name in names)

@@ -17,44 +17,26 @@ CALIBRATION_BINS = 15
 
 @dataclass(frozen=True)
 class CalibrationBin:
-    """Predictions of similar confidence.
+    """Predictions of similar confidence."""
 
-    Attributes:
-        lower: Lower edge of the confidences, not included.
-        upper: Upper edge, included.
-        count: Number of predictions, at least one.
-        confidence: Their mean confidence.
-        accuracy: The share that is right.
-    """
-
-    lower: float
-    upper: float
-    count: int
-    confidence: float
-    accuracy: float
+    lower: float  # lower edge of the confidences, not included
+    upper: float  # upper edge, included
+    count: int  # number of predictions, at least one
+    confidence: float  # their mean confidence
+    accuracy: float  # the share that is right
 
 
 @dataclass(frozen=True)
 class ClassificationMetrics:
-    """How good predictions are.
+    """How good predictions are."""
 
-    Attributes:
-        error: Share of wrong predictions in percent.
-        accuracy: Share of right predictions, 0 to 1.
-        macro_f1: Mean F1 over the classes that stand in the labels or the predictions; a class in neither has no F1.
-        expected_calibration_error: 0 to 1 (Guo et al. 2017, equation 3).
-        calibration: The bins it is made of, by rising confidence.
-        confusion_matrix: Counts, one list per true class, one number per predicted class.
-        count: Number of documents.
-    """
-
-    error: float
-    accuracy: float
-    macro_f1: float
-    expected_calibration_error: float
-    calibration: list[CalibrationBin]
-    confusion_matrix: list[list[int]]
-    count: int
+    error: float  # share of wrong predictions in percent
+    accuracy: float  # share of right predictions, 0 to 1
+    macro_f1: float  # mean F1 over the classes in the labels or the predictions; a class in neither has no F1
+    expected_calibration_error: float  # 0 to 1 (Guo et al. 2017, equation 3)
+    calibration: list[CalibrationBin]  # the bins it is made of, by rising confidence
+    confusion_matrix: list[list[int]]  # counts, one list per true class, one number per predicted class
+    count: int  # number of documents
 
 
 def classification_metrics(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> ClassificationMetrics:
@@ -63,9 +45,6 @@ def classification_metrics(probabilities: NDArray[np.float64], labels: NDArray[n
     Args:
         probabilities: Of every class, shape (N, C), each row summing to 1.
         labels: True classes in [0, C), shape (N,).
-
-    Returns:
-        Plain Python numbers.
 
     Raises:
         InputError: There are no rows.
@@ -100,12 +79,8 @@ def _macro_f1(confusion_matrix: NDArray[np.int64]) -> float:
 def calibration_bins(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> list[CalibrationBin]:
     """Group predictions by their confidence, to set it beside how often they are right.
 
-    Args:
-        probabilities: Of every class, shape (N, C), each row summing to 1.
-        labels: True classes in [0, C), shape (N,).
-
-    Returns:
-        The bins that have predictions, by rising confidence: bin m of M holds those in ((m - 1) / M, m / M].
+    Arguments are those of `classification_metrics`. Only bins that have predictions are returned, by rising confidence:
+    bin m of M holds those in ((m - 1) / M, m / M].
     """
     confidences = probabilities.max(axis=1)
     correct = probabilities.argmax(axis=1) == labels

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from textadv.checkpoints import LoadedClassifier, load_classifier
-from textadv.corpus.batching import EVALUATION_TOKENS, Documents, sequential_batches
 from textadv.corpus.store import Split
 from textadv.corpus.tokenization import TextTokenizer
 from textadv.evaluation.evaluate import class_probabilities
@@ -58,14 +57,7 @@ class Predictor:
 
     @classmethod
     def load(cls, path: str | Path, device: str = "cpu") -> "Predictor":
-        """Read a predictor from a checkpoint.
-
-        Args:
-            path: Checkpoint of a classifier, or the folder of its run.
-            device: Where to compute, such as `cuda`.
-
-        Returns:
-            The predictor.
+        """Read a predictor from a checkpoint, or the folder of its run.
 
         Raises:
             InputError: The file is missing, damaged, or no classifier.
@@ -76,9 +68,6 @@ class Predictor:
         """Classify texts as they come, in memory that does not grow with their number.
 
         Up to `CHUNK_TEXTS` texts are taken before the first prediction is given.
-
-        Args:
-            texts: The texts.
 
         Yields:
             The prediction of each text, in their order.
@@ -95,9 +84,8 @@ class Predictor:
         encoded = self._tokenizer.encode(texts)
         tokens = [document[-MAX_TOKENS:] for document in encoded]
         offsets = np.cumsum([0] + [len(document) for document in tokens])
-        documents = Documents(Split(np.concatenate(tokens), offsets, np.full(len(tokens), -1)))
-        batches = sequential_batches(documents.lengths, EVALUATION_TOKENS)
-        probabilities = class_probabilities(self._classifier, documents, batches, self._device)
+        split = Split(np.concatenate(tokens), offsets, np.full(len(tokens), -1))
+        probabilities = class_probabilities(self._classifier, split, self._device)
         for document, row in zip(encoded, probabilities, strict=True):
             label = self.classes[int(row.argmax())]
             yield Prediction(label, dict(zip(self.classes, row.tolist(), strict=True)), len(document) > MAX_TOKENS)

@@ -1,8 +1,10 @@
 """Word substitution guided by the gradient: an attack whose result is text (after HotFlip, Ebrahimi et al. 2018)."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -10,49 +12,43 @@ from textadv.adversarial.attacks import gradient_at
 from textadv.adversarial.divergences import cross_entropy
 from textadv.adversarial.interpretable import nearest_words
 from textadv.corpus.batching import Batch, Indices
-from textadv.errors import InputError
+from textadv.corpus.words import split_words
 from textadv.evaluation.lexicon import Lexicon
+from textadv.evaluation.samples import Sample
 from textadv.models.classifier import Classifier
+from textadv.precision import in_float64
+from textadv.settings import AttackSettings
 
 NUM_NEIGHBOURS = 10
 ROUNDS = 2  # gradients per budget
+NUM_EXAMPLES = 5
 EXAMPLE_WORDS = 150  # longer documents are shown only where there are too few short ones
 
 
 class Substitution(NamedTuple):
-    """A batch under attack with a growing budget.
+    """A batch under attack with a growing budget."""
 
-    Attributes:
-        tokens: The changed documents at each budget, (budgets, B, T).
-        fooled: Whether the label is lost at this budget or a smaller one, (budgets, B).
-        words: Words of each document, (B,).
-        exchangeable: How many of them the attack can replace, (B,).
-    """
-
-    tokens: Tensor
-    fooled: Tensor
-    words: Tensor
-    exchangeable: Tensor
+    tokens: Tensor  # the changed documents at each budget, (budgets, B, T)
+    fooled: Tensor  # whether the label is lost at this budget or a smaller one, (budgets, B)
+    words: Tensor  # words of each document, (B,)
+    exchangeable: Tensor  # how many of them the attack can replace, (B,)
 
 
-class ChangedDocument(NamedTuple):
-    """What a substitution attack made of one document.
+@dataclass(frozen=True)
+class ChangedDocument:
+    """What a substitution attack made of one document."""
 
-    Attributes:
-        document: Its number in the split.
-        label: Its class.
-        predicted: The class predicted once it is changed.
-        budget: The smallest budget at which the label is lost, or the largest if it never is.
-        before: Token ids, without padding and EOS.
-        after: As many, changed at some places.
-    """
+    document: int  # its number in the split
+    label: str  # its class
+    predicted: str  # the class predicted once it is changed
+    budget: float  # the smallest budget at which the label is lost, or the largest if it never is
+    before: list[str]  # its words, each with what stands around it
+    after: list[str]  # as many, some of them replaced
 
-    document: int
-    label: int
-    predicted: int
-    budget: float
-    before: list[int]
-    after: list[int]
+    @property
+    def replaced(self) -> int:
+        """How many words are."""
+        return sum(old != new for old, new in zip(self.before, self.after, strict=True))
 
     @property
     def rank(self) -> tuple[bool, bool, int]:
@@ -60,16 +56,42 @@ class ChangedDocument(NamedTuple):
         return self.predicted == self.label, len(self.before) > EXAMPLE_WORDS, self.document
 
 
+@dataclass(frozen=True)
+class WordCurve:
+    """Accuracy when words are replaced."""
+
+    budgets: list[float]  # shares of the words that may be changed, rising
+    accuracy: list[float]  # the share of the documents that keeps its label, at each budget
+    exchangeable: float  # the share of the words that the attack can replace
+    examples: list[ChangedDocument]  # a few changed documents
+
+
+def substitution_curve(
+    classifier: Classifier,
+    sample: Sample,
+    lexicon: Lexicon,
+    settings: AttackSettings,
+    classes: Sequence[str],
+    device: str = "cpu",
+) -> WordCurve:
+    """Attack documents with `substitute_words`; classifier and lexicon, which has a choice, are on the device."""
+    budgets = settings.word_budgets
+    fooled, words, exchangeable = [], 0, 0
+    examples: list[ChangedDocument] = []
+    for places, batch in sample.batches(device, "replacing words"):
+        result = substitute_words(classifier, batch, lexicon, budgets, settings.minimum_similarity)
+        fooled.append(result.fooled.cpu().numpy())
+        words, exchangeable = words + int(result.words.sum()), exchangeable + int(result.exchangeable.sum())
+        examples += changed_documents(classifier, batch, result, budgets, sample.rows[places], lexicon, classes)
+    accuracy = (~np.concatenate(fooled, axis=1)).mean(1)
+    examples = sorted(examples, key=lambda example: example.rank)[:NUM_EXAMPLES]
+    return WordCurve(budgets, accuracy.tolist(), exchangeable / max(words, 1), examples)
+
+
 def near_words(table: Tensor, words: Tensor, excluded: Tensor) -> Tensor:
     """The `NUM_NEIGHBOURS` words nearest to each of the given ones, or as many as the vocabulary has.
 
-    Args:
-        table: Normalized embeddings of the vocabulary, (V, D).
-        words: Their ids, (N,) int64.
-        excluded: True for ids that are nobody's neighbour, (V,).
-
-    Returns:
-        Ids of the neighbours, nearest first, (N, K) int64; K is 0 where there are no two words.
+    Arguments are those of `nearest_words`, as is the result, (N, K); K is 0 where there are no two words.
     """
     count = min(NUM_NEIGHBOURS, int((~excluded).sum()) - 1)
     return words.new_empty((len(words), 0)) if count < 1 else nearest_words(table, words, count, excluded)
@@ -90,23 +112,15 @@ def substitute_words(
     Args:
         classifier: In evaluation mode.
         batch: The documents.
-        lexicon: The words of the vocabulary.
+        lexicon: The words of the vocabulary; it has a choice.
         budgets: Shares of the words that may be changed, rising, each in (0, 1].
         minimum_similarity: Least cosine similarity of a word and its replacement.
-
-    Returns:
-        The documents at each budget.
-
-    Raises:
-        InputError: There are no words to exchange.
     """
     original, lengths, labels = batch
     words = lexicon.count_words(original, lengths)  # (B,)
     words_in_batch, places = torch.unique(original, return_inverse=True)
     table = classifier.encoder.word_table()  # (V, D)
     neighbours = near_words(table, words_in_batch, lexicon.fixed)  # (U, K)
-    if neighbours.shape[1] == 0:
-        raise InputError("the vocabulary has no two words that a substitution attack could exchange")
     close = torch.cosine_similarity(table[words_in_batch][:, None], table[neighbours], dim=2) >= minimum_similarity
     candidates, allowed = neighbours[places], close[places]  # (B, T, K)
     free = lexicon.exchangeable(original, lengths)  # (B, T)
@@ -115,7 +129,7 @@ def substitute_words(
     states, fooled = [], []
     for budget in budgets:
         for rest in range(ROUNDS, 0, -1):
-            most = (words.to(torch.float64) * budget + 1e-9).floor().to(torch.int64)  # (B,)
+            most = (in_float64(words) * budget + 1e-9).floor().to(words)  # (B,)
             left = most - (tokens != original).sum(1)
             allowance = left.clamp(min=0).add(rest - 1).div(rest, rounding_mode="floor").masked_fill(lost, 0)
             rows = allowance.nonzero().squeeze(1)
@@ -138,37 +152,41 @@ def substitute_words(
 
 
 def changed_documents(
-    classifier: Classifier, batch: Batch, result: Substitution, budgets: Sequence[float], rows: Indices, count: int
+    classifier: Classifier,
+    batch: Batch,
+    result: Substitution,
+    budgets: Sequence[float],
+    rows: Indices,
+    lexicon: Lexicon,
+    classes: Sequence[str],
 ) -> list[ChangedDocument]:
-    """Examples of changed documents that were classified rightly before.
+    """What became of the documents that are changed; all of them were classified rightly before.
 
     Args:
         classifier: The one attacked.
         batch: The documents.
-        result: What `substitute_words` made of them.
-        budgets: Its budgets.
+        result: What `substitute_words` made of them, with these budgets.
+        budgets: Shares of the words.
         rows: Number of each document in the split.
-        count: How many examples at most.
-
-    Returns:
-        The examples, those whose label is lost first.
+        lexicon: The words of the vocabulary.
+        classes: Names of the classes.
     """
     at = torch.where(result.fooled.any(0), result.fooled.int().argmax(0), len(budgets) - 1)  # (B,)
     after = result.tokens[at, torch.arange(len(at), device=at.device)]  # (B, T)
     with torch.inference_mode():
         predicted = classifier(after, batch.lengths).argmax(1)
-    found = [
+    before, changed = ([*map(split_words, lexicon.texts(tokens, batch.lengths))] for tokens in (batch.tokens, after))
+    return [
         ChangedDocument(
             int(rows[i]),
-            int(batch.labels[i]),
-            int(predicted[i]),
+            classes[int(batch.labels[i])],
+            classes[int(predicted[i])],
             budgets[int(at[i])],
-            batch.tokens[i, : int(batch.lengths[i]) - 1].tolist(),
-            after[i, : int(batch.lengths[i]) - 1].tolist(),
+            before[i],
+            changed[i],
         )
         for i in (after != batch.tokens).any(1).nonzero().flatten().tolist()  # a wrong one is left as it is
     ]
-    return sorted(found, key=lambda example: example.rank)[:count]
 
 
 def _gradient(classifier: Classifier, tokens: Tensor, lengths: Tensor, labels: Tensor) -> Tensor:

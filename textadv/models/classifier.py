@@ -4,6 +4,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from textadv.draws import Generator
 from textadv.models.encoders import Encoder
 
 Activation = Literal["gelu", "relu"]
@@ -28,16 +29,17 @@ class Classifier(nn.Module):
             nn.Linear(encoder.num_features, head_size), ACTIVATIONS[activation](), nn.Linear(head_size, num_classes)
         )
 
-    def embed(self, tokens: Tensor) -> Tensor:
+    def embed(self, tokens: Tensor, generator: Generator = None) -> Tensor:
         """Normalized embeddings; in training with dropout, drawn here once for all passes of a step.
 
         Args:
             tokens: Shape (B, T).
+            generator: Source of the dropout, on the device of the tokens; the global one if None.
 
         Returns:
             Embeddings, shape (B, T, D).
         """
-        return self.encoder.embed(tokens)
+        return self.encoder.embed(tokens, generator)
 
     def classify(self, embeddings: Tensor, lengths: Tensor) -> Tensor:
         """Logits of (perturbed) embeddings; deterministic.

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from textadv.draws import Generator, uniform
 from textadv.precision import without_autocast
 
 CPU_ROWS = 2048  # of the table at a time, so that they stay in the cache
@@ -88,17 +89,18 @@ def _parts(table: Tensor) -> Iterator[slice]:
     return (slice(start, start + rows) for start in range(0, len(table), rows))
 
 
-def time_shared_dropout(embeddings: Tensor, probability: float) -> Tensor:
+def time_shared_dropout(embeddings: Tensor, probability: float, generator: Generator = None) -> Tensor:
     """Dropout with one mask over all time steps (Gal and Ghahramani 2016; Miyato et al. 2017, section 4.2).
 
     Args:
         embeddings: Shape (B, T, D).
         probability: Share of the dimensions set to zero.
+        generator: Source of randomness, on the device of the embeddings; the global one if None.
 
     Returns:
         Embeddings of the same shape, scaled to keep the expectation.
     """
     if probability == 0.0:
         return embeddings
-    mask = F.dropout(embeddings.new_ones(embeddings.shape[0], 1, embeddings.shape[2]), probability)
-    return embeddings * mask
+    kept = uniform(embeddings[:, 0], generator) >= probability  # (B, D)
+    return embeddings * kept.to(embeddings.dtype).div_(1 - probability)[:, None]

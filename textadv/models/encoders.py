@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
+from textadv.draws import Generator
 from textadv.models.embedding import NormalizedEmbedding, time_shared_dropout
 
 State = tuple[Tensor, ...]  # what is carried from one window of a stream to the next, (1, B, ...) each
@@ -31,16 +32,17 @@ class Encoder(nn.Module, ABC):
         self.window = window
         self.dropout = dropout
 
-    def embed(self, tokens: Tensor) -> Tensor:
+    def embed(self, tokens: Tensor, generator: Generator = None) -> Tensor:
         """Normalized embeddings, in training mode with dropout shared over time.
 
         Args:
             tokens: Shape (B, T).
+            generator: Source of the dropout.
 
         Returns:
             Embeddings, shape (B, T, D).
         """
-        return time_shared_dropout(self.embedding(tokens), self.dropout if self.training else 0.0)
+        return time_shared_dropout(self.embedding(tokens), self.dropout if self.training else 0.0, generator)
 
     @torch.no_grad()
     def word_table(self) -> Tensor:
@@ -82,13 +84,16 @@ class Encoder(nn.Module, ABC):
         """Width H of the outputs for each stream that a language model reads, one per reading direction."""
 
     @abstractmethod
-    def read_stream(self, direction: int, tokens: Tensor, state: State | None) -> tuple[Tensor, State]:
+    def read_stream(
+        self, direction: int, tokens: Tensor, state: State | None, generator: Generator = None
+    ) -> tuple[Tensor, State]:
         """Outputs for one window of a stream, from which a language model predicts the tokens that follow.
 
         Args:
             direction: Number of the stream.
             tokens: Shape (B, T).
             state: What the window before has left, None at the start.
+            generator: Source of the dropout.
 
         Returns:
             Outputs, shape (B, T, H), and the new state.

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from textadv.draws import Generator, multinomial
 from textadv.models.encoders import Encoder, State
 
 
@@ -33,7 +34,7 @@ class SampledSoftmax(nn.Module):
         seen = frequencies[frequencies > 0].min()
         self.bias = nn.Parameter(frequencies.clamp(min=float(seen)).log())
 
-    def sampled_loss(self, hidden: Tensor, targets: Tensor, num_candidates: int) -> Tensor:
+    def sampled_loss(self, hidden: Tensor, targets: Tensor, num_candidates: int, generator: Generator = None) -> Tensor:
         """Cross entropy against the target and one set of sampled candidates shared by all positions.
 
         Every logit is corrected by the log-probability that its class is among the candidates.
@@ -42,11 +43,12 @@ class SampledSoftmax(nn.Module):
             hidden: Shape (N, H).
             targets: Shape (N,).
             num_candidates: Draws (with replacement; a class drawn twice counts once).
+            generator: Source of the draws, on the device of the input; the global one if None.
 
         Returns:
             Loss per position in nats, shape (N,).
         """
-        candidates, repeated = _distinct(torch.multinomial(self.proposal, num_candidates, replacement=True))  # (K,)
+        candidates, repeated = _distinct(multinomial(self.proposal, num_candidates, generator))  # (K,)
         log_inclusion = torch.log(-torch.expm1(num_candidates * torch.log1p(-self.proposal)))  # (V,)
         offset = self.bias - log_inclusion  # (V,)
         biases = offset[candidates]
@@ -130,7 +132,12 @@ class LanguageModel(nn.Module):
         )
 
     def forward(
-        self, tokens: Tensor, targets: Tensor, states: list[State] | None, num_candidates: int
+        self,
+        tokens: Tensor,
+        targets: Tensor,
+        states: list[State] | None,
+        num_candidates: int,
+        generator: Generator = None,
     ) -> tuple[Tensor, list[State]]:
         """Loss of one window of the stream, per direction and position.
 
@@ -139,18 +146,19 @@ class LanguageModel(nn.Module):
             targets: The tokens that follow, same shape; positions of 0 (padding) have loss 0.
             states: The state each direction was left in by the window before, or None at the start.
             num_candidates: Candidates of the sampled softmax; 0 for the full softmax.
+            generator: Source of dropout and candidates, on the device of the tokens; the global one if None.
 
         Returns:
             Loss in nats, shape (directions, B, T), and the new states, detached.
         """
         losses, new_states = [], []
         for i, softmax in enumerate(self.softmaxes):
-            outputs, state = self.encoder.read_stream(i, tokens[i], states[i] if states else None)
+            outputs, state = self.encoder.read_stream(i, tokens[i], states[i] if states else None, generator)
             new_states.append(tuple(part.detach() for part in state))
             hidden, flat = outputs.reshape(-1, outputs.shape[2]), targets[i].reshape(-1)
             assert isinstance(softmax, SampledSoftmax)
             if num_candidates:
-                loss = softmax.sampled_loss(hidden, flat, num_candidates)
+                loss = softmax.sampled_loss(hidden, flat, num_candidates, generator)
             else:
                 loss = softmax.full_loss(hidden, flat)
             losses.append((loss * (flat != 0)).view_as(targets[i]))

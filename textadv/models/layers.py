@@ -38,7 +38,7 @@ class LSTM(nn.LSTM):
 class GRU(nn.GRU):
     """Gated recurrent unit (Cho et al. 2014), its reset gate behind the product; its state is the output.
 
-    Unlike an LSTM it is not one operation on a CPU: gradients that are taken there under autocast are rounded.
+    Unlike an LSTM it is not one operation on a CPU: a backward pass that is made under autocast is rounded there.
     """
 
     num_states = 1

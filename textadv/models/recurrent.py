@@ -5,6 +5,7 @@ from typing import Self, cast
 import torch
 from torch import Tensor, nn
 
+from textadv.draws import Generator
 from textadv.models.encoders import Encoder, State
 from textadv.models.inference import read_places
 from textadv.models.layers import LSTM, LastOutput, Layer
@@ -93,9 +94,11 @@ class RecurrentEncoder(Encoder):
         """Width H of the outputs of each direction."""
         return [layer.hidden_size for layer in self.layers]
 
-    def read_stream(self, direction: int, tokens: Tensor, state: State | None) -> tuple[Tensor, State]:
+    def read_stream(
+        self, direction: int, tokens: Tensor, state: State | None, generator: Generator = None
+    ) -> tuple[Tensor, State]:
         """Outputs for one window of a direction's stream. See `Encoder.read_stream`."""
-        embeddings = self.embed(tokens)
+        embeddings = self.embed(tokens, generator)
         with without_autocast(embeddings.device):
             outputs, state = self.layers[direction](embeddings, state)
         return outputs, state

@@ -38,18 +38,12 @@ def write_file(path: Path, content: bytes | memoryview, keep: Path | None = None
     Raises:
         InputError: It cannot be written; what was there is still there, under `path` or `keep`.
     """
-    new = _beside(path)
-    with writing(path):
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _write_synced(new, content)
-            if keep is not None and is_intact(path):
-                _rename(path, known_sums(path), keep)
-            _rename(new, [hashlib.sha256(content).hexdigest()], path)
-        except OSError:
-            with suppress(OSError):
-                new.unlink(missing_ok=True)  # gives the space of a full disk back
-            raise
+    with writing(path), _beside(path) as new:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write_synced(new, content)
+        if keep is not None and is_intact(path):
+            _rename(path, known_sums(path), keep)
+        _rename(new, [hashlib.sha256(content).hexdigest()], path)
 
 
 def replace_text(path: Path, text: str) -> None:
@@ -58,14 +52,9 @@ def replace_text(path: Path, text: str) -> None:
     Raises:
         OSError: It cannot be written.
     """
-    new = _beside(path)
-    try:
+    with _beside(path) as new:
         new.write_text(text, encoding="utf-8", newline="")
         new.replace(path)
-    except OSError:
-        with suppress(OSError):
-            new.unlink(missing_ok=True)
-        raise
 
 
 @contextmanager
@@ -146,15 +135,22 @@ def _rename(source: Path, sums: Sequence[str], target: Path) -> None:
 
 def _write_sums(path: Path, sums: Sequence[str]) -> None:
     target = sums_path(path)
-    new = _beside(target)
-    _write_synced(new, "".join(f"{digest}  {path.name}\n" for digest in sums).encode())
-    new.replace(target)
+    with _beside(target) as new:
+        _write_synced(new, "".join(f"{digest}  {path.name}\n" for digest in sums).encode())
+        new.replace(target)
     sync(target.parent)
 
 
-def _beside(path: Path) -> Path:
+@contextmanager
+def _beside(path: Path) -> Iterator[Path]:
     """Where a file is written before it is renamed; one name, so that kills do not fill the disk."""
-    return path.with_name(f".{path.name}.new")
+    new = path.with_name(f".{path.name}.new")
+    try:
+        yield new
+    except OSError:
+        with suppress(OSError):
+            new.unlink(missing_ok=True)  # gives the space of a full disk back
+        raise
 
 
 def _write_synced(path: Path, content: bytes | memoryview) -> None:

@@ -2,16 +2,10 @@
 
 They are started here, unless something else has done so already (torchrun, SLURM, Lightning's own launcher). The one
 that starts them trains nothing itself: it passes signals on, and where a process dies it ends the others and says why.
-"""
 
-# Why not torch's elastic launcher, which torchrun uses (`torch.distributed.launcher.api.elastic_launch`, torch 2.13):
-# - It names the process that ended first. Where one process finds its disk full and another one notices the loss and
-#   ends before it, the exit code is 1 and the reason is lost; here it is 2 and one line (`_wait_for`).
-# - After a signal it raises SignalException and drops the exit codes of the processes: one that cannot save its
-#   checkpoint looks like one that has.
-# - It sends SIGTERM to the others of a process that died, and SIGKILL after 30 s, not 8 (`GRACE_SECONDS`).
-# - It logs tracebacks and warnings where docs/RELIABILITY.md promises one line.
-# A run that torchrun has started works; it just says less.
+torch's elastic launcher, torchrun's, fails two guarantees: it blames the process that ended first, even where that one
+only noticed another one's full disk (the exit code must be 2), and after a signal it drops the processes' exit codes.
+"""
 
 import atexit
 import multiprocessing
@@ -26,7 +20,6 @@ from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from types import FrameType
-from typing import NamedTuple
 
 from textadv.errors import InputError, ProcessLostError
 from textadv.settings import TrainerSettings
@@ -42,11 +35,6 @@ GRACE_SECONDS = 8.0  # between the end of one process and the forced end of the 
 WRONG_INPUT, LOST = 2, 1  # exit codes
 
 Run = Callable[[Sequence[str]], None]
-
-
-class _Rank(NamedTuple):
-    process: SpawnProcess
-    errors: Connection  # what it has to say about wrong input
 
 
 def is_main() -> bool:
@@ -106,26 +94,32 @@ def run_all(run: Run, arguments: Sequence[str], trainer: TrainerSettings) -> int
     """
     context = multiprocessing.get_context("spawn")
     common = _meeting_point(trainer)
-    ranks: list[_Rank] = []
-    with _passed_on(ranks) as received:
-        for local_rank in range(trainer.devices):
+    processes: list[SpawnProcess] = []
+    errors: list[Connection] = []  # what each process has to say about wrong input
+    with _passed_on(processes) as received:
+        for rank in range(trainer.devices):
             receiver, sender = context.Pipe(duplex=False)
-            environment = common | {"LOCAL_RANK": str(local_rank)}
-            process = context.Process(target=_work, args=(run, list(arguments), environment, sender))
+            environment = common | {"LOCAL_RANK": str(rank)}
+            process = context.Process(target=_work, args=(run, list(arguments), environment, sender), name=str(rank))
             process.start()
             sender.close()
-            ranks.append(_Rank(process, receiver))
+            processes.append(process)
+            errors.append(receiver)
             if received:
                 break
-        failed = _wait_for(ranks)
-    for message in dict.fromkeys(message for rank in ranks for message in _messages(rank.errors)):
+        cause = _wait_for(processes)
+    messages: dict[str, None] = {}  # each once
+    for receiver in errors:
+        with suppress(EOFError):
+            messages[receiver.recv()] = None
+    for message in messages:
         print(f"textadv: error: {message}", file=sys.stderr)
-    code = (ranks[failed[0]].process.exitcode or 0) if failed else 0
+    code = 0 if cause is None else cause.exitcode or 0
     if code < 0 and received:
         print(f"textadv: stopped by {signal.Signals(-code).name}", file=sys.stderr)
-    elif code < 0 or code == LOST:
+    elif cause is not None and (code < 0 or code == LOST):
         end = f"was ended by {signal.Signals(-code).name}" if code < 0 else "failed"
-        line = f"textadv: error: process {failed[0]} {end}, and the others with it; what has been saved is kept, and "
+        line = f"textadv: error: process {cause.name} {end}, and the others with it; what has been saved is kept, and "
         print(line + "--resume goes on from there", file=sys.stderr)
     return 128 - code if code < 0 else code
 
@@ -133,22 +127,15 @@ def run_all(run: Run, arguments: Sequence[str], trainer: TrainerSettings) -> int
 def _meeting_point(trainer: TrainerSettings) -> dict[str, str]:
     """What Lightning and the processes need to know of each other, in the environment."""
     known = {name: os.environ[name] for name in ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK") if name in os.environ}
-    here = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "NODE_RANK": "0", STARTED: start_time()}
-    if trainer.num_nodes > 1:
-        missing = [name for name in here if name not in known and name != STARTED]
-        if missing:
-            flag = f"--trainer.num_nodes {trainer.num_nodes}"
-            raise InputError(f"{flag}: {', '.join(missing)} must be set in the environment of each machine")
-        here = {}
-    return here | known | {"WORLD_SIZE": str(trainer.devices * trainer.num_nodes)}
-
-
-def _messages(errors: Connection) -> list[str]:
-    """What a process that has ended said, if anything."""
-    try:
-        return [errors.recv()]
-    except EOFError:
-        return []
+    common = {"WORLD_SIZE": str(trainer.devices * trainer.num_nodes)}
+    if trainer.num_nodes == 1:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            port = str(listener.getsockname()[1])
+        common |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "NODE_RANK": "0", STARTED: start_time()}
+    elif missing := {"MASTER_ADDR", "MASTER_PORT", "NODE_RANK"} - known.keys():
+        flag = f"--trainer.num_nodes {trainer.num_nodes}"
+        raise InputError(f"{flag}: {', '.join(sorted(missing))} must be set in the environment of each machine")
+    return common | known
 
 
 def _work(run: Run, arguments: Sequence[str], environment: dict[str, str], errors: Connection) -> None:
@@ -186,16 +173,16 @@ def _end_with_parent() -> None:
 
 
 @contextmanager
-def _passed_on(ranks: Sequence[_Rank]) -> Iterator[list[int]]:
+def _passed_on(processes: Sequence[SpawnProcess]) -> Iterator[list[int]]:
     """Pass signals on to all processes; yields those that have come."""
     received: list[int] = []
 
     def forward(signum: int, frame: FrameType | None) -> None:
         received.append(signum)
-        for rank in ranks:
-            if rank.process.exitcode is None and rank.process.pid is not None:
+        for process in processes:
+            if process.exitcode is None and process.pid is not None:
                 with suppress(ProcessLookupError):
-                    os.kill(rank.process.pid, signum)
+                    os.kill(process.pid, signum)
 
     before = {signum: signal.signal(signum, forward) for signum in SIGNALS}
     try:
@@ -205,33 +192,24 @@ def _passed_on(ranks: Sequence[_Rank]) -> Iterator[list[int]]:
             signal.signal(signum, handler)
 
 
-def _wait_for(ranks: Sequence[_Rank]) -> list[int]:
-    """Wait for all, and not for long once one has failed; numbers of those that failed on their own, the cause first.
+def _wait_for(processes: Sequence[SpawnProcess]) -> SpawnProcess | None:
+    """Wait for all, and not for long once one has failed; the first one that failed on its own, if any.
 
     A process that found itself without the others did not fail first, even if it was the first to end.
     """
-    failed: list[int] = []
+    failed: list[SpawnProcess] = []
     deadline: float | None = None
-    alive = dict(enumerate(ranks))
+    alive = list(processes)
     while alive:
-        wait(
-            [rank.process.sentinel for rank in alive.values()],
-            None if deadline is None else max(0.0, deadline - time.monotonic()),
-        )
-        ended = [number for number, rank in alive.items() if rank.process.exitcode is not None]
-        failed += [number for number in ended if alive.pop(number).process.exitcode]
+        timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
+        if not wait([process.sentinel for process in alive], timeout):
+            for process in alive:
+                process.kill()
+                process.join()
+            break
+        ended = [process for process in alive if process.exitcode is not None]
+        alive = [process for process in alive if process not in ended]
+        failed += [process for process in ended if process.exitcode]
         if failed and deadline is None:
             deadline = time.monotonic() + GRACE_SECONDS
-        if deadline is not None and time.monotonic() >= deadline:
-            for rank in alive.values():
-                rank.process.kill()
-                rank.process.join()
-            break
-    return sorted(failed, key=lambda number: ranks[number].process.exitcode == LOST)
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+    return min(failed, key=lambda process: process.exitcode == LOST, default=None)

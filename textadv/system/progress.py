@@ -28,16 +28,11 @@ def progress(iterable: Iterable[T], total: int | None, description: str) -> Iter
         from tqdm import tqdm
 
         yield from tqdm(iterable, total=total, desc=description, file=sys.stderr)
-    else:
-        yield from _plain(iterable, total, description)
-
-
-def _plain(iterable: Iterable[T], total: int | None, description: str) -> Iterator[T]:
+        return
     start = last = time.monotonic()
     count = 0
-    for item in iterable:
+    for count, item in enumerate(iterable, 1):
         yield item
-        count += 1
         now = time.monotonic()
         if now - last >= SECONDS_BETWEEN_LINES:
             last = now

@@ -1,4 +1,4 @@
-"""Dataclasses of settings whose numbers are checked against the ranges that stand with their fields."""
+"""Dataclasses of settings: each number has its range with its field, and a mark where a comparison leaves it out."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -7,6 +7,8 @@ from typing import Annotated, Any, ClassVar, NamedTuple, get_args
 
 from textadv.errors import InputError
 
+FREE = {"free": True}  # metadata of a field that may change between a run and its continuation
+CLASSIFIER_ONLY = {"classifier only": True}  # metadata of a field that a language model does not depend on
 LIMIT = 2**63  # torch takes no larger seed, and nothing else can be that large
 
 
@@ -64,3 +66,8 @@ class Settings:
             for allowed in ranges or [NOT_NEGATIVE] * isinstance(value, int | float):
                 if not allowed.holds(value):
                     raise InputError(f"{flag} {value}: must be {allowed.words}")
+
+    def unmarked(self, *marks: dict[str, bool]) -> dict[str, Any]:
+        """The values of all fields but those with a mark (`FREE`, `CLASSIFIER_ONLY`), by name."""
+        names = {name for mark in marks for name in mark}
+        return {one.name: getattr(self, one.name) for one in fields(self) if not one.metadata.keys() & names}

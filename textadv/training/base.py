@@ -1,6 +1,5 @@
-"""What pretraining and fine-tuning share: seeding by step, optimizer, clipping, and the card in the checkpoint."""
+"""What pretraining and fine-tuning share: random numbers by step, optimizer, clipping, the card in the checkpoint."""
 
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -11,11 +10,11 @@ from torch import Tensor, nn
 
 from textadv.checkpoints import CARD, changed_settings
 from textadv.corpus.batching import GlobalBatch
+from textadv.draws import Generator, RowGenerator
 from textadv.errors import InputError
 from textadv.models.classifier import Classifier
 from textadv.models.language_model import LanguageModel
 from textadv.settings import FinetuningSettings, PretrainingSettings
-from textadv.training.draws import SharedDraws
 from textadv.training.guards import FiniteGuard
 
 STEPS_UNWATCHED = 20  # between two looks at a device that the host does not wait for otherwise
@@ -24,8 +23,8 @@ STEPS_UNWATCHED = 20  # between two looks at a device that the host does not wai
 class TrainingModule(pl.LightningModule):
     """A network, its settings, and reproducible steps.
 
-    Every step seeds the random numbers from (seed, step), so a resumed run draws the same dropout masks and
-    perturbations as an undisturbed one, and several processes those of a single one (`textadv.training.draws`).
+    Every step has generators of its own, seeded from (seed, step), so a resumed run draws the same dropout masks and
+    perturbations as an undisturbed one, and several processes those of a single one (`textadv.draws`).
 
     Args:
         model: The network.
@@ -51,9 +50,7 @@ class TrainingModule(pl.LightningModule):
         self.global_batches: dict[str, GlobalBatch] = {}  # sizes of the batches over all ranks; none on one process
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Seed the step."""
-        sequence = np.random.SeedSequence([self.seed, self.global_step])
-        torch.manual_seed(int(sequence.generate_state(1, np.uint64)[0]))
+        """Note how large the batches of all ranks are."""
         if self.trainer.world_size > 1:
             self.global_batches = self.trainer.datamodule.global_batch(self.global_step)  # type: ignore[attr-defined]
 
@@ -62,17 +59,18 @@ class TrainingModule(pl.LightningModule):
         """Steps between two looks at whether all numbers are finite; to look at a CPU costs nothing."""
         return 1 if self.device.type == "cpu" else STEPS_UNWATCHED
 
-    def draws(self, name: str, tokens: Tensor) -> AbstractContextManager[object]:
-        """Where the random numbers for a batch are drawn.
+    def generator(self, name: str) -> Generator:
+        """Where the random numbers of this step come from: each row's depend on seed, step, batch and row alone.
 
         Args:
-            name: Of the batch.
-            tokens: This rank's part of it, (..., B, T).
+            name: Of the batch that they are drawn for.
         """
+        sequence = np.random.SeedSequence([self.seed, self.global_step, *name.encode()])
+        generator = torch.Generator(self.device).manual_seed(int(sequence.generate_state(1, np.uint64)[0]))
         if not self.global_batches:
-            return nullcontext()
-        rows = slice(self.global_rank, None, self.trainer.world_size)
-        return SharedDraws(self.global_batches[name], rows, tokens.shape[-1])
+            return generator
+        size, mine = self.global_batches[name], slice(self.global_rank, None, self.trainer.world_size)
+        return RowGenerator(generator, size.rows, size.width, mine)
 
     def share(self, count: int, total: int) -> float:
         """Factor on this rank's mean over `count` of `total` values: the ranks' mean is then that over all values.
@@ -82,12 +80,13 @@ class TrainingModule(pl.LightningModule):
         return count * self.trainer.world_size / total if self.global_batches else 1.0
 
     def log_means(self, means: dict[str, Tensor]) -> None:
-        """Log means over the batch of all ranks, of what each has to add to them as a scalar."""
-        values = torch.stack([mean.detach() for mean in means.values()])
+        """Log means over the batch of all ranks, of what each has to add to them; of several values the largest."""
+        values = torch.cat([mean.detach().flatten() for mean in means.values()])
         if self.global_batches:
             torch.distributed.all_reduce(values)
             values /= self.trainer.world_size
-        self.log_dict(dict(zip(means, values.unbind(), strict=True)))
+        parts = torch.split(values, [mean.numel() for mean in means.values()])
+        self.log_dict({name: part.max() for name, part in zip(means, parts, strict=True)})
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Adam with linear warm-up and exponential decay per step."""

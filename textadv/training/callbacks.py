@@ -3,7 +3,7 @@
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -15,17 +15,16 @@ from textadv.training.lightning_internals import averaged_parameters
 
 LINE_SECONDS = 15.0
 ZERO_SHARE = 0.01
+COLLAPSED = 0.1
 SPEED = "tokens_per_second"
 tqdm.set_lock(threading.RLock())  # one process writes; a lock between processes would outlive one that is killed
 
 
-def figures(trainer: pl.Trainer) -> dict[str, float]:
-    """All figures logged last but the speed: they depend on seed and settings only, not on the clock."""
-    return {name: float(value) for name, value in trainer.callback_metrics.items() if name != SPEED}
-
-
 class Progress(Callback):
     """A bar on a terminal, otherwise a plain line every few seconds; counts and logs real tokens per second.
+
+    Lightning's `TQDMProgressBar` knows no end of endless loaders and writes carriage returns into files, to stdout. Its
+    `ThroughputMonitor` has each step wait for the GPU and counts what one rank reads.
 
     Args:
         description: What is running.
@@ -33,10 +32,9 @@ class Progress(Callback):
 
     def __init__(self, description: str) -> None:
         self.description = description
-        self.tokens = 0.0
-        self.seconds = 0.0
-        self._row = (0.0, 0.0)  # tokens and seconds
-        self._bar: tqdm[Any] | None = None
+        self.tokens = self.seconds = 0.0
+        self._row = (0.0, 0.0)  # tokens and seconds up to the last row of the curves
+        self._bar: tqdm[Any] = tqdm(disable=True)
         self._first_step = 0
         self._started = self._step_started = self._line_due = 0.0
 
@@ -49,94 +47,117 @@ class Progress(Callback):
         """Open the bar."""
         self._started = time.perf_counter()
         self._line_due = self._started + LINE_SECONDS
-        self._first_step = trainer.global_step
-        if trainer.is_global_zero and sys.stderr.isatty():
-            self._bar = tqdm(total=trainer.max_steps, initial=trainer.global_step, desc=self.description, unit="step")
+        self._first_step = step = trainer.global_step
+        hidden = None if trainer.is_global_zero else True  # None is for where there is no terminal
+        self._bar = tqdm(total=trainer.max_steps, initial=step, desc=self.description, unit="step", disable=hidden)
 
-    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, idx: int) -> None:
+    def on_train_batch_start(self, *_: Any) -> None:
         """Start the step's clock."""
         self._step_started = time.perf_counter()
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         """Count the step and show where the run stands."""
         now = time.perf_counter()
-        tokens, seconds = float(trainer.callback_metrics["tokens"]), now - self._step_started
-        self.seconds += seconds
-        self.tokens += tokens
-        # Of all steps since the last row of the curves: a GPU is waited for in one of them only.
-        self._row = (self._row[0] + tokens, self._row[1] + seconds)
-        pl_module.log(SPEED, torch.tensor(self._row[0] / self._row[1]))
-        is_logged = trainer.global_step % trainer.log_every_n_steps == 0  # type: ignore[attr-defined]
-        if is_logged:
-            self._row = (0.0, 0.0)
-        if self._bar is not None:
-            self._bar.update(1)
-            if is_logged:
+        self.seconds += now - self._step_started
+        self.tokens += float(trainer.callback_metrics["tokens"])
+        self._bar.update(1)
+        if trainer.global_step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            # Of all steps since the last row: a GPU is waited for in one of them only.
+            tokens, seconds = self._row
+            pl_module.log(SPEED, torch.tensor((self.tokens - tokens) / (self.seconds - seconds)))
+            self._row = (self.tokens, self.seconds)
+            if not self._bar.disable:
                 self._bar.set_postfix_str(self._figures(trainer))
-        elif trainer.is_global_zero and now >= self._line_due:
+        if self._bar.disable and now >= self._line_due:
             self._line_due = now + LINE_SECONDS
             self._print(trainer)
 
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_validation_end(self, trainer: pl.Trainer, *_: Any) -> None:
         """Show the figures of a validation."""
-        if trainer.is_global_zero and not trainer.sanity_checking:
-            self._print(trainer)
+        self._print(trainer)
 
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_end(self, *_: Any) -> None:
         """Close the bar."""
-        if self._bar is not None:
-            self._bar.close()
+        self._bar.close()
 
-    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+    def on_exception(self, *_: Any) -> None:
         """Close the bar."""
-        self.on_train_end(trainer, pl_module)
+        self._bar.close()
 
     def _figures(self, trainer: pl.Trainer) -> str:
-        names = ("loss", "validation_perplexity", "validation_error")
-        shown = [
-            f"{n.replace('_', ' ')} {float(trainer.callback_metrics[n]):.4g}"
-            for n in names
-            if n in trainer.callback_metrics
-        ]
+        logged = trainer.callback_metrics
+        names = [name for name in ("loss", "validation_perplexity", "validation_error") if name in logged]
+        shown = [f"{name.replace('_', ' ')} {float(logged[name]):.4g}" for name in names]
         return ", ".join([*shown, f"{self.tokens_per_second:,.0f} tokens/s"])
 
     def _print(self, trainer: pl.Trainer) -> None:
+        if not trainer.is_global_zero:
+            return
         elapsed = time.perf_counter() - self._started
         done = trainer.global_step - self._first_step
         left = elapsed / max(done, 1) * max(trainer.max_steps - trainer.global_step, 0)
         line = f"{self.description}: step {trainer.global_step}/{trainer.max_steps}, {self._figures(trainer)}, "
-        line += f"{elapsed:.0f} s, at most {left:.0f} s left"
-        tqdm.write(line, file=sys.stderr)
+        tqdm.write(f"{line}{elapsed:.0f} s, at most {left:.0f} s left", file=sys.stderr)
         sys.stderr.flush()
 
 
-class ZeroGradients(Callback):
-    """Says once, at a validation, that the gradient was 0 for more than a percent of the documents.
+class SayOnce(Callback):
+    """Says once, at a validation, what has gone wrong in the steps since the last one.
+
+    Args:
+        find: Called on every rank after each validation; yields the words, or None where nothing has.
+    """
+
+    def __init__(self, find: Callable[[], str | None]) -> None:
+        self._find = find
+        self._told = False
+
+    def on_validation_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        """Look at all documents since the last validation."""
+        found = self._find()
+        if found and trainer.is_global_zero and not self._told:
+            self._told = True
+            tqdm.write(f"textadv: up to step {trainer.global_step} {found}", file=sys.stderr)
+
+
+def zero_gradients_warning(share: float) -> str | None:
+    """Words for a gradient that is 0 for more than a percent of the documents.
 
     No perturbation can be found for them. Virtual adversarial training rewards that: a prediction that is the same for
     all texts is the smoothest.
 
     Args:
-        take_share: Yields the share of such documents since it was last called, and starts anew.
+        share: Share of such documents.
     """
+    if share <= ZERO_SHARE:
+        return None
+    return (
+        f"the gradient is 0 for {share:.1%} of the documents, which therefore have no perturbation: the classifier "
+        "does not depend on their words. A smaller --finetuning.epsilon, a longer --finetuning.ramp_steps or another "
+        "--model.head_activation may help"
+    )
 
-    def __init__(self, take_share: Callable[[], float]) -> None:
-        self._take_share = take_share
-        self._told = False
 
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Look at all documents since the last validation."""
-        share = self._take_share()
-        if share > ZERO_SHARE and trainer.is_global_zero and not self._told:
-            self._told = True
-            line = (
-                f"textadv: up to step {trainer.global_step} the gradient is 0 for {share:.1%} of the documents, which "
-                "therefore have no perturbation: the classifier does not depend on their words. A smaller "
-                "--finetuning.epsilon, a longer --finetuning.ramp_steps or another --model.head_activation may help"
-            )
-            tqdm.write(line, file=sys.stderr)
+def collapse_warning(predicted: Sequence[float], labeled: Sequence[float], classes: Sequence[str]) -> str | None:
+    """Words for a classifier that puts nearly all unlabeled text into one class.
+
+    That is the easiest way to be smooth, so that virtual adversarial training and entropy reward it where few labels
+    speak against it. It is measured by the labeled texts, since the classes may be uneven: all other classes together
+    have less than a tenth of what they have there. With two classes of equal size, one then has more than 95 %.
+
+    Args:
+        predicted: Mean prediction on unlabeled text, (C,), or nothing if there was none.
+        labeled: Share of each class in the labeled texts, (C,).
+        classes: Names of the classes.
+    """
+    largest = max(range(len(predicted)), key=predicted.__getitem__, default=None)
+    if largest is None or 1 - predicted[largest] >= COLLAPSED * (1 - labeled[largest]):
+        return None
+    return (
+        f"the mean prediction on unlabeled text gives {predicted[largest]:.1%} to class {classes[largest]!r}, which "
+        f"{labeled[largest]:.1%} of the labeled texts have: the classifier has collapsed. More labels, a smaller "
+        "--finetuning.epsilon, a smaller --finetuning.vat_weight or a longer --finetuning.ramp_steps may help"
+    )
 
 
 class WeightEMA(WeightAveraging):
@@ -144,7 +165,7 @@ class WeightEMA(WeightAveraging):
 
     The decay rises as (1 + t) / (10 + t) up to its bound, so that a short run does not average in its start.
 
-    No step waits for the device: torch's `AveragedModel` would read its count of steps from there, for each tensor.
+    Lightning's own update has each step wait for the device: torch's `AveragedModel` reads its count of steps there.
 
     Args:
         decay: Bound on the decay.
@@ -153,32 +174,20 @@ class WeightEMA(WeightAveraging):
     def __init__(self, decay: float) -> None:
         super().__init__(use_buffers=False)
         self.decay = decay
-        self._swapped = False
 
     @torch.no_grad()
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         """Take the weights after a step into the average; the first ones are its start."""
         t = trainer.global_step - 1
         decay = min(self.decay, (1 + t) / (10 + t))
         for mean, current in zip(averaged_parameters(self), pl_module.parameters(), strict=True):
             mean.copy_(torch.lerp(current, mean, decay) if t else current)
 
-    def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Put the average into the network."""
-        super().on_validation_epoch_start(trainer, pl_module)
-        self._swapped = True
-
-    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Put the current weights back, unless a validation that was given up has done so."""
-        if self._swapped:
-            super().on_validation_epoch_end(trainer, pl_module)
-            self._swapped = False
-
 
 class Patience(EarlyStopping):
     """Early stopping on the validation error that holds in a resumed run as well.
+
+    Lightning's takes the patience of the checkpoint, and trains a run that it had stopped up to the next validation.
 
     Args:
         patience: Validations without improvement before training stops; may differ from that of the resumed run.
@@ -192,6 +201,6 @@ class Patience(EarlyStopping):
         super().load_state_dict(state_dict | {"patience": self.patience})
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Leave a run stopped that had been: Lightning keeps the count, not the decision."""
+        """Leave a run stopped that had been."""
         if self.wait_count >= self.patience:
             trainer.should_stop = True

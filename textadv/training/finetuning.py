@@ -66,6 +66,7 @@ class FinetuningModule(TrainingModule):
         self.validation_sums = torch.zeros(3)
         self.zero_count: Tensor | int = 0  # documents whose gradient is 0 since `take_zero_share`, and all
         self.gradient_count = 0
+        self.class_sums: Tensor | int = 0  # predictions of unlabeled documents since `take_class_shares`, (C,)
         # Those of the pretrained embeddings, so that a resumed run has the same.
         near = self._nearest_words() if settings.perturbs_labeled and self.attack.needs_directions else None
         self.register_buffer("neighbours", near, persistent=False)
@@ -87,14 +88,17 @@ class FinetuningModule(TrainingModule):
 
     def training_step(self, batch: dict[str, Batch], batch_idx: int) -> Tensor:
         """The total loss of a labeled and an unlabeled batch."""
-        terms = objective(self.model, batch, self.settings, self.attack, self.neighbours, self.draws)
+        generators = {name: self.generator(name) for name in batch}
+        terms = objective(self.model, batch, self.settings, self.attack, self.neighbours, generators)
         kind = terms["cross_entropy"].dtype
-        means = {name: values.to(kind).mean() * self._share(batch, name, values) for name, values in terms.items()}
+        means = {name: values.to(kind).mean(0) * self._share(batch, name, values) for name, values in terms.items()}
         factors = weights(self.settings, self.global_step)
         loss = torch.stack([factors[name] * mean for name, mean in means.items() if name in factors]).sum()
         if "zero_gradients" in terms:
             self.zero_count = self.zero_count + terms["zero_gradients"].sum()
             self.gradient_count += len(terms["zero_gradients"])
+        if "largest_class_share" in terms:
+            self.class_sums = self.class_sums + terms["largest_class_share"].sum(0)
         self.log_means({"loss": loss, **means})
         self.log("tokens", torch.tensor(float(self._count_tokens(batch))))
         return loss
@@ -118,8 +122,10 @@ class FinetuningModule(TrainingModule):
         """Start from empty sums."""
         self.validation_sums = in_float64(torch.zeros(3, device=self.device))
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Sum errors, loss and count."""
+    def validation_step(self, batch: Batch | None, batch_idx: int) -> None:
+        """Sum errors, loss and count; None where no labels are there to validate with."""
+        if batch is None:
+            return
         logits = self.model(batch.tokens, batch.lengths)
         errors = (logits.argmax(1) != batch.labels).sum()
         loss = in_float64(cross_entropy(logits, batch.labels)).sum()
@@ -132,8 +138,18 @@ class FinetuningModule(TrainingModule):
         zeros, documents = self.trainer.strategy.reduce(counts, reduce_op="sum").tolist()
         return float(zeros / max(documents, 1))
 
+    def take_class_shares(self) -> list[float]:
+        """Mean prediction of the unlabeled documents of all ranks since this was last asked, (C,), or nothing."""
+        if isinstance(self.class_sums, int):
+            return []
+        sums = self.trainer.strategy.reduce(self.class_sums, reduce_op="sum")
+        self.class_sums = 0
+        return (sums / sums.sum()).tolist()
+
     def on_validation_epoch_end(self) -> None:
         """Report error (percent) and cross entropy over all ranks."""
         errors, loss, count = self.trainer.strategy.reduce(self.validation_sums, reduce_op="sum").tolist()
+        if not count:
+            return
         self.log("validation_error", torch.tensor(100 * errors / count), rank_zero_only=False)
         self.log("validation_loss", torch.tensor(loss / count))

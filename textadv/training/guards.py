@@ -1,4 +1,4 @@
-"""Decisions that all ranks take together, and the stop where a loss or a gradient is not finite."""
+"""What stops a training: a number that is not finite, a rank that is gone, memory that runs out; on all ranks."""
 
 import re
 from collections.abc import Iterator
@@ -10,25 +10,16 @@ import torch
 from torch import Tensor
 from torch.distributed import DistError
 
-from textadv.errors import InputError, ProcessLostError
+from textadv.errors import InputError, ProcessLostError, is_out_of_memory
+from textadv.settings import FinetuningSettings, PretrainingSettings
 
 T = TypeVar("T")
 LOST = re.compile(r"gloo|Connection (closed|reset)|Broken pipe", re.IGNORECASE)  # in the messages of gloo
 
 
 def any_rank(trainer: pl.Trainer, decision: bool) -> bool:
-    """Whether the decision is true on any rank; every rank has to ask.
-
-    Args:
-        trainer: The trainer.
-        decision: What this rank says.
-
-    Returns:
-        The same on every rank.
-    """
-    if trainer.world_size == 1:
-        return decision
-    return bool(trainer.strategy.reduce_boolean_decision(decision, all=False))
+    """Whether the decision is true on any rank; every rank has to ask and hears the same."""
+    return trainer.strategy.reduce_boolean_decision(decision, all=False)
 
 
 def all_ranks(trainer: pl.Trainer, value: T) -> list[T]:
@@ -56,6 +47,36 @@ def no_rank_lost(trainer: pl.Trainer) -> Iterator[None]:
         raise
 
 
+@contextmanager
+def out_of_memory_advice(
+    trainer: pl.Trainer, data: pl.LightningDataModule, settings: PretrainingSettings | FinetuningSettings
+) -> Iterator[None]:
+    """Turn running out of memory into a line that says what the batch took and which settings bound it.
+
+    Args:
+        trainer: At the step that failed.
+        data: Its batches.
+        settings: What bounds their size.
+
+    Raises:
+        InputError: Memory has run out.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        batch = next(iter(data.train_dataloader()))  # this rank's at that step
+        tokens = sum(part.tokens.numel() for part in (batch.values() if isinstance(batch, dict) else [batch]))
+        reads_unlabeled = isinstance(settings, FinetuningSettings) and settings.uses_unlabeled
+        names = ["batch_size", *["unlabeled_batch_size"] * reads_unlabeled, "window"]
+        flags = ", ".join(f"{settings.prefix}{name} {getattr(settings, name)}" for name in names)
+        raise InputError(
+            f"out of memory at step {trainer.global_step + 1}, whose batch has {tokens:,} tokens with padding: lower "
+            f"{flags}. The checkpoint before it is kept"
+        ) from None
+
+
 class FiniteGuard:
     """Keeps a loss or gradient that is not finite from changing a weight, without waiting for the device.
 
@@ -68,8 +89,7 @@ class FiniteGuard:
 
     def __init__(self) -> None:
         self.skip: Tensor | None = None
-        self._first = -1  # step of the first of `_noted`
-        self._noted: list[Tensor] = []  # finite loss, finite gradients of each step since, (2,) each
+        self._noted: list[tuple[int, Tensor]] = []  # steps, whether loss and gradients of each are finite, (2,)
 
     def note(self, step: int, loss: Tensor, norm: Tensor) -> None:
         """Note one step, before the optimizer takes it.
@@ -79,10 +99,8 @@ class FiniteGuard:
             loss: This rank's loss.
             norm: Norm of the gradients.
         """
-        if not self._noted:
-            self._first = step
         finite = torch.stack([loss, loss + norm]).isfinite()
-        self._noted.append(finite)
+        self._noted.append((step, finite))
         broken = (~finite[1]).float()
         self.skip = broken if self.skip is None else torch.maximum(self.skip, broken)
 
@@ -98,13 +116,14 @@ class FiniteGuard:
         """
         if not self._noted:
             return
-        trainer, noted = module.trainer, torch.stack(self._noted).tolist()  # all that there is to wait for
+        trainer, (steps, finite) = module.trainer, zip(*self._noted, strict=True)
+        noted = torch.stack(finite).tolist()  # all that there is to wait for
         self._noted = []
         mine = next((i for i, (_, gradients) in enumerate(noted) if not gradients), len(noted))
         if not any_rank(trainer, mine < len(noted)):
             return
         place = min(all_ranks(trainer, mine))
-        step, data = self._first + place, trainer.datamodule  # type: ignore[attr-defined]
+        step, data = steps[place], trainer.datamodule  # type: ignore[attr-defined]
         ranks = all_ranks(trainer, (noted[place][0], "unknown" if data is None else data.describe(step)))
         # Gradients are averages over the ranks: only a loss tells whose they are.
         culprits = [number for number, (finite, _) in enumerate(ranks) if not finite]

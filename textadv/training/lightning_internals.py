@@ -19,14 +19,12 @@ def validate_now(trainer: pl.Trainer) -> None:
     trainer.val_check_batch = trainer.global_step
 
 
-def change_max_steps(trainer: pl.Trainer, steps: int) -> int:
-    """Set the number of steps of a run that has been set up; returns the one before.
+def change_max_steps(trainer: pl.Trainer, steps: int) -> None:
+    """Set the number of steps of a run that has been set up.
 
     Lightning leaves a run of all its steps alone, so that the validation that its last step lacks would never be run.
     """
-    before: int = trainer.max_steps
     trainer.fit_loop.epoch_loop.max_steps = steps
-    return before
 
 
 def disarm_sigterm(trainer: pl.Trainer) -> None:
@@ -58,7 +56,8 @@ def place_loop(state: dict[str, Any], step: int, due: bool, pending: bool) -> No
         due: Whether a validation belongs after this step.
         pending: Whether it is still to be run.
     """
-    state["epoch_loop.batch_progress"] = _progress(step) | {"is_last_batch": False}
+    done = dict.fromkeys(("ready", "started", "processed", "completed"), step)  # batches of the one endless epoch
+    state["epoch_loop.batch_progress"] = {"total": done, "current": done, "is_last_batch": False}
     # Lightning passes the end of this step once more where a validation is due, and counts it there.
     state["epoch_loop.state_dict"]["_batches_that_stepped"] = step - due
     if pending:
@@ -69,8 +68,3 @@ def place_loop(state: dict[str, Any], step: int, due: bool, pending: bool) -> No
             "current": dict.fromkeys(begun, 0),
             "is_last_batch": False,
         }
-
-
-def _progress(count: int) -> dict[str, Any]:
-    """Lightning's counters after a number of batches of the one endless epoch."""
-    return {part: dict.fromkeys(("ready", "started", "processed", "completed"), count) for part in ("total", "current")}

@@ -29,24 +29,11 @@ class _CurveFile(Logger):
         path: The file.
     """
 
+    name = version = ""  # Lightning's have one; there is one file per run
+
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.path = path
-
-    @property
-    def name(self) -> str:
-        """None is needed: there is one file per run."""
-        return ""
-
-    @property
-    def version(self) -> str:
-        """None is needed."""
-        return ""
-
-    @property
-    def save_dir(self) -> str:
-        """The folder of the run."""
-        return str(self.path.parent)
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
         """Nothing: the settings are in `config.yaml`."""
@@ -82,7 +69,6 @@ class TensorBoardFile(_CurveFile):
 
         self._event, self._summary, self._writer = Event, Summary, RecordWriter
         super().__init__(folder / f"{EVENTS}{time.time():.6f}.{platform.node()}.{os.getpid()}")
-        self._started = False
         self._resumed = resumed
 
     @rank_zero_only
@@ -95,7 +81,7 @@ class TensorBoardFile(_CurveFile):
         values = [self._summary.Value(tag=name, simple_value=float(value)) for name, value in metrics.items()]
         events = [self._event(wall_time=time.time(), step=step, summary=self._summary(value=values))]
         with writing(self.path):
-            if not self._started:
+            if not self.path.exists():
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 for old in [] if self._resumed else list(self.path.parent.glob(f"{EVENTS}*")):
                     old.unlink()
@@ -103,13 +89,12 @@ class TensorBoardFile(_CurveFile):
             with self.path.open("ab") as file:
                 for event in events:
                     self._writer(file).write(event.SerializeToString())
-        self._started = True
 
 
 class MetricsFile(_CurveFile):
     """Writes each row at once, and can go back to the rows that there were when a checkpoint was saved.
 
-    Lightning's own starts the file anew when a run is resumed.
+    Lightning's `CSVLogger` deletes the file when a run is resumed.
 
     Args:
         path: The file; what is there is replaced, unless `keep` is called first.

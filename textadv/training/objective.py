@@ -1,8 +1,6 @@
 """What fine-tuning minimizes: the losses of labeled and unlabeled texts, unperturbed and perturbed, one per example."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-from typing import NamedTuple
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -12,33 +10,20 @@ from textadv.adversarial.divergences import cross_entropy, entropy, local_distri
 from textadv.adversarial.gradients import early_backward
 from textadv.adversarial.interpretable import word_directions
 from textadv.adversarial.norms import perturbation_mask, random_signs, steepest_step, zero_rows
-from textadv.adversarial.virtual import CLOSED_FORM_CLASSES, virtual_direction
+from textadv.adversarial.virtual import in_closed_form, virtual_direction
 from textadv.corpus.batching import Batch
+from textadv.draws import Generator
 from textadv.models.classifier import Classifier
+from textadv.models.clean_pass import CleanPass
 from textadv.settings import FinetuningSettings
 
-Draws = Callable[[str, Tensor], AbstractContextManager[object]]  # where the numbers for the rows of a batch are drawn
 # The batches whose examples a term has, one after the other.
-BATCHES = {"cross_entropy": ["labeled"], "adversarial_loss": ["labeled"], "entropy": ["unlabeled"]}
-
-
-class CleanPass(NamedTuple):
-    """The unperturbed pass of a batch; perturbations start from here."""
-
-    classifier: Classifier
-    embeddings: Tensor  # (B, T, D)
-    lengths: Tensor  # (B,), in main memory
-    mask: Tensor  # (B, T), where a perturbation is allowed
-    logits: Tensor  # (B, C)
-    neighbours: Tensor | None  # (B, T, K, D), words that an interpretable perturbation moves towards
-
-    def classify(self, embeddings: Tensor) -> Tensor:
-        """Logits of (perturbed) embeddings, (B, C)."""
-        return self.classifier.classify(embeddings, self.lengths)
-
-    def logits_at(self, r: Tensor) -> Tensor:
-        """Logits at x + r, (B, C)."""
-        return self.classify(self.embeddings + r)
+BATCHES = {
+    "cross_entropy": ["labeled"],
+    "adversarial_loss": ["labeled"],
+    "entropy": ["unlabeled"],
+    "largest_class_share": ["unlabeled"],
+}
 
 
 def objective(
@@ -47,7 +32,7 @@ def objective(
     settings: FinetuningSettings,
     attack: Attack,
     neighbours: Tensor | None,
-    draws: Draws,
+    generators: Mapping[str, Generator],
 ) -> dict[str, Tensor]:
     """All terms of the loss (Miyato et al. 2017, sections 3 and 4), not yet weighted, averaged or summed.
 
@@ -57,37 +42,38 @@ def objective(
         settings: Which terms there are, and the sizes of the perturbations.
         attack: How the adversarial perturbation is found.
         neighbours: The nearest words of every word, (V, K), of an interpretable attack.
-        draws: From the name of a batch and its tokens to where its random numbers are drawn.
+        generators: Sources of randomness for each batch, by its name.
 
     Returns:
         Values per example by name, those of labeled examples before those of unlabeled ones: `cross_entropy`,
         `adversarial_loss`, `lds` and `entropy`, as the settings have them; and, where gradients are taken,
-        `zero_gradients`: whether no perturbation can be found for an example.
+        `zero_gradients`: whether no perturbation can be found for an example; and, of unlabeled examples,
+        `largest_class_share`: the predicted probabilities, (B, C), of whose means the largest is to be watched.
     """
-    with draws("labeled", batch["labeled"].tokens):
-        clean = clean_pass(classifier, batch["labeled"], neighbours)
-        terms = labeled_terms(clean, batch["labeled"].labels, settings, attack)
+    clean = clean_pass(classifier, batch["labeled"], generators["labeled"], neighbours)
+    terms = labeled_terms(clean, batch["labeled"].labels, settings, attack, generators["labeled"])
     if settings.uses_unlabeled:
-        with draws("unlabeled", batch["unlabeled"].tokens):
-            clean = clean_pass(classifier, batch["unlabeled"])
-            if settings.uses_vat:
-                direction = smoothness_direction(clean, settings)
-                lds = local_distributional_smoothness(
-                    clean.logits, clean.logits_at(settings.virtual_epsilon * direction)
-                )
-                terms["lds"] = torch.cat([terms["lds"], lds])
-                if in_closed_form(clean, settings):  # a power iteration keeps its random start where there is none
-                    terms["zero_gradients"] = torch.cat([terms["zero_gradients"], zero_rows(direction, clean.mask)])
-            if settings.entropy_weight:
-                terms["entropy"] = entropy(clean.logits)
+        clean = clean_pass(classifier, batch["unlabeled"], generators["unlabeled"])
+        terms["largest_class_share"] = clean.logits.detach().softmax(1)
+        if settings.uses_vat:
+            direction = smoothness_direction(clean, settings, generators["unlabeled"])
+            lds = local_distributional_smoothness(clean.logits, clean.logits_at(settings.virtual_epsilon * direction))
+            terms["lds"] = torch.cat([terms["lds"], lds])
+            # A power iteration keeps its random start where there is none.
+            if in_closed_form(clean.logits, settings.vat_direction):
+                terms["zero_gradients"] = torch.cat([terms["zero_gradients"], zero_rows(direction, clean.mask)])
+        if settings.entropy_weight:
+            terms["entropy"] = entropy(clean.logits)
     return terms
 
 
-def clean_pass(classifier: Classifier, batch: Batch, neighbours: Tensor | None = None) -> CleanPass:
+def clean_pass(
+    classifier: Classifier, batch: Batch, generator: Generator, neighbours: Tensor | None = None
+) -> CleanPass:
     """Embed and classify; the neighbours of all words are embedded along, for they need the same dropout."""
     width, near = batch.tokens.shape[1], None
     tokens = batch.tokens if neighbours is None else torch.cat([batch.tokens, neighbours[batch.tokens].flatten(1)], 1)
-    embeddings = classifier.embed(tokens)
+    embeddings = classifier.embed(tokens, generator)
     if neighbours is not None:
         near = embeddings[:, width:].detach().reshape(len(tokens), width, -1, embeddings.shape[2])
         embeddings = embeddings[:, :width]
@@ -96,7 +82,9 @@ def clean_pass(classifier: Classifier, batch: Batch, neighbours: Tensor | None =
     return CleanPass(classifier, embeddings, batch.lengths, mask, logits, near)
 
 
-def labeled_terms(clean: CleanPass, labels: Tensor, settings: FinetuningSettings, attack: Attack) -> dict[str, Tensor]:
+def labeled_terms(
+    clean: CleanPass, labels: Tensor, settings: FinetuningSettings, attack: Attack, generator: Generator
+) -> dict[str, Tensor]:
     """The terms of labeled examples.
 
     One backward pass of the cross entropy yields its own gradients and g, the direction of r_adv. With two classes
@@ -107,9 +95,10 @@ def labeled_terms(clean: CleanPass, labels: Tensor, settings: FinetuningSettings
     terms = {"cross_entropy": cross_entropy(clean.logits, labels)}
     direction = gradient = None
     if s.uses_vat or (s.perturbs_labeled and attack.kind != "noise"):
-        on_line = in_closed_form(clean, s) and clean.logits.shape[1] == 2
+        on_line = in_closed_form(clean.logits, s.vat_direction) and clean.logits.shape[1] == 2
         if s.uses_vat and not on_line:
-            direction = smoothness_direction(clean, s)  # now, for the graph of the clean pass ends with the next line
+            # Now, for the graph of the clean pass ends with the next line.
+            direction = smoothness_direction(clean, s, generator)
         terms["cross_entropy"], gradient = early_backward(
             terms["cross_entropy"], clean.embeddings, classifying_parameters(clean.classifier)
         )
@@ -118,7 +107,9 @@ def labeled_terms(clean: CleanPass, labels: Tensor, settings: FinetuningSettings
     if s.perturbs_labeled:
         x = clean.embeddings.detach()
         directions = None if clean.neighbours is None else word_directions(x, clean.neighbours)
-        r_adv = perturb(attack, clean.classify, x, labels, clean.mask, s.epsilon, clean.logits, gradient, directions)
+        r_adv = perturb(
+            attack, clean.classify, x, labels, clean.mask, s.epsilon, clean.logits, gradient, directions, generator
+        )
         logits = clean.logits_at(r_adv)
         terms["adversarial_loss"] = cross_entropy(logits, labels)
     if s.uses_vat:
@@ -127,28 +118,23 @@ def labeled_terms(clean: CleanPass, labels: Tensor, settings: FinetuningSettings
         elif not (s.perturbs_labeled and attack.is_the_papers and s.virtual_epsilon == s.epsilon):
             assert gradient is not None
             r = steepest_step(gradient, clean.mask, s.virtual_epsilon, "l2")
-            logits = clean.logits_at(random_signs(r) * r)
+            logits = clean.logits_at(random_signs(r, generator) * r)
         terms["lds"] = local_distributional_smoothness(clean.logits, logits)
     return terms
 
 
-def smoothness_direction(clean: CleanPass, settings: FinetuningSettings) -> Tensor:
+def smoothness_direction(clean: CleanPass, settings: FinetuningSettings, generator: Generator) -> Tensor:
     """The direction of r_vadv, of norm 1, (B, T, D)."""
     return virtual_direction(
         clean.classify,
         clean.embeddings,
         clean.logits,
         clean.mask,
-        in_closed_form(clean, settings),
+        in_closed_form(clean.logits, settings.vat_direction),
         settings.xi,
         settings.num_power_iterations,
+        generator,
     )
-
-
-def in_closed_form(clean: CleanPass, settings: FinetuningSettings) -> bool:
-    """Whether r_vadv is had from C - 1 backward passes."""
-    chosen = settings.vat_direction
-    return chosen == "closed_form" or (chosen == "auto" and clean.logits.shape[1] <= CLOSED_FORM_CLASSES)
 
 
 def classifying_parameters(classifier: Classifier) -> list[nn.Parameter]:

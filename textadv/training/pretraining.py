@@ -37,8 +37,9 @@ class PretrainingModule(TrainingModule):
     def training_step(self, batch: StreamBatch, batch_idx: int) -> Tensor:
         """Mean loss per token of one window."""
         states = None if batch.starts else self.states
-        with self.draws("stream", batch.tokens):
-            losses, self.states = self.model(batch.tokens, batch.targets, states, self.settings.candidates)
+        losses, self.states = self.model(
+            batch.tokens, batch.targets, states, self.settings.candidates, self.generator("stream")
+        )
         # Of several ranks, one may have read nothing but the padding behind the end of the stream.
         count = self.global_batches["stream"].tokens if self.global_batches else batch.num_targets
         loss: Tensor = losses.sum() * self.share(1, count) if self.global_batches else losses.sum() / count

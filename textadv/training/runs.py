@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
@@ -19,12 +20,13 @@ from textadv.errors import InputError
 from textadv.models.factory import build_classifier, build_encoder
 from textadv.models.language_model import LanguageModel
 from textadv.settings import Experiment, TrainerSettings
+from textadv.system.durable import remove_file
 from textadv.system.machine import device
+from textadv.system.processes import is_main
 from textadv.training.base import TrainingModule
-from textadv.training.callbacks import Patience, Progress, WeightEMA, ZeroGradients, figures
+from textadv.training.callbacks import Patience, Progress, SayOnce, WeightEMA, collapse_warning, zero_gradients_warning
 from textadv.training.finetuning import FinetuningModule, training_attack
-from textadv.training.guards import no_rank_lost
-from textadv.training.memory import out_of_memory_advice
+from textadv.training.guards import no_rank_lost, out_of_memory_advice
 from textadv.training.metrics_file import MetricsFile, tensorboard
 from textadv.training.pretraining import PretrainingModule
 from textadv.training.saving import BestCheckpoint, CheckpointFiles, LastCheckpoint
@@ -32,6 +34,13 @@ from textadv.training.signals import StopOnSignal
 
 LOG_EVERY = 20
 METRICS = "metrics.csv"
+UNFOUNDED = (  # warnings
+    "does not have many workers",  # batches are functions of the step, made in the main process
+    "exists and is not empty",
+    "LeafSpec",  # Lightning's own use of torch
+    "broadcast_buffers",  # its new name is not in older releases of torch
+    "sync_dist=True",  # figures are the same on all ranks when they are logged
+)
 
 
 def pretrain(experiment: Experiment, store: TokenStore, output: Path, resume: Path | None = None) -> dict[str, Any]:
@@ -76,7 +85,7 @@ def check_finetuning(experiment: Experiment, store: TokenStore) -> None:
 def finetune(
     experiment: Experiment, store: TokenStore, output: Path, pretrained: Path | None, resume: Path | None = None
 ) -> dict[str, Any]:
-    """Train the classifier, keeping the checkpoint with the lowest validation error.
+    """Train the classifier, keeping the checkpoint with the lowest validation error; without validation, the last one.
 
     Args:
         experiment: The settings.
@@ -86,8 +95,8 @@ def finetune(
         resume: A checkpoint to go on from, instead of either.
 
     Returns:
-        Figures of the run: steps, seconds, tokens per second, best validation error, checkpoint, and the encoder that
-        it started from.
+        Figures of the run: steps, seconds, tokens per second, best validation error (None without validation),
+        checkpoint, the encoder that it started from, and the numbers of labels that trained, selected, and both.
     """
     settings = experiment.finetuning
     torch.manual_seed(experiment.seed)
@@ -98,19 +107,30 @@ def finetune(
     classifier = build_classifier(experiment.model, encoder, len(store.classes))
     data = FinetuningData(store, experiment.data, settings, experiment.seed)
     origin = None if pretrained is None else str(pretrained)
-    card = model_card("classifier", experiment, store, pretrained=origin, labels=data.num_labeled)
+    labels = {"labels": data.num_labeled, "validation_labels": data.num_validation}
+    labels["labels_seen"] = sum(labels.values())
+    card = model_card("classifier", experiment, store, pretrained=origin, **labels)
     module = FinetuningModule(classifier, settings, experiment.seed, card)
     best = BestCheckpoint(output)
     callbacks: list[Callback] = [WeightEMA(settings.ema_decay)] if settings.ema_decay else []
-    callbacks += [ZeroGradients(module.take_zero_share), Patience(settings.patience), best]
+    counts = np.bincount(store.splits["train"].labels[data.labeled.indices], minlength=len(store.classes))
+    shares = (counts / counts.sum()).tolist()
+    callbacks += [
+        SayOnce(lambda: zero_gradients_warning(module.take_zero_share())),
+        SayOnce(lambda: collapse_warning(module.take_class_shares(), shares, store.classes)),
+    ]
+    if data.num_validation:
+        callbacks += [Patience(settings.patience), best]
     description = f"fine-tuning {settings.method}"
     run = _fit(experiment, module, data, output, description, callbacks, resume)
+    if not data.num_validation and is_main():
+        remove_file(output / BEST)  # of an earlier run in this folder: it would be taken for the result of this one
     error = None if best.best_model_score is None else float(best.best_model_score)
     return run | {
-        "labels": data.num_labeled,
+        **labels,
         "pretrained": module.card["pretrained"],
         "validation_error": error,
-        "checkpoint": str(output / BEST),
+        "checkpoint": str(output / (BEST if data.num_validation else LAST)),
     }
 
 
@@ -141,15 +161,15 @@ def _fit(
     if experiment.trainer.precision == "64-true":
         module.double()  # now: Lightning does so after the average of the weights has been set up in float32
     started = time.perf_counter()
-    with stop, no_rank_lost(trainer), out_of_memory_advice(trainer, data, module.settings):
-        fit(trainer, module, data, resume)
     with no_rank_lost(trainer):
+        with stop, out_of_memory_advice(trainer, data, module.settings):
+            fit(trainer, module, data, resume)
         stop.check(trainer)  # too late for the training, which is complete, but not for what follows it
     return {
         "steps": trainer.global_step,
         "seconds": time.perf_counter() - started,
         "tokens_per_second": progress.tokens_per_second,
-        "metrics": last.figures | figures(trainer),
+        "metrics": last.figures(trainer),
     }
 
 
@@ -202,12 +222,6 @@ def fit(trainer: pl.Trainer, module: TrainingModule, data: pl.LightningDataModul
         resume: A checkpoint to go on from.
     """
     with warnings.catch_warnings():
-        # Batches are functions of the step, made in the main process: there are no workers to add.
-        warnings.filterwarnings("ignore", ".*does not have many workers.*")
-        warnings.filterwarnings("ignore", ".*exists and is not empty.*")
-        warnings.filterwarnings("ignore", ".*LeafSpec.*")  # Lightning's own use of torch
-        warnings.filterwarnings("ignore", ".*broadcast_buffers.*")  # its new name is not in older releases of torch
-        warnings.filterwarnings(
-            "ignore", ".*sync_dist=True.*"
-        )  # figures are the same on all ranks when they are logged
+        for words in UNFOUNDED:
+            warnings.filterwarnings("ignore", f".*{words}")
         trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)

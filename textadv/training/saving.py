@@ -12,7 +12,7 @@ from textadv.checkpoints import BEST, LAST, PREVIOUS, load_file, write_checkpoin
 from textadv.errors import InputError
 from textadv.system.durable import is_intact, remove_file
 from textadv.system.processes import is_main
-from textadv.training.callbacks import figures
+from textadv.training.callbacks import SPEED
 from textadv.training.lightning_internals import change_max_steps, place_loop, validate_now
 from textadv.training.metrics_file import MetricsFile
 
@@ -39,6 +39,8 @@ class CheckpointFiles(CheckpointIO):
 class BestCheckpoint(ModelCheckpoint):
     """The checkpoint with the lowest validation error, found again after the folder of the run was moved.
 
+    Lightning's forgets its score then, takes a lost or damaged file for the best, and never restores `current_score`.
+
     Args:
         folder: The folder of the run.
     """
@@ -58,8 +60,7 @@ class BestCheckpoint(ModelCheckpoint):
                 print(f"textadv: {path} is damaged or gone: the best from here on is kept", file=sys.stderr)
             return
         here = {"dirpath": self.dirpath, "best_model_path": str(path), "kth_best_model_path": str(path)}
-        scores = {str(path): score for score in state_dict["best_k_models"].values()}
-        super().load_state_dict(state_dict | here | {"best_k_models": scores})
+        super().load_state_dict(state_dict | here | {"best_k_models": {str(path): state_dict["best_model_score"]}})
         self.current_score = state_dict["current_score"]
 
 
@@ -70,6 +71,8 @@ class LastCheckpoint(Checkpoint):
     from before it would let a resumed run forget that validation. Lightning validates after every
     `val_check_interval` steps only: the steps after the last multiple would be neither measured nor saved.
 
+    Lightning's `save_last` saves only after a validation that is the best so far.
+
     Args:
         folder: The folder of the run.
         metrics: Its curves.
@@ -78,20 +81,17 @@ class LastCheckpoint(Checkpoint):
     def __init__(self, folder: Path, metrics: MetricsFile) -> None:
         self.path = folder / LAST
         self.metrics = metrics
-        self.figures: dict[str, float] = {}  # of the run that goes on
+        self._figures: dict[str, float] = {}  # of the run that goes on
         self.step = 0  # of the newest checkpoint
         self.validated = 0  # the last step after which a validation was finished
         self._overdue = False  # the run that goes on has done its last step, but not validated it
-        self._max_steps: int | None = None
 
     def save(self, trainer: pl.Trainer) -> None:
         """Save between two steps, or in a validation that is then run anew."""
         trainer.save_checkpoint(self.path)
         self.step = trainer.global_step
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         """Have the last step validated, whichever it is."""
         if trainer.global_step >= trainer.max_steps:
             validate_now(trainer)
@@ -101,19 +101,17 @@ class LastCheckpoint(Checkpoint):
         self.validated = trainer.global_step
         self.save(trainer)
 
-    def on_save_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        """Add where the run stands."""
-        checkpoint[RUN] = {
-            "validated": self.validated,
-            "rows": self.metrics.rows,
-            "figures": self.figures | figures(trainer),
-        }
+    def figures(self, trainer: pl.Trainer) -> dict[str, float]:
+        """All figures logged last but the speed: they depend on seed and settings only, not on the clock."""
+        logged = trainer.callback_metrics.items()
+        return self._figures | {name: float(value) for name, value in logged if name != SPEED}
 
-    def on_load_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
+    def on_save_checkpoint(self, trainer: pl.Trainer, _: Any, checkpoint: dict[str, Any]) -> None:
+        """Add where the run stands."""
+        run = {"validated": self.validated, "rows": self.metrics.rows, "figures": self.figures(trainer)}
+        checkpoint[RUN] = run
+
+    def on_load_checkpoint(self, trainer: pl.Trainer, _: Any, checkpoint: dict[str, Any]) -> None:
         """Stand where the run stood.
 
         Raises:
@@ -121,7 +119,7 @@ class LastCheckpoint(Checkpoint):
         """
         try:
             run, self.step = checkpoint[RUN], checkpoint["global_step"]
-            self.validated, self.figures = run["validated"], run["figures"]
+            self.validated, self._figures = run["validated"], run["figures"]
             is_last = self.step >= trainer.max_steps
             due = is_last or self.step % int(trainer.val_check_interval) == 0
             pending = due and self.validated != self.step
@@ -136,7 +134,7 @@ class LastCheckpoint(Checkpoint):
         if self.validated != self.step:
             trainer.should_stop = False  # a run that early stopping ends, ends with a validation as well
         if self._overdue:
-            self._max_steps = change_max_steps(trainer, self.step + 1)
+            change_max_steps(trainer, self.step + 1)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Have that validation run; Lightning has just set the number of steps between two."""
@@ -145,6 +143,6 @@ class LastCheckpoint(Checkpoint):
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Allow no step beyond that validation."""
-        if self._max_steps is not None:
-            change_max_steps(trainer, self._max_steps)
-            self._max_steps = None
+        if self._overdue:
+            change_max_steps(trainer, self.step)
+            self._overdue = False

@@ -1,15 +1,19 @@
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from textadv.checkpoints import LoadedClassifier
 from textadv.corpus.store import Split, TokenStore
+from textadv.evaluation.masking import Check
 from textadv.evaluation.metrics import classification_metrics
-from textadv.evaluation.report.measure import Sample
+from textadv.evaluation.report.examples import Move, WordExample
+from textadv.evaluation.report.measure import Directions, Profile, Smoothness, Spread
 from textadv.evaluation.report.subjects import Subject
+from textadv.evaluation.robustness import AttackCurve, Robustness
+from textadv.evaluation.samples import Sample
+from textadv.evaluation.substitution import ChangedDocument, WordCurve
 
 EVIL = "<script>alert('x')</script>"
 CLASSES = [EVIL, "R&D", "\u4e2d $x$"]
@@ -17,63 +21,45 @@ PROBABILITIES = np.array([[0.9, 0.1, 0.0], [0.5, 0.3, 0.2], [0.2, 0.7, 0.1], [0.
 LABELS = np.array([0, 1, 1, 2, 0])
 
 
-def _robustness() -> dict[str, Any]:
-    def row(attack: str, norm: str, epsilons: list[float], accuracy: list[float]) -> dict[str, Any]:
-        return {"attack": f"{attack}-{norm}", "norm": norm, "epsilons": epsilons, "accuracy": accuracy}
-
-    return {
-        "split": "validation",
-        "documents": 40,
-        "clean_accuracy": 0.875,
-        "attacks": [
-            row("noise", "l2", [1.0, 5.0], [0.85, 0.825]),
-            row("fgsm", "l2", [1.0, 5.0], [0.5, 0.125]),
-            row("fgsm", "linf", [0.01, 0.05], [0.475, 0.025]),
+def _robustness() -> Robustness:
+    change = ChangedDocument(7, EVIL, "R&D", 0.2, [" good", f" {EVIL}", " film"], [" good", " a&b", " film"])
+    return Robustness(
+        split="validation",
+        documents=40,
+        clean_accuracy=0.875,
+        zero_gradients=0.0,
+        attacks=[
+            AttackCurve("noise-l2", "l2", [1.0, 5.0], [0.85, 0.825]),
+            AttackCurve("fgsm-l2", "l2", [1.0, 5.0], [0.5, 0.125]),
+            AttackCurve("fgsm-linf", "linf", [0.01, 0.05], [0.475, 0.025]),
         ],
-        "transfer": [row("fgsm", "l2", [1.0, 5.0], [0.8, 0.6])],
-        "words": {
-            "budgets": [0.1, 0.2],
-            "accuracy": [0.7, 0.4],
-            "exchangeable": 0.625,
-            "examples": [
-                {
-                    "document": 7,
-                    "label": EVIL,
-                    "predicted": "R&D",
-                    "budget": 0.2,
-                    "before": [" good", f" {EVIL}", " film"],
-                    "after": [" good", " a&b", " film"],
-                }
-            ],
-        },
-        "checks": [
-            {"name": "logits repeat", "passed": True, "detail": "largest difference 0"},
-            {"name": "accuracy falls with epsilon", "passed": False, "detail": "largest rise 1.0%"},
+        transfer=[AttackCurve("fgsm-l2", "l2", [1.0, 5.0], [0.8, 0.6])],
+        words=WordCurve([0.1, 0.2], [0.7, 0.4], 0.625, [change]),
+        checks=[
+            Check("logits repeat", True, "largest difference 0"),
+            Check("accuracy falls with epsilon", False, "largest rise 1.0%"),
         ],
-    }
+    )
 
 
-def _example() -> dict[str, Any]:
-    return {
-        "document": 3,
-        "label": EVIL,
-        "predicted": EVIL,
-        "probability": 0.9,
-        "predicted_perturbed": "R&D",
-        "probability_perturbed": 0.6,
-        "epsilon": 0.5,
-        "words": [" one", f" {EVIL}", " <br>"],
-        "sizes": [0.1, 0.4, 0.2],
-        "skipped": 0,
-        "moves": [
-            {"word": EVIL, "place": 1, "size": 0.4, "towards": "a&b"},
-            {"word": "one", "place": 0, "size": 0.1, "towards": None},
-        ],
-    }
+def _example() -> WordExample:
+    return WordExample(
+        document=3,
+        label=EVIL,
+        predicted=EVIL,
+        probability=0.9,
+        predicted_perturbed="R&D",
+        probability_perturbed=0.6,
+        epsilon=0.5,
+        words=[" one", f" {EVIL}", " <br>"],
+        sizes=[0.1, 0.4, 0.2],
+        skipped=0,
+        moves=[Move(EVIL, 1, 0.4, "a&b"), Move("one", 0, 0.1, None)],
+    )
 
 
-def _summary(start: float, end: float) -> dict[str, list[float]]:
-    return {"mean": [start, end], "low": [start - 1, end - 1], "high": [start + 1, end + 1]}
+def _spread(start: float, end: float) -> Spread:
+    return Spread([start, end], [start - 1, end - 1], [start + 1, end + 1])
 
 
 @pytest.fixture(scope="session")
@@ -93,14 +79,14 @@ def make_subject() -> Callable[[str], Subject]:
             training={"loss": ([20.0, 40.0], [0.75, 0.5]), "validation_error": ([30.0], [12.25])},
             quality=classification_metrics(PROBABILITIES, LABELS),
             robustness=_robustness(),
-            directions={
-                "epsilons": [0.0, 5.0],
-                "gradient": {"loss": _summary(0.25, 3.5), "margin": _summary(2.0, -3.0)},
-                "random": {"loss": _summary(0.25, 0.375), "margin": _summary(2.0, 1.75)},
-                "linearity": 0.985,
-                "documents": 40,
-            },
-            smoothness=[{"epsilon": 0.5, "values": [0.0, 0.125, 0.5, 2.0]}],
+            directions=Directions(
+                epsilons=[0.0, 5.0],
+                gradient=Profile(_spread(0.25, 3.5), _spread(2.0, -3.0)),
+                random=Profile(_spread(0.25, 0.375), _spread(2.0, 1.75)),
+                linearity=0.985,
+                documents=40,
+            ),
+            smoothness=[Smoothness(0.5, [0.0, 0.125, 0.5, 2.0])],
             examples=[_example()],
         )
 

@@ -6,6 +6,7 @@ import pytest
 
 from textadv.evaluation.report import findings
 from textadv.evaluation.report.charts import Chart, Histogram, LineChart
+from textadv.evaluation.report.measure import Smoothness
 from textadv.evaluation.report.subjects import Subject
 
 MAKERS = [
@@ -51,7 +52,7 @@ def test_accuracy_starts_at_the_clean_one(subjects: list[Subject]) -> None:
 def test_a_norm_that_no_attack_has_gets_no_figure(subjects: list[Subject]) -> None:
     robustness = subjects[0].robustness
     assert robustness is not None
-    only = robustness | {"attacks": robustness["attacks"][:1]}
+    only = replace(robustness, attacks=robustness.attacks[:1])
     (chart,) = findings.accuracy_charts([replace(subjects[0], robustness=only)])
     assert chart.name == "accuracy_l2"
 
@@ -66,7 +67,7 @@ def test_directions_say_how_straight_they_are(subjects: list[Subject]) -> None:
 
 @pytest.mark.parametrize("values", [[0.0, 0.125, 0.5, 2.0], [0.3, 0.3], [0.0], [1e-9, 7.0], [0.1] * 7 + [0.7]])
 def test_a_histogram_counts_every_document_once(subjects: list[Subject], values: list[float]) -> None:
-    subject = replace(subjects[0], smoothness=[{"epsilon": 0.5, "values": values}])
+    subject = replace(subjects[0], smoothness=[Smoothness(0.5, values)])
     (chart,) = findings.smoothness_charts([subject])
     assert isinstance(chart, Histogram)
     assert {name: sum(counts) for name, counts in chart.counts.items()} == {"first, epsilon 0.5": len(values)}
@@ -78,7 +79,7 @@ def test_smoothness_is_compared_at_one_size(subjects: list[Subject]) -> None:
     assert [chart.name for chart in findings.smoothness_charts(subjects)] == ["smoothness"]
     tuning = {"method": "vat", "epsilon": 2.0, "adversary": "fgsm-l2"}
     second.card = second.card | {"settings": {"finetuning": tuning}}
-    second.smoothness = [{"epsilon": 0.5, "values": [0.1]}, {"epsilon": 2.0, "values": [0.2, 0.3]}]
+    second.smoothness = [Smoothness(0.5, [0.1]), Smoothness(2.0, [0.2, 0.3])]
     own, same = findings.smoothness_charts(subjects)
     assert isinstance(own, Histogram)
     assert isinstance(same, Histogram)

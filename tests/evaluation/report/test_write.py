@@ -1,7 +1,7 @@
 import json
 import re
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -178,6 +178,16 @@ def test_the_card_says_what_was_trained_on_what(outline: Outline) -> None:
     cells = "\n".join(outline.text["td"])
     for text in ("vat", "1,234", "a&b", "f00d", "60 of at most 90", "torch 2.13.0", "R&D", "runs/first/best.ckpt"):
         assert text in cells
+
+
+def test_words_that_were_not_replaced_are_left_out(
+    tmp_path: Path, subjects: list[Subject], store: TokenStore, outline: Outline
+) -> None:
+    assert subjects[0].robustness is not None
+    subjects[0].robustness = replace(subjects[0].robustness, words=None)
+    without = Outline(write_report(tmp_path, subjects[:1], store, "test").read_text(encoding="utf-8"))
+    assert [head for head in outline.text["h2"] if head not in without.text["h2"]] == ["Words replaced"]
+    assert [text for text in without.text["caption"] if "words are replaced" in text] == []
 
 
 def test_what_has_not_been_measured_is_left_out(tmp_path: Path, subjects: list[Subject], store: TokenStore) -> None:

@@ -36,15 +36,7 @@ HATCHES = ["", "////", "....", "\\\\\\\\", "xx", "++"]
 
 
 def render(chart: Chart, dark: bool = False) -> bytes:
-    """Draw a chart.
-
-    Args:
-        chart: The numbers.
-        dark: For a dark page rather than a white one.
-
-    Returns:
-        The picture as PNG.
-    """
+    """Draw a chart as PNG, for a dark page or a white one."""
     theme = DARK if dark else LIGHT
     colours = ("axes.edgecolor", "axes.labelcolor", "text.color", "xtick.color", "ytick.color")
     settings: dict[Any, Any] = {

@@ -5,15 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from textadv.evaluation.report.charts import Chart, Confusion, Histogram, LineChart, Reliability, Series
+from textadv.evaluation.report.page import percent
 from textadv.evaluation.report.subjects import LOSSES, Subject
 
 HISTOGRAM_BINS = 24
 SMALLEST_LDS = 1e-6  # nats; smaller ones are counted in the first bin
-
-
-def percent(share: float) -> str:
-    """A share for people."""
-    return f"{100 * share:.1f} %"
 
 
 def reliability_charts(subjects: Sequence[Subject]) -> list[Chart]:
@@ -51,24 +47,23 @@ def confusion_charts(subjects: Sequence[Subject]) -> list[Confusion]:
 
 def accuracy_charts(subjects: Sequence[Subject]) -> list[Chart]:
     """Accuracy by the size of the perturbation, a figure for each norm."""
+    attacked = [(subject.name, subject.robustness) for subject in subjects if subject.robustness is not None]
     charts: list[Chart] = []
     for norm, title in (("l2", "Accuracy under attack, L2"), ("linf", "Accuracy under attack, L-infinity")):
         series, sentences = [], []
-        for subject in subjects:
-            result = subject.robustness
-            rows = [row for row in result["attacks"] if row["norm"] == norm] if result is not None else []
-            if result is None or not rows:
+        for name, result in attacked:
+            clean, rows = result.clean_accuracy, [row for row in result.attacks if row.norm == norm]
+            if not rows:
                 continue
-            clean = result["clean_accuracy"]
             for row in rows:
-                x, y = [0.0, *row["epsilons"]], [clean, *row["accuracy"]]
-                series.append(Series(subject.name, row["attack"].replace(f"-{norm}", ""), x, y, [], []))
+                style = row.attack.replace(f"-{norm}", "")
+                series.append(Series(name, style, [0.0, *row.epsilons], [clean, *row.accuracy]))
             ends = ", ".join(
-                f"{row['attack']} {percent(row['accuracy'][0])} at {row['epsilons'][0]:g} and "
-                f"{percent(row['accuracy'][-1])} at {row['epsilons'][-1]:g}"
+                f"{row.attack} {percent(row.accuracy[0])} at {row.epsilons[0]:g} and "
+                f"{percent(row.accuracy[-1])} at {row.epsilons[-1]:g}"
                 for row in rows
             )
-            sentences.append(f"{subject.name}: {percent(clean)} unperturbed; {ends}.")
+            sentences.append(f"{name}: {percent(clean)} unperturbed; {ends}.")
         if series:
             label = f"epsilon ({'L2 norm of the whole text' if norm == 'l2' else 'of each number'})"
             alt = " ".join(sentences)
@@ -86,18 +81,17 @@ def direction_charts(subjects: Sequence[Subject]) -> list[Chart]:
     ):
         series, sentences = [], []
         for name, result in measured:
-            x = result["epsilons"]
-            for kind in ("gradient", "random"):
-                values = result[kind][what]
-                series.append(Series(name, kind, x, values["mean"], values["low"], values["high"]))
-            toward, aside = result["gradient"][what]["mean"], result["random"][what]["mean"]
+            x = result.epsilons
+            toward, aside = (getattr(profile, what) for profile in (result.gradient, result.random))
+            for kind, values in (("gradient", toward), ("random", aside)):
+                series.append(Series(name, kind, x, values.mean, values.low, values.high))
             sentence = (
-                f"{name}: mean {what} {toward[0]:.2f} at 0, {toward[-1]:.2f} at {x[-1]:g} along the gradient and "
-                f"{aside[-1]:.2f} along random directions"
+                f"{name}: mean {what} {toward.mean[0]:.2f} at 0, {toward.mean[-1]:.2f} at {x[-1]:g} along the gradient "
+                f"and {aside.mean[-1]:.2f} along random directions"
             )
             if what == "margin":
-                sentence += f"; a straight line explains {percent(result['linearity'])} of a document's margin"
-            sentences.append(f"{sentence} ({result['documents']} documents).")
+                sentence += f"; a straight line explains {percent(result.linearity)} of a document's margin"
+            sentences.append(f"{sentence} ({result.documents} documents).")
         if series:
             charts.append(LineChart(f"{what}_directions", title, " ".join(sentences), "epsilon (L2)", label, series))
     return charts
@@ -109,24 +103,21 @@ def smoothness_charts(subjects: Sequence[Subject]) -> list[Chart]:
     At the size of each checkpoint's own settings; where these differ, in a second figure at the size of the first one.
     """
     measured = [subject for subject in subjects if subject.smoothness]
-    charts = _smoothness_chart(
-        "smoothness", "Smoothness at the epsilon of each", measured, [s.epsilon for s in measured]
-    )
-    sizes = {subject.epsilon for subject in measured}
-    if len(sizes) > 1:
-        size = measured[0].epsilon
-        same = [size] * len(measured)
-        charts += _smoothness_chart("smoothness_same", f"Smoothness at epsilon {size:g}", measured, same)
+    own = [subject.epsilon for subject in measured]
+    charts = _smoothness_chart("smoothness", "Smoothness at the epsilon of each", measured, own)
+    if len(set(own)) > 1:
+        title = f"Smoothness at epsilon {own[0]:g}"
+        charts += _smoothness_chart("smoothness_same", title, measured, own[:1] * len(own))
     return charts
 
 
 def _smoothness_chart(name: str, title: str, subjects: Sequence[Subject], epsilons: Sequence[float]) -> list[Chart]:
     """A histogram with one group for each checkpoint at its size; none where nothing has been measured."""
     groups = {
-        f"{subject.name}, epsilon {epsilon:g}": np.array(result["values"])
+        f"{subject.name}, epsilon {epsilon:g}": np.array(result.values)
         for subject, epsilon in zip(subjects, epsilons, strict=True)
         for result in subject.smoothness
-        if result["epsilon"] == epsilon
+        if result.epsilon == epsilon
     }
     if not groups:
         return []
@@ -148,28 +139,18 @@ def _smoothness_chart(name: str, title: str, subjects: Sequence[Subject], epsilo
 
 def training_charts(subjects: Sequence[Subject]) -> list[Chart]:
     """The curves of training: the terms of each checkpoint's loss, gradient norms, validation errors."""
-    charts: list[Chart] = []
-    for number, subject in enumerate(subjects, start=1):
-        lines = [
-            Series(name.replace("_", " "), "", *subject.training[name], [], [])
-            for name in LOSSES
-            if name in subject.training
-        ]
-        if lines:
-            title = f"Losses of {subject.name}"
-            charts.append(LineChart(f"losses_{number}", title, _course(lines), "step", "nats", lines))
+    plans = []
+    for number, one in enumerate(subjects, start=1):
+        losses = [Series(name.replace("_", " "), "", *one.training[name]) for name in LOSSES if name in one.training]
+        plans.append((f"losses_{number}", f"Losses of {one.name}", "nats", losses))
     for column, title, label in (
         ("gradient_norm", "Norm of the gradient", "L2 norm"),
         ("validation_error", "Validation error", "percent"),
     ):
-        lines = [
-            Series(subject.name, "", *subject.training[column], [], [])
-            for subject in subjects
-            if column in subject.training
-        ]
-        if lines:
-            charts.append(LineChart(column, title, _course(lines), "step", label, lines))
-    return charts
+        lines = [Series(one.name, "", *one.training[column]) for one in subjects if column in one.training]
+        plans.append((column, title, label, lines))
+    drawn = (plan for plan in plans if plan[-1])
+    return [LineChart(name, title, _course(lines), "step", label, lines) for name, title, label, lines in drawn]
 
 
 def _course(lines: Sequence[Series]) -> str:

@@ -8,57 +8,43 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+SHADES = 5
+
 
 @dataclass(frozen=True)
 class Table:
-    """A table whose first column names its rows.
+    """A table whose first column names its rows."""
 
-    Attributes:
-        caption: What it says.
-        columns: Heads of all columns; the first may be empty.
-        rows: Cells, as many as there are columns.
-        numeric: All columns but the first hold numbers.
-        shades: How strongly each cell that is not a row's name is tinted, from 0 to 5; empty for not at all.
-    """
-
-    caption: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    numeric: bool = True
-    shades: Sequence[Sequence[int]] = ()
+    caption: str  # what it says
+    columns: Sequence[str]  # heads of all columns; the first may be empty
+    rows: Sequence[Sequence[str]]  # cells, as many as there are columns
+    numeric: bool = True  # all columns but the first hold numbers
+    shades: Sequence[Sequence[int]] = ()  # of each cell that is not a row's name, see `shade`; empty for none
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture in two versions, of which the reader's colour scheme chooses one.
+    """A picture in two versions, of which the reader's colour scheme chooses one."""
 
-    Attributes:
-        title: For people.
-        alt: What it shows, in numbers.
-        light: The picture as PNG.
-        dark: The same for a dark page.
-        numbers: What it is drawn from.
-    """
+    title: str  # for people
+    alt: str  # what it shows, in numbers
+    light: bytes  # the picture as PNG
+    dark: bytes  # the same for a dark page
+    numbers: Table  # what it is drawn from
 
-    title: str
-    alt: str
-    light: bytes
-    dark: bytes
-    numbers: Table
+
+def percent(share: float) -> str:
+    """A share for people."""
+    return f"{100 * share:.1f} %"
+
+
+def shade(part: float, whole: float) -> int:
+    """How strongly to tint something: from 0 to `SHADES`, the strongest for the whole."""
+    return round(SHADES * part / whole) if whole > 0 else 0
 
 
 def render(title: str, lead: str, parts: Mapping[str, Any], footer: str) -> str:
-    """A whole page.
-
-    Args:
-        title: Its heading.
-        lead: What it is about.
-        parts: What the template's section of the same name shows; what is missing or empty is left out.
-        footer: Its last line.
-
-    Returns:
-        The page.
-    """
+    """A whole page: heading, what it is about, what the sections of the template show, if anything, and a last line."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -67,4 +53,6 @@ def render(title: str, lead: str, parts: Mapping[str, Any], footer: str) -> str:
         lstrip_blocks=True,
     )
     environment.filters["data_uri"] = lambda png: f"data:image/png;base64,{base64.b64encode(png).decode()}"
+    environment.filters["percent"] = percent
+    environment.globals |= {"shade": shade, "zip": zip}
     return environment.get_template("report.html.jinja").render(title=title, lead=lead, parts=parts, footer=footer)

@@ -1,29 +1,30 @@
-"""What each section of the page shows, from what has been measured: empty where that is nothing."""
+"""The tables of the page, from what has been measured."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from textadv.evaluation.report.findings import confusion_charts, percent
-from textadv.evaluation.report.page import Figure, Table
+from textadv.corpus.store import TokenStore
+from textadv.evaluation.report.examples import Move
+from textadv.evaluation.report.page import Table, percent
 from textadv.evaluation.report.subjects import Subject
-
-SHADES = 5
-
-
-def model_cards(subjects: Sequence[Subject], corpus: Mapping[str, Any]) -> dict[str, Any]:
-    """What was trained on what."""
-    names = ["", *(subject.name for subject in subjects)]
-    cards = [_card_rows(subject) for subject in subjects]
-    rows = [(label, *(card[label] for card in cards)) for label in cards[0]]
-    splits = [(name, *(f"{split[key]:,}" for key in ("documents", "tokens"))) for name, split in corpus.items()]
-    return {
-        "cards": Table("What was trained on what", names, rows, numeric=False),
-        "corpus": Table("The prepared corpus that is measured on", ["split", "documents", "tokens"], splits),
-        "settings": [{"name": subject.name, "table": _settings(subject)} for subject in subjects],
-    }
+from textadv.evaluation.robustness import Robustness
 
 
-def _settings(subject: Subject) -> Table:
+def cards(subjects: Sequence[Subject]) -> Table:
+    """What was trained on what, a column for each checkpoint."""
+    columns = [_card_rows(subject) for subject in subjects]
+    rows = [(label, *(column[label] for column in columns)) for label in columns[0]]
+    return Table("What was trained on what", ["", *(subject.name for subject in subjects)], rows, numeric=False)
+
+
+def corpus(store: TokenStore) -> Table:
+    """The size of each split."""
+    rows = [(name, f"{len(split):,}", f"{len(split.tokens):,}") for name, split in store.splits.items()]
+    return Table("The prepared corpus that is measured on", ["split", "documents", "tokens"], rows)
+
+
+def settings(subject: Subject) -> Table:
+    """All settings that a checkpoint was trained with."""
     rows = list(_flatten(subject.card["settings"]))
     return Table(subject.checkpoint, ["setting", "value"], rows, numeric=False)
 
@@ -40,6 +41,7 @@ def _card_rows(subject: Subject) -> dict[str, str]:
         "epsilon": _perturbation(tuning),
         "started from": str(card.get("pretrained", "not recorded") or "no pretraining"),
         "labels": f"{card['labels']:,}" if "labels" in card else "not recorded",
+        "labels seen, selection included": f"{card['labels_seen']:,}" if "labels_seen" in card else "not recorded",
         "classes": ", ".join(card["classes"]),
         "corpus": str(data.get("source") or data.get("train") or "not recorded"),
         "model": f"{model.get('encoder', 'lstm').upper()} of {model['hidden_size']}, {direction}, "
@@ -71,11 +73,8 @@ def _flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[st
             yield f"{prefix}{name}", "null" if value is None else str(value)
 
 
-def quality(subjects: Sequence[Subject], split: str, figures: Sequence[Figure]) -> dict[str, Any]:
-    """Metrics, confusion matrices and calibration."""
-    measured = [(subject, subject.quality) for subject in subjects if subject.quality is not None]
-    if not measured:
-        return {}
+def metrics(subjects: Sequence[Subject], split: str) -> Table:
+    """How good predictions are, a row for each checkpoint that was measured."""
     rows = [
         (
             subject.name,
@@ -85,104 +84,31 @@ def quality(subjects: Sequence[Subject], split: str, figures: Sequence[Figure]) 
             percent(numbers.expected_calibration_error),
             f"{numbers.count:,}",
         )
-        for subject, numbers in measured
+        for subject in subjects
+        if (numbers := subject.quality) is not None
     ]
     columns = ["", "error", "accuracy", "macro F1", "calibration error", "documents"]
-    matrices = []
-    for chart in confusion_charts(subjects):
-        head = ["true \\ predicted", *chart.classes]
-        cells = [
-            (name, *(f"{count:,}" for count in row)) for name, row in zip(chart.classes, chart.counts, strict=True)
-        ]
-        shades = [[_shade(count, sum(row)) for count in row] for row in chart.counts]
-        matrices.append(Table(chart.title, head, cells, shades=shades))
-    return {"metrics": Table(f"Metrics on {split}", columns, rows), "matrices": matrices, "figures": figures}
+    return Table(f"Metrics on {split}", columns, rows)
 
 
-def _shade(part: float, whole: float) -> int:
-    """From 0 to `SHADES`, the strongest for the whole."""
-    return round(SHADES * part / whole) if whole > 0 else 0
-
-
-def robustness(subjects: Sequence[Subject], figures: Sequence[Figure]) -> dict[str, Any]:
-    """Accuracy under attack, as curves and as numbers, and the signs of masked gradients."""
-    attacked = [_attacked(subject.name, subject.robustness) for subject in subjects if subject.robustness is not None]
-    return {"figures": figures, "subjects": attacked} if attacked else {}
-
-
-def _attacked(name: str, result: Mapping[str, Any]) -> dict[str, Any]:
-    clean = result["clean_accuracy"]
-    words = result["words"]
-    tables = []
-    for title, key in (("Accuracy of {} under attack", "attacks"), ("Accuracy of {}, transferred attacks", "transfer")):
+def attacks(name: str, result: Robustness) -> list[Table]:
+    """Accuracy under attack, a table for each norm, and when words are replaced."""
+    clean, tables = percent(result.clean_accuracy), []
+    for title, curves in ((" under attack", result.attacks), (", transferred attacks", result.transfer)):
         for norm in ("l2", "linf"):
-            rows = [row for row in result[key] if row["norm"] == norm]
-            if rows:
-                columns = ["attack", "0", *(f"{epsilon:g}" for epsilon in rows[0]["epsilons"])]
-                cells = [(row["attack"], percent(clean), *map(percent, row["accuracy"])) for row in rows]
-                tables.append(Table(f"{title.format(name)}, {norm}", columns, cells))
-    budgets = ["words changed, at most", "0 %", *(f"{100 * budget:g} %" for budget in words["budgets"])]
-    cells = [("accuracy", percent(clean), *map(percent, words["accuracy"]))]
-    title = f"Accuracy of {name} when words are replaced ({percent(words['exchangeable'])} of the words can be)"
-    tables.append(Table(title, budgets, cells))
-    about = f"{result['documents']:,} documents of {result['split']}."
-    return {"name": name, "about": about, "tables": tables, "checks": result["checks"]}
+            chosen = [curve for curve in curves if curve.norm == norm]
+            if chosen:
+                columns = ["attack", "0", *(f"{epsilon:g}" for epsilon in chosen[0].epsilons)]
+                rows = [(curve.attack, clean, *map(percent, curve.accuracy)) for curve in chosen]
+                tables.append(Table(f"Accuracy of {name}{title}, {norm}", columns, rows))
+    if (words := result.words) is not None:
+        title = f"Accuracy of {name} when words are replaced ({percent(words.exchangeable)} of the words can be)"
+        budgets = ["words changed, at most", "0 %", *(f"{100 * budget:g} %" for budget in words.budgets)]
+        tables.append(Table(title, budgets, [("accuracy", clean, *map(percent, words.accuracy))]))
+    return tables
 
 
-def word_examples(subjects: Sequence[Subject]) -> list[dict[str, Any]]:
-    """Documents with each word shaded by the size of its perturbation."""
-    return [
-        {"name": subject.name, "examples": [_word_example(example) for example in subject.examples]}
-        for subject in subjects
-        if subject.examples
-    ]
-
-
-def _word_example(example: Mapping[str, Any]) -> dict[str, Any]:
-    largest = max(example["sizes"], default=0.0)
-    words = [
-        (*_split(piece), _shade(size, largest)) for piece, size in zip(example["words"], example["sizes"], strict=True)
-    ]
-    skipped = f"({example['skipped']:,} words before) … " if example["skipped"] else ""
-    verdict = (
-        f"Document {example['document']:,}, class {example['label']}: predicted {example['predicted']} "
-        f"({percent(example['probability'])}), at epsilon {example['epsilon']:g} {example['predicted_perturbed']} "
-        f"({percent(example['probability_perturbed'])})"
-    )
-    moves = [
-        (move["word"], f"{move['size']:.3f}", move["towards"] or "away from all its neighbours")
-        for move in example["moves"]
-    ]
-    moved = Table("Words moved most", ["word", "by", "towards"], moves, numeric=False)
-    return {"verdict": verdict, "skipped": skipped, "words": words, "moved": moved}
-
-
-def substitutions(subjects: Sequence[Subject]) -> list[dict[str, Any]]:
-    """Documents before and after words were replaced."""
-    return [
-        {
-            "name": subject.name,
-            "examples": [_substitution(example) for example in subject.robustness["words"]["examples"]],
-        }
-        for subject in subjects
-        if subject.robustness is not None and subject.robustness["words"]["examples"]
-    ]
-
-
-def _substitution(example: Mapping[str, Any]) -> dict[str, Any]:
-    pairs = list(zip(example["before"], example["after"], strict=True))
-    changed = sum(old != new for old, new in pairs)
-    outcome = "label lost" if example["label"] != example["predicted"] else "label kept"
-    verdict = (
-        f"Document {example['document']:,}, class {example['label']}: {changed} of {len(pairs)} words replaced "
-        f"(at most {100 * example['budget']:g} %), {outcome}, predicted {example['predicted']}"
-    )
-    before = [(*_split(old), old != new) for old, new in pairs]
-    after = [(*_split(new), old != new) for old, new in pairs]
-    return {"verdict": verdict, "before": before, "after": after}
-
-
-def _split(piece: str) -> tuple[str, str]:
-    """The space before a word, and the word."""
-    word = piece.lstrip()
-    return piece[: len(piece) - len(word)], word
+def moves(found: Sequence[Move]) -> Table:
+    """The words that an interpretable perturbation moves most."""
+    rows = [(move.word, f"{move.size:.3f}", move.towards or "away from all its neighbours") for move in found]
+    return Table("Words moved most", ["word", "by", "towards"], rows, numeric=False)

@@ -3,12 +3,17 @@
 import csv
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from textadv.checkpoints import BEST, resolve_checkpoint
 from textadv.evaluation.metrics import ClassificationMetrics
+from textadv.evaluation.report.examples import WordExample
+from textadv.evaluation.report.measure import Directions, Smoothness
+from textadv.evaluation.robustness import Robustness
 from textadv.settings import FinetuningSettings
 
 CURVES = "metrics.csv"  # as `finetune` writes it
@@ -18,42 +23,21 @@ Points = tuple[list[float], list[float]]
 
 @dataclass
 class Subject:
-    """A checkpoint and what is known about it; what has not been measured is None or empty.
+    """A checkpoint and what is known about it; what has not been measured is None or empty."""
 
-    Attributes:
-        name: Short, and of this checkpoint only.
-        checkpoint: The file.
-        card: What it says about itself.
-        training: Steps and values of each training curve.
-        quality: From `evaluate_split`.
-        robustness: From `robustness.robustness`.
-        directions: From `measure.along_directions`.
-        smoothness: From `measure.smoothness`, at one or more sizes.
-        examples: From `examples.word_examples`.
-    """
-
-    name: str
-    checkpoint: str
-    card: dict[str, Any]
-    training: dict[str, Points] = field(default_factory=dict)
-    quality: ClassificationMetrics | None = None
-    robustness: dict[str, Any] | None = None
-    directions: dict[str, Any] | None = None
-    smoothness: list[dict[str, Any]] = field(default_factory=list)
-    examples: list[dict[str, Any]] = field(default_factory=list)
+    name: str  # short, and of this checkpoint only
+    checkpoint: str  # the file
+    card: dict[str, Any]  # what it says about itself
+    training: dict[str, Points] = field(default_factory=dict)  # steps and values of each training curve
+    quality: ClassificationMetrics | None = None  # how good its predictions are
+    robustness: Robustness | None = None  # accuracy under attack
+    directions: Directions | None = None  # loss and margin along directions
+    smoothness: list[Smoothness] = field(default_factory=list)  # at one or more sizes
+    examples: list[WordExample] = field(default_factory=list)  # perturbed documents
 
     @classmethod
     def of(cls, path: Path, card: dict[str, Any], name: str | None = None) -> "Subject":
-        """A checkpoint whose numbers are still to be measured.
-
-        Args:
-            path: The file, or the folder of its run.
-            card: What it says about itself.
-            name: What to call it; by default after its folder.
-
-        Returns:
-            The subject.
-        """
+        """A checkpoint, or the folder of its run, that is still to be measured; it is called after its folder."""
         file = resolve_checkpoint(path)
         name = distinct_names([path])[0] if name is None else name
         return cls(name, str(file), card, training_curves(file.parent / CURVES))
@@ -67,6 +51,17 @@ class Subject:
         trained = FinetuningSettings(method="none", adversary=tuning["adversary"])
         in_l2 = tuning["method"] == "vat" or trained.adversary_is_in_l2
         return float(tuning["epsilon"] if in_l2 else trained.epsilon)
+
+    def figures(self) -> dict[str, Any]:
+        """What has been measured, to be written as JSON; the smoothness of single documents is summed up."""
+        shown = ("name", "checkpoint", "quality", "robustness", "directions")
+        figures = {name: value for name, value in asdict(self).items() if name in shown}
+        return figures | {
+            "smoothness": [
+                {"epsilon": one.epsilon, "mean": float(np.mean(one.values)), "median": float(np.median(one.values))}
+                for one in self.smoothness
+            ]
+        }
 
 
 def distinct_names(paths: Sequence[Path]) -> list[str]:
@@ -85,13 +80,10 @@ def _short_name(path: Path) -> str:
 
 
 def training_curves(file: Path) -> dict[str, Points]:
-    """Read the training curves that a run left, if it did.
+    """Steps and values of each curve that a report draws; empty where there is no such file.
 
     Args:
         file: A CSV file with a column `step`, in which a row holds some of the values only.
-
-    Returns:
-        Steps and values of each column that a report draws; empty where there is no such file.
     """
     try:
         rows = list(csv.DictReader(file.read_text(encoding="utf-8").splitlines()))

@@ -9,7 +9,6 @@ import textadv
 from textadv.corpus.store import TokenStore
 from textadv.evaluation.report import figures, findings, sections
 from textadv.evaluation.report.charts import Chart
-from textadv.evaluation.report.numbers import number_table
 from textadv.evaluation.report.page import Figure, render
 from textadv.evaluation.report.subjects import Subject
 
@@ -17,32 +16,51 @@ REPORT, FIGURES = "report.html", "figures"
 
 
 def write_report(folder: Path, subjects: Sequence[Subject], store: TokenStore, split: str) -> Path:
-    """Write `report.html`, and each of its figures as PNG and as JSON into `figures`.
+    """Write `report.html`, which needs no other file, and each of its figures as PNG and as JSON into `figures`.
 
     Args:
         folder: Where to.
         subjects: The checkpoints, the one that the report is about first. What has not been measured is left out.
         store: The corpus they were measured on.
         split: Name of the split.
-
-    Returns:
-        The HTML file; it needs none of the others.
     """
     (folder / FIGURES).mkdir(parents=True, exist_ok=True)
-    for chart in findings.confusion_charts(subjects):
+    matrices = findings.confusion_charts(subjects)
+    for chart in matrices:
         _write_figure(folder, chart)  # tables on the page
 
     def shown(charts: Sequence[Chart]) -> list[Figure]:
         return [_figure(folder, chart) for chart in charts]
 
+    cards = {
+        "cards": sections.cards(subjects),
+        "corpus": sections.corpus(store),
+        "settings": [(subject.name, sections.settings(subject)) for subject in subjects],
+    }
+    quality = {
+        "metrics": sections.metrics(subjects, split),
+        "matrices": [chart.table() for chart in matrices],
+        "figures": shown(findings.reliability_charts(subjects)),
+    }
+    attacked = [(one.name, one.robustness) for one in subjects if one.robustness is not None]
+    robustness = {
+        "figures": shown(findings.accuracy_charts(subjects)),
+        "subjects": [(name, result, sections.attacks(name, result)) for name, result in attacked],
+    }
     parts = {
-        "model_cards": sections.model_cards(subjects, _corpus(store)),
-        "quality": sections.quality(subjects, split, shown(findings.reliability_charts(subjects))),
-        "robustness": sections.robustness(subjects, shown(findings.accuracy_charts(subjects))),
+        "model_cards": cards,
+        "quality": quality if matrices else {},
+        "robustness": robustness if attacked else {},
         "linearity": shown(findings.direction_charts(subjects)),
         "smoothness": shown(findings.smoothness_charts(subjects)),
-        "word_examples": sections.word_examples(subjects),
-        "substitutions": sections.substitutions(subjects),
+        "word_examples": [
+            (one.name, [(example, sections.moves(example.moves)) for example in one.examples])
+            for one in subjects
+            if one.examples
+        ],
+        "substitutions": [
+            (name, result.words.examples) for name, result in attacked if result.words and result.words.examples
+        ],
         "training": shown(findings.training_charts(subjects)),
     }
     first, *others = (subject.name for subject in subjects)
@@ -52,14 +70,10 @@ def write_report(folder: Path, subjects: Sequence[Subject], store: TokenStore, s
     return folder / REPORT
 
 
-def _corpus(store: TokenStore) -> dict[str, dict[str, int]]:
-    return {name: {"documents": len(split), "tokens": len(split.tokens)} for name, split in store.splits.items()}
-
-
 def _figure(folder: Path, chart: Chart) -> Figure:
     """A figure of the page, written into its files too."""
     light, dark = _write_figure(folder, chart), figures.render(chart, dark=True)
-    return Figure(chart.title, chart.alt, light, dark, number_table(chart))
+    return Figure(chart.title, chart.alt, light, dark, chart.table())
 
 
 def _write_figure(folder: Path, chart: Chart) -> bytes:
