@@ -51,6 +51,7 @@ class LineChart(Chart):
         series: The lines.
         sizes: x holds 0 and sizes of perturbations of several orders, each of them worth a tick.
         percent: y holds shares.
+        log: x is positive and of several orders, each value worth a tick.
     """
 
     x_label: str
@@ -58,6 +59,7 @@ class LineChart(Chart):
     series: list[Series]
     sizes: bool = False
     percent: bool = False
+    log: bool = False
 
 
 @dataclass(frozen=True)
