@@ -28,46 +28,55 @@ def experiment(config: str, output: str | None = None, resume: bool = False, fin
         resume: Go on with the run that was broken off in --output; finished ones are never repeated.
         final: Measure the finished runs on the test split too, which is not read otherwise.
     """
-    from textadv.commands.folder import run_folder
     from textadv.experiments.plan import read_plan
-    from textadv.experiments.results import planned_rows, read_rows, require_unchanged
-    from textadv.experiments.table import write_table
     from textadv.system import machine
     from textadv.system.locks import lock
 
     if resume and output is None:
         raise InputError("--resume: --output must name the folder of the experiment to go on with")
     plan = read_plan(Path(config))
+    machine.prepare_machine()
+    if output is None:
+        _experiment(plan, None, resume, final)
+        return
+    with lock(Path(output) / ".lock", f"runs the experiment in {output}", wait=False) or nullcontext():
+        _experiment(plan, output, resume, final)
+
+
+def _experiment(plan: "Plan", output: str | None, resume: bool, final: bool) -> None:
+    from textadv.commands.folder import run_folder
+    from textadv.experiments.results import planned_rows, read_rows, require_unchanged
+    from textadv.experiments.table import write_table
+
     rows: dict[str, Row] = {}
     if output is not None:
         rows = read_rows(Path(output))
         require_unchanged(plan, rows, Path(output))
         if not resume:
             _require_none_broken_off(plan, rows, Path(output))
-    machine.prepare_machine()
     due = [run for run in plan.runs if run.name not in rows or (final and not rows[run.name]["test"])]
-    stores = {run.name: store for run, store in _checked(plan.file, due, final)}
+    stores = _checked(plan.file, due, final)
     failed: dict[str, str] = {}
-    settings = {"config": config, "runs": {run.name: asdict(run.experiment) for run in plan.runs}}
+    settings = {"config": str(plan.file), "runs": {run.name: asdict(run.experiment) for run in plan.runs}}
     with run_folder("experiment", output, settings) as (folder, metrics):
-        command = f"textadv experiment --config {config} --output {folder}"
-        with lock(folder / ".lock", f"runs the experiment in {folder}", wait=False) or nullcontext():
-            for number, run in enumerate(due, 1):
-                print(f"run {number} of {len(due)}: {run.name}", file=sys.stderr)
-                try:
-                    _finish(run, stores[run.name], folder, rows, f"{command} --final" if final else None)
-                except InputError as error:
-                    failed[run.name] = str(error)
-                    print(f"textadv: {run.name} has failed: {error}", file=sys.stderr)
-                except Stopped as stop:
-                    print(f"textadv: {'' if stop.told else f'{stop}; '}`{command} --resume` goes on", file=sys.stderr)
-                    stop.told = True
-                    raise
-            print(write_table(plan, planned_rows(plan, rows), failed, folder), end="")
-        metrics |= {"runs": len(plan.runs), "finished": len(planned_rows(plan, rows)), "failed": failed}
+        command = f"textadv experiment --config {plan.file} --output {folder}"
+        for number, (run, store) in enumerate(zip(due, stores, strict=True), 1):
+            print(f"run {number} of {len(due)}: {run.name}", file=sys.stderr)
+            try:
+                _finish(run, store, folder, rows, f"{command} --final" if final else None)
+            except InputError as error:
+                failed[run.name] = str(error)
+                print(f"textadv: {run.name} has failed: {error}", file=sys.stderr)
+            except Stopped as stop:
+                print(f"textadv: {'' if stop.told else f'{stop}; '}`{command} --resume` goes on", file=sys.stderr)
+                stop.told = True
+                raise
+        done = planned_rows(plan, rows)
+        print(write_table(plan, done, failed, folder), end="")
+        metrics |= {"runs": len(plan.runs), "finished": len(done), "failed": failed}
     if failed:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
-        raise InputError(f"{len(failed)} of {len(plan.runs)} runs failed, the others are finished: {reasons}")
+        raise InputError(f"{len(failed)} of {len(plan.runs)} runs have failed: {reasons}")
 
 
 def _require_none_broken_off(plan: "Plan", rows: dict[str, "Row"], folder: Path) -> None:
@@ -84,8 +93,8 @@ def _require_none_broken_off(plan: "Plan", rows: dict[str, "Row"], folder: Path)
             raise InputError(f"{own}: was broken off: --resume goes on with it")
 
 
-def _checked(file: Path, due: "list[PlannedRun]", final: bool) -> "list[tuple[PlannedRun, TokenStore]]":
-    """Each run with its corpus, which is prepared here; all that can be known to stop a run later is refused.
+def _checked(file: Path, due: "list[PlannedRun]", final: bool) -> "list[TokenStore]":
+    """The corpus of each run, which is prepared here; all that can be known to stop a run later is refused.
 
     Raises:
         InputError: A setting does not fit the corpus or this machine.
@@ -97,15 +106,16 @@ def _checked(file: Path, due: "list[PlannedRun]", final: bool) -> "list[tuple[Pl
     from textadv.training import runs
 
     opened: dict[str, TokenStore] = {}
-    checked: list[tuple[PlannedRun, TokenStore]] = []
+    stores: list[TokenStore] = []
     for run in due:
         try:
             machine.device(run.experiment.trainer)
             if run.contender == "tfidf":
                 require_library()
             key = repr((replace(run.shared.data, labels_per_class=None), run.shared.tokenizer))
-            store = opened.get(key) or prepared(run.shared)[1]
-            opened[key] = store
+            if key not in opened:
+                _, opened[key] = prepared(run.shared)
+            store = opened[key]
             if final:
                 require_split(store, "test")
             runs.check_finetuning(run.experiment, store)
@@ -113,8 +123,8 @@ def _checked(file: Path, due: "list[PlannedRun]", final: bool) -> "list[tuple[Pl
                 resolve_checkpoint(Path(str(run.pretrained)))
         except InputError as error:
             raise InputError(f"{file}: {run.name}: {error}") from None
-        checked.append((run, store))
-    return checked
+        stores.append(store)
+    return stores
 
 
 def _finish(run: "PlannedRun", store: "TokenStore", folder: Path, rows: dict[str, "Row"], reader: str | None) -> None:
@@ -164,7 +174,8 @@ def _finish(run: "PlannedRun", store: "TokenStore", folder: Path, rows: dict[str
             remove_file(own / PREVIOUS)
     if reader is not None:
         test = quality(_predictor(run, data, own), evaluation_batches(store.splits["test"]), "evaluating on test")
-        rows[run.name]["test"] = (test or {}) | {"read_on": time.strftime("%Y-%m-%d"), "read_by": reader}
+        assert test is not None  # a test split without labels is refused when it is prepared
+        rows[run.name]["test"] = test | {"read_on": time.strftime("%Y-%m-%d"), "read_by": reader}
         write_rows(folder, rows)
 
 
@@ -190,7 +201,7 @@ def _train(run: "PlannedRun", store: "TokenStore", own: Path) -> dict[str, float
     last = resume_point(own, newest_intact(own)[0] is not None)
     encoder = None  # random weights, or those of the run that goes on
     if last is None and run.pretrained is None:
-        encoder = pretrained_encoder(prepared(run.shared)[0], store)
+        encoder = pretrained_encoder(replace(run.shared, tokenizer=experiment.tokenizer), store)
     elif last is None and run.pretrained != "none":
         encoder = Path(str(run.pretrained))
     figures = runs.finetune(experiment, store, own, encoder, last)

@@ -3,7 +3,8 @@
 import re
 from argparse import ArgumentError
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from textadv.system.yaml_text import PARSER_MODE, TextLoader, check_file
 
 KEYS = ("base", "settings", "labels", "seeds", "pretrained", "baseline")
 CONTENDERS = ("textadv", "tfidf")
+BESIDE = ("pretrained", "contender")  # what can be overridden besides the settings
 Overrides = dict[str, Any]  # dotted names of settings, and their values as the text that stands in the file
 
 
@@ -88,11 +90,14 @@ def read_plan(file: Path) -> Plan:
     baseline = content.get("baseline")
     if baseline is not None and baseline not in settings:
         raise InputError(f"{file}: baseline: '{baseline}' is none of the settings {', '.join(settings)}")
-    base = _base(file, content.get("base")) | _overrides(file, "pretrained", {"pretrained": content.get("pretrained")})
-    named = {str(name): _overrides(file, f"settings.{name}", value) for name, value in settings.items()}
-    grid = product(named.items(), _listed(file, content, "labels"), _listed(file, content, "seeds"))
-    read = _Reader(file)
-    runs = [read.run(name, base | own | budget, budget, seeds) for (name, own), budget, seeds in grid]
+    base = _base(file, content.get("base"))
+    if "pretrained" in content:
+        base["pretrained"] = content["pretrained"]
+    seeds = _listed(file, content, "seeds")
+    runs = []
+    for (name, value), budget in product(settings.items(), _listed(file, content, "labels")):
+        values = base | _overrides(file, f"settings.{name}", value) | budget
+        runs += _runs(file, name, values, budget, seeds)
     names = [run.name for run in runs]
     for name in names:
         if names.count(name) > 1:
@@ -100,45 +105,54 @@ def read_plan(file: Path) -> Plan:
     return Plan(file, runs, baseline)
 
 
-class _Reader:
-    """Turns overrides into settings, by their types."""
-
-    def __init__(self, file: Path) -> None:
-        self._file = file
-        self._parser = ArgumentParser(exit_on_error=False, parser_mode=PARSER_MODE)
-        self._parser.add_class_arguments(Experiment, as_group=False)
-
-    def run(self, setting: str, without_seeds: Overrides, budget: Overrides, seeds: Overrides) -> PlannedRun:
-        if without_seeds.get("contender") == "tfidf":
-            without_seeds |= {"finetuning.method": "none"}  # it reads no unlabeled text
-        values = without_seeds | seeds
+def _runs(
+    file: Path, setting: str, values: Overrides, budget: Overrides, listed: list[Overrides]
+) -> Iterator[PlannedRun]:
+    """The runs of a setting and a budget, one per seed."""
+    contender = values.setdefault("contender", CONTENDERS[0])
+    if contender not in CONTENDERS:
+        raise InputError(f"{file}: {setting}: contender: must be one of {', '.join(CONTENDERS)}")
+    if contender == "tfidf":
+        values["finetuning.method"] = "none"  # it reads no unlabeled text
+    common = _experiment(file, setting, values)
+    for seeds in listed:
         chosen = (f"{key}={'null' if value is None else value}" for key, value in (budget | seeds).items())
-        name = ",".join([setting, *chosen])
-        experiment, own = self._experiment(name, values), self._experiment(name, without_seeds)
-        machine = experiment.trainer
-        if machine.devices * machine.num_nodes > 1:
-            raise InputError(f"{self._file}: {name}: trainer.devices: an experiment trains in one process")
-        contender = values.get("contender", CONTENDERS[0])
-        if contender not in CONTENDERS:
-            raise InputError(f"{self._file}: {name}: contender: must be one of {', '.join(CONTENDERS)}")
-        shared = replace(experiment, seed=own.seed, data=replace(experiment.data, seed=own.data.seed))
-        folder = re.sub(r"[^\w+.,=-]", "_", name)
-        return PlannedRun(folder, setting, budget, seeds, experiment, shared, values.get("pretrained"), contender)
+        name = re.sub(r"[^\w+.,=-]", "_", ",".join([setting, *chosen]))
+        experiment = _experiment(file, name, values | seeds)
+        if experiment.trainer.devices * experiment.trainer.num_nodes > 1:
+            raise InputError(f"{file}: {name}: trainer.devices: an experiment trains in one process")
+        shared = replace(experiment, seed=common.seed, data=replace(experiment.data, seed=common.data.seed))
+        typed = values | seeds | dict(_flat(asdict(experiment)))
+        parts = [{key: typed[key] for key in part} for part in (budget, seeds)]
+        yield PlannedRun(name, setting, parts[0], parts[1], experiment, shared, typed.get("pretrained"), contender)
 
-    def _experiment(self, name: str, values: Overrides) -> Experiment:
-        nested: dict[str, Any] = {}
-        for key, value in values.items():
-            section, _, setting = key.rpartition(".")
-            if key not in ("pretrained", "contender"):
-                (nested.setdefault(section, {}) if section else nested)[setting] = value
-        try:
-            # Without the defaults, which take jsonargparse a hundred times as long; the classes have them.
-            given = self._parser.parse_string(yaml.safe_dump(nested), defaults=False).as_dict()
-            types: dict[str, Any] = {one.name: one.type for one in fields(Experiment)}
-            typed = {key: types[key](**value) if isinstance(value, dict) else value for key, value in given.items()}
-            return Experiment(**typed)
-        except (ArgumentError, InputError) as error:
-            raise InputError(f"{self._file}: {name}: {' '.join(str(error).split())}") from None
+
+@cache
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(exit_on_error=False, parser_mode=PARSER_MODE)
+    parser.add_class_arguments(Experiment, as_group=False)
+    return parser
+
+
+def _experiment(file: Path, name: str, values: Overrides) -> Experiment:
+    """Settings of the types that they have.
+
+    Raises:
+        InputError: One has another type, or is out of range.
+    """
+    nested: dict[str, Any] = {}
+    for key, value in values.items():
+        section, _, setting = key.rpartition(".")
+        if key not in BESIDE:
+            (nested.setdefault(section, {}) if section else nested)[setting] = value
+    try:
+        # Without the defaults, which take jsonargparse a hundred times as long; the classes have them.
+        given = _parser().parse_string(yaml.safe_dump(nested), defaults=False).as_dict()
+        types: dict[str, Any] = {one.name: one.type for one in fields(Experiment)}
+        typed = {key: types[key](**value) if isinstance(value, dict) else value for key, value in given.items()}
+        return Experiment(**typed)
+    except (ArgumentError, InputError) as error:
+        raise InputError(f"{file}: {name}: {' '.join(str(error).split())}") from None
 
 
 def _load(file: Path) -> dict[str, Any]:
@@ -205,7 +219,7 @@ def _known() -> set[str]:
     """Dotted names of all that can be overridden."""
     sections: list[tuple[str, Any]] = [(one.name, one.type) for one in fields(Experiment)]
     nested = {f"{name}.{one.name}" for name, kind in sections if is_dataclass(kind) for one in fields(kind)}
-    return nested | {name for name, kind in sections if not is_dataclass(kind)} | {"pretrained", "contender"}
+    return nested | {name for name, kind in sections if not is_dataclass(kind)} | set(BESIDE)
 
 
 _KNOWN = _known()

@@ -40,7 +40,8 @@ def write_rows(folder: Path, rows: Mapping[str, Row]) -> None:
 
 def settings_of(run: PlannedRun) -> dict[str, Any]:
     """All that the figures of a run come from, for its row."""
-    return asdict(run.experiment) | {"pretrained": run.pretrained, "contender": run.contender}
+    shared = {"seed": run.shared.seed, "data": {"seed": run.shared.data.seed}}
+    return asdict(run.experiment) | {"pretrained": run.pretrained, "contender": run.contender, "shared": shared}
 
 
 def require_unchanged(plan: Plan, rows: Mapping[str, Row], folder: Path) -> None:
