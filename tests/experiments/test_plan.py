@@ -52,6 +52,11 @@ def test_the_grid_is_settings_times_labels_times_seeds(tmp_path: Path) -> None:
     assert {run.experiment.finetuning.epsilon for run in plan.runs if run.setting == "large"} == {9.0}
     assert {(run.shared.seed, run.shared.data.seed) for run in plan.runs} == {(5, 7)}  # whatever `seeds` says
     assert len({run.name for run in plan.runs}) == 8
+    reordered = GRID.replace(
+        "{seed: 1, data.seed: 2, pretrained: lm.ckpt}", "{data.seed: 2, pretrained: lm.ckpt, seed: 1}"
+    )
+    again = read_plan(write(tmp_path, reordered)).runs
+    assert [(run.name, str(run.seeds)) for run in again] == [(run.name, str(run.seeds)) for run in plan.runs]
     assert plan.runs[1].seeds == {"seed": 1, "data.seed": 2, "pretrained": "lm.ckpt"}  # numbers, not their text
     assert plan.runs[2].budget == {"data.labels_per_class": 50, "finetuning.steps": 4}
 
@@ -100,6 +105,7 @@ ONE = BASE + "settings: {a: {}}\n"
         (BASE + "settings: {a: {epsilon: 3}}", "settings.a: epsilon"),
         (BASE + "settings: {a: {finetuning: 3}}", "settings.a: finetuning"),
         (BASE + "settings: {../a: {}}", "'../a'"),
+        (BASE + "settings: {null: {}}", "'None'"),
         (BASE + "settings: {a: {finetuning.steps: 0}}", "finetuning.steps 0: must be at least 1"),
         (BASE + "settings: {a: {finetuning.steps: many}}", '"finetuning.steps"'),
         (BASE + "settings: {a: {finetuning.method: magic}}", '"finetuning.method"'),
@@ -110,6 +116,7 @@ ONE = BASE + "settings: {a: {}}\n"
         (ONE + "labels: []", "labels"),
         (ONE + "labels: [10]", "labels"),
         (ONE + "labels: [{data.label_per_class: 10}]", "labels: data.label_per_class"),
+        (ONE + "labels: [{contender: tfidf}]", "labels: contender"),
         (ONE + "seeds: [{seed: -1}]", "seed -1"),
         (ONE + "seeds: [{seed: 1}, {seed: 1}]", "two runs are the same: a,seed=1"),
         (ONE + "seeds: [&one {seed: 1}, *one]", "aliases"),

@@ -85,7 +85,7 @@ def read_plan(file: Path) -> Plan:
     if not isinstance(settings, dict) or not settings:
         raise InputError(f"{file}: settings: must hold named overrides, such as `none: {{finetuning.method: none}}`")
     for name in settings:
-        if not re.fullmatch(r"[\w+][\w+.-]*", str(name)):
+        if not isinstance(name, str) or not re.fullmatch(r"[\w+][\w+.-]*", name):
             raise InputError(f"{file}: settings: '{name}': a name has letters, digits and _ + . - only")
     baseline = content.get("baseline")
     if baseline is not None and baseline not in settings:
@@ -94,7 +94,7 @@ def read_plan(file: Path) -> Plan:
     if "pretrained" in content:
         base["pretrained"] = content["pretrained"]
     seeds = _listed(file, content, "seeds")
-    runs = []
+    runs: list[PlannedRun] = []
     for (name, value), budget in product(settings.items(), _listed(file, content, "labels")):
         values = base | _overrides(file, f"settings.{name}", value) | budget
         runs += _runs(file, name, values, budget, seeds)
@@ -116,14 +116,14 @@ def _runs(
         values["finetuning.method"] = "none"  # it reads no unlabeled text
     common = _experiment(file, setting, values)
     for seeds in listed:
-        chosen = (f"{key}={'null' if value is None else value}" for key, value in (budget | seeds).items())
+        chosen = (f"{key}={'null' if value is None else value}" for key, value in sorted((budget | seeds).items()))
         name = re.sub(r"[^\w+.,=-]", "_", ",".join([setting, *chosen]))
         experiment = _experiment(file, name, values | seeds)
         if experiment.trainer.devices * experiment.trainer.num_nodes > 1:
             raise InputError(f"{file}: {name}: trainer.devices: an experiment trains in one process")
         shared = replace(experiment, seed=common.seed, data=replace(experiment.data, seed=common.data.seed))
         typed = values | seeds | dict(_flat(asdict(experiment)))
-        parts = [{key: typed[key] for key in part} for part in (budget, seeds)]
+        parts = [{key: typed[key] for key in sorted(part)} for part in (budget, seeds)]  # whatever their order
         yield PlannedRun(name, setting, parts[0], parts[1], experiment, shared, typed.get("pretrained"), contender)
 
 
@@ -186,7 +186,10 @@ def _listed(file: Path, content: Mapping[str, Any], key: str) -> list[Overrides]
     listed = content.get(key, [{}])
     if not isinstance(listed, list) or not listed:
         raise InputError(f"{file}: {key}: must be a list of overrides, such as `- {{data.seed: 1}}`")
-    return [_overrides(file, key, one) for one in listed]
+    found = [_overrides(file, key, one) for one in listed]
+    if any("contender" in one for one in found):
+        raise InputError(f"{file}: {key}: contender: belongs to settings")
+    return found
 
 
 def _overrides(file: Path, place: str, content: Any) -> Overrides:
