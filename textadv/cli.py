@@ -56,7 +56,7 @@ def keys(command: Callable[..., None]) -> set[str]:
     return nested | {name for name, kind in types.items() if not is_dataclass(kind)}
 
 
-ALL_KEYS = set[str]().union(*map(keys, COMMANDS.values()))
+ALL_KEYS = set[str]().union(*map(keys, COMMANDS.values())) - {"config"}  # of `experiment`, and a flag of all others
 
 
 class _CommandParser(ArgumentParser):

@@ -52,9 +52,8 @@ def test_the_grid_is_settings_times_labels_times_seeds(tmp_path: Path) -> None:
     assert {run.experiment.finetuning.epsilon for run in plan.runs if run.setting == "large"} == {9.0}
     assert {(run.shared.seed, run.shared.data.seed) for run in plan.runs} == {(5, 7)}  # whatever `seeds` says
     assert len({run.name for run in plan.runs}) == 8
-    reordered = GRID.replace(
-        "{seed: 1, data.seed: 2, pretrained: lm.ckpt}", "{data.seed: 2, pretrained: lm.ckpt, seed: 1}"
-    )
+    swapped = "data.seed: 2, pretrained: lm.ckpt, seed: 1"
+    reordered = GRID.replace("seed: 1, data.seed: 2, pretrained: lm.ckpt", swapped)
     again = read_plan(write(tmp_path, reordered)).runs
     assert [(run.name, str(run.seeds)) for run in again] == [(run.name, str(run.seeds)) for run in plan.runs]
     assert plan.runs[1].seeds == {"seed": 1, "data.seed": 2, "pretrained": "lm.ckpt"}  # numbers, not their text
