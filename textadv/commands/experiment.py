@@ -55,7 +55,7 @@ def _experiment(plan: "Plan", output: str | None, resume: bool, final: bool) -> 
         if not resume:
             _require_none_broken_off(plan, rows, Path(output))
     due = [run for run in plan.runs if run.name not in rows or (final and not rows[run.name]["test"])]
-    stores = _checked(plan.file, due, final)
+    stores = _checked(plan.file, due, rows, final)
     failed: dict[str, str] = {}
     settings = {"config": str(plan.file), "runs": {run.name: asdict(run.experiment) for run in plan.runs}}
     with run_folder("experiment", output, settings) as (folder, metrics):
@@ -93,7 +93,7 @@ def _require_none_broken_off(plan: "Plan", rows: dict[str, "Row"], folder: Path)
             raise InputError(f"{own}: was broken off: --resume goes on with it")
 
 
-def _checked(file: Path, due: "list[PlannedRun]", final: bool) -> "list[TokenStore]":
+def _checked(file: Path, due: "list[PlannedRun]", rows: dict[str, "Row"], final: bool) -> "list[TokenStore]":
     """The corpus of each run, which is prepared here; all that can be known to stop a run later is refused.
 
     Raises:
@@ -119,7 +119,7 @@ def _checked(file: Path, due: "list[PlannedRun]", final: bool) -> "list[TokenSto
             if final:
                 require_split(store, "test")
             runs.check_finetuning(run.experiment, store)
-            if run.pretrained not in (None, "none"):
+            if run.name not in rows and run.pretrained not in (None, "none"):
                 resolve_checkpoint(Path(str(run.pretrained)))
         except InputError as error:
             raise InputError(f"{file}: {run.name}: {error}") from None
@@ -207,7 +207,8 @@ def _train(run: "PlannedRun", store: "TokenStore", own: Path) -> dict[str, float
     figures = runs.finetune(experiment, store, own, encoder, last)
     # Of a run that went on, only the time since then is known.
     seconds = figures["seconds"] if last is None else None
-    return {"steps": figures["steps"], "seconds": seconds, "tokens_per_second": figures["tokens_per_second"]}
+    speed = figures["tokens_per_second"] or None  # where no step was left
+    return {"steps": figures["steps"], "seconds": seconds, "tokens_per_second": speed}
 
 
 def _predictor(run: "PlannedRun", data: "FinetuningData", own: Path) -> "Predictor":
