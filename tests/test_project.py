@@ -18,7 +18,8 @@ from packaging.utils import canonicalize_name
 from textadv import cli
 
 ROOT = Path(__file__).parents[1]
-CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
+GRIDS = ROOT / "configs" / "experiments"  # read by `experiment`; tests/experiments/test_plan.py reads them
+CONFIGS = [path for path in sorted((ROOT / "configs").rglob("*.yaml")) if path.parent != GRIDS]
 DOCUMENTS = [
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
@@ -30,11 +31,12 @@ OTHER_FLAGS = {"--check"}  # of ruff
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 DIRECT = [Requirement(text) for text in PROJECT["dependencies"]]
 TEST_EXTRA = [Requirement(text) for text in PROJECT["optional-dependencies"]["test"]]
+OTHER_EXTRA = [Requirement(text) for text in PROJECT["optional-dependencies"]["experiments"]]
 PIN_LINES = [
     line for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines() if not line.startswith("#")
 ]
 PIN = re.compile(r"(?P<name>[a-z0-9-]+)==(?P<version>\d[0-9a-z.]*)")  # no "+cpu", no address, no option
-IMPORTED_AS = {"pyyaml": "yaml"}
+IMPORTED_AS = {"pyyaml": "yaml", "scikit-learn": "sklearn"}
 OF_A_CUDA_BUILD = ("cuda-", "nvidia-", "triton")
 
 Command = Callable[..., tuple[int | str | None, str, str]]
@@ -144,7 +146,8 @@ def test_nothing_that_is_needed_lacks_a_pin() -> None:
 
 def test_the_package_depends_on_exactly_what_it_imports() -> None:
     optional = {"tensorboard"}  # used where it is installed
-    assert _imported("textadv") == {_import_name(requirement) for requirement in DIRECT} | optional
+    assert _imported("textadv") == {_import_name(requirement) for requirement in DIRECT + OTHER_EXTRA} | optional
+    assert set(OTHER_EXTRA) <= set(TEST_EXTRA)
 
 
 def test_files_that_are_not_python_are_in_the_wheel() -> None:

@@ -16,11 +16,12 @@ from types import NoneType
 from typing import Any, get_args
 
 import yaml
-from jsonargparse import ArgumentParser, Namespace, set_loader
+from jsonargparse import ArgumentParser, Namespace
 
 from textadv.commands.attack import attack
 from textadv.commands.benchmark import benchmark
 from textadv.commands.evaluate import evaluate
+from textadv.commands.experiment import experiment
 from textadv.commands.finetune import finetune
 from textadv.commands.predict import predict
 from textadv.commands.prepare import prepare
@@ -29,13 +30,13 @@ from textadv.commands.quickstart import quickstart
 from textadv.commands.report import report
 from textadv.errors import InputError, ProcessLostError, is_out_of_memory, one_line
 from textadv.settings import Experiment
-from textadv.system import openmp, processes
+from textadv.system import openmp, processes, yaml_text
 
 QUICKSTART_CONFIG = Path(__file__).parent.parent / "configs" / "quickstart.yaml"
 TRAINING = (quickstart, pretrain, finetune)  # run in as many processes as there are devices
 COMMANDS: dict[str, Callable[..., None]] = {
     command.__name__: command
-    for command in (quickstart, prepare, pretrain, finetune, evaluate, predict, attack, report, benchmark)
+    for command in (quickstart, prepare, pretrain, finetune, evaluate, predict, attack, report, benchmark, experiment)
 }
 
 
@@ -54,22 +55,7 @@ def keys(command: Callable[..., None]) -> set[str]:
     return nested | {name for name, kind in types.items() if not is_dataclass(kind)}
 
 
-ALL_KEYS = set[str]().union(*map(keys, COMMANDS.values()))
-
-
-class _TextLoader(yaml.SafeLoader):
-    """Reads every plain scalar but null as the text that stands there, as the value of a flag is read.
-
-    The type of a setting says what the text means: `target: 1` and `target: no` name classes, `steps: 1` is a number.
-    """
-
-
-_TextLoader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag == "tag:yaml.org,2002:null"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-PARSER_MODE = "text"
-set_loader(PARSER_MODE, lambda stream: yaml.load(stream, Loader=_TextLoader), (yaml.YAMLError,))
+ALL_KEYS = set[str]().union(*map(keys, COMMANDS.values())) - {"config"}  # of `experiment`, and a flag of all others
 
 
 class _CommandParser(ArgumentParser):
@@ -94,7 +80,7 @@ class _CommandParser(ArgumentParser):
 
     def parse_string(self, content: str, *arguments: Any, **options: Any) -> Namespace:
         with suppress(yaml.YAMLError):  # for which jsonargparse has a message
-            loaded = yaml.load(content, Loader=_TextLoader)
+            loaded = yaml.load(content, Loader=yaml_text.TextLoader)
             if isinstance(loaded, dict):
                 content = yaml.safe_dump(_without(loaded, ALL_KEYS - self.takes))
         parsed: Namespace = super().parse_string(content, *arguments, **options)
@@ -120,7 +106,7 @@ def build_parser() -> ArgumentParser:
         "or finetune where flags are given.",
         allow_abbrev=False,
         exit_on_error=False,
-        parser_mode=PARSER_MODE,
+        parser_mode=yaml_text.PARSER_MODE,
     )
     subcommands = parser.add_subcommands(dest="command", required=True)
     for name, command in COMMANDS.items():
@@ -130,7 +116,8 @@ def build_parser() -> ArgumentParser:
             description=description, default_config_files=files, allow_abbrev=False, exit_on_error=False
         )
         one.takes = frozenset(keys(command))
-        one.add_argument("--config", action="config", help="YAML file of an experiment")
+        if "config" not in signature(command).parameters:  # which `experiment` reads itself: a grid of experiments
+            one.add_argument("--config", action="config", help="YAML file of an experiment")
         one.add_function_arguments(command, as_group=False, skip={"experiment"})
         if "experiment" in signature(command).parameters:
             one.add_class_arguments(Experiment, as_group=False)
@@ -161,25 +148,6 @@ def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     return files, others
 
 
-def _check_config(file: str) -> None:
-    """Refuse what the parser does not, or only after it has filled the memory: aliases of aliases double each time.
-
-    Raises:
-        InputError: The file is not UTF-8, or has an alias or a NUL character.
-    """
-    try:
-        for event in yaml.parse(Path(file).read_text(encoding="utf-8"), Loader=yaml.SafeLoader):
-            place = file if event.start_mark is None else f"{file}, line {event.start_mark.line + 1}"
-            if isinstance(event, yaml.AliasEvent):
-                raise InputError(f"{place}: aliases (*{event.anchor}) are not read: write the value itself")
-            if isinstance(event, yaml.ScalarEvent) and "\0" in event.value:
-                raise InputError(f"{place}: holds a NUL character")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{file}: not valid UTF-8 ({error.reason} at byte {error.start})") from None
-    except (OSError, yaml.YAMLError):
-        return  # the parser has a message of its own
-
-
 def _message(error: argparse.ArgumentError, files: Sequence[str]) -> str:
     """The error in one line; where a YAML file cannot be read as one, with the file's name."""
     message = " ".join(str(error).split())
@@ -197,7 +165,7 @@ def parse(arguments: Sequence[str]) -> tuple[Callable[..., None], dict[str, Any]
     parser = build_parser()
     files, (command_name, *others) = _split(complete(arguments))
     for file in files:
-        _check_config(file)
+        yaml_text.check_file(file)
     try:  # of two values the later one wins: a flag's over a file's
         parsed = parser.parse_args([command_name, *(f"--config={file}" for file in files), *others])
     except argparse.ArgumentError as error:
