@@ -143,7 +143,7 @@ def test_nothing_that_is_needed_lacks_a_pin() -> None:
 
 
 def test_the_package_depends_on_exactly_what_it_imports() -> None:
-    optional = {"tensorboard"}  # used where it is installed
+    optional = {"tensorboard", "transformers"}  # used where it is installed
     assert _imported("textadv") == {_import_name(requirement) for requirement in DIRECT} | optional
 
 
