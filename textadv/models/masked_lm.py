@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from textadv.models.encoders import positions_before
 from textadv.models.transformer import TransformerEncoder
@@ -53,7 +52,7 @@ def mask_words(
     Returns:
         The tokens to be read, and where they are to be predicted, shape (B, T) each.
     """
-    goes_on = continues[tokens] & may_change & F.pad(may_change, (1, -1))  # nothing goes on with a special token
+    goes_on = continues[tokens] & may_change
     draw, fate = (torch.rand(tokens.shape, generator=generator, device=tokens.device) for _ in range(2))
     # All pieces of a word have the number that was drawn for its first one.
     positions = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)

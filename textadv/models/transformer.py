@@ -101,23 +101,11 @@ class TransformerEncoder(Encoder):
             return super().read(tokens, lengths)
         return self._pooled(self.words(tokens), positions_before(lengths, tokens))
 
-    def outputs(self, inputs_embeds: Tensor, inside: Tensor) -> Tensor:
-        """Outputs of the body, in the number format of its input.
-
-        Args:
-            inputs_embeds: Embeddings as the body knows them, shape (B, T, D).
-            inside: Which positions are a document's, shape (B, T).
-
-        Returns:
-            Shape (B, T, H).
-        """
+    def _pooled(self, inputs_embeds: Tensor, inside: Tensor) -> Tensor:
+        """Features (B, H), in the number format of the embeddings as the body knows them, (B, T, D)."""
         with _draws(self.seed, inputs_embeds.device, self.training):
             outputs: Tensor = self.body(inputs_embeds=inputs_embeds, attention_mask=inside.long())[0]
-        return outputs.to(inputs_embeds.dtype)
-
-    def _pooled(self, inputs_embeds: Tensor, inside: Tensor) -> Tensor:
-        """Features, (B, H)."""
-        outputs = self.outputs(inputs_embeds, inside)
+        outputs = outputs.to(inputs_embeds.dtype)
         if self.pooling == "first":
             return outputs[:, 0]
         return outputs.masked_fill(~inside[:, :, None], 0.0).sum(1) / inside.sum(1, keepdim=True)
