@@ -36,7 +36,7 @@ ALLOWED: dict[str, set[str]] = {
 LAYER_0_LIBRARIES = {"torch", "abc", "math", "collections", "typing", "dataclasses", "functools", "itertools"}
 LAYER_0_LIBRARIES |= {"contextlib"}
 SLOW_TO_IMPORT = {"torch", "lightning", "pytorch_lightning", "numpy", "pyarrow", "datasets", "tokenizers", "matplotlib"}
-SLOW_TO_IMPORT |= {"sklearn"}
+SLOW_TO_IMPORT |= {"sklearn", "transformers"}
 
 
 def _modules() -> dict[str, str]:
