@@ -16,6 +16,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from textadv import cli
+from textadv.system.versions import versions
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
@@ -176,6 +177,10 @@ def test_help_is_given(textadv: Command, command: list[str]) -> None:
     assert err == ""
 
 
+def test_the_version_is_one_line(textadv: Command) -> None:
+    assert textadv("--version") == (0, "textadv {textadv}, torch {torch}, Python {python}\n".format(**versions()), "")
+
+
 @pytest.mark.parametrize(
     ("arguments", "culprit"),
     [
@@ -237,7 +242,7 @@ def test_a_documented_command_is_accepted(
 
 
 def test_documented_flags_exist(textadv: Command) -> None:
-    helps = "".join(textadv(name, "--help")[1] for name in cli.COMMANDS)
+    helps = "".join(textadv(*command, "--help")[1] for command in ([], *([name] for name in cli.COMMANDS)))
     known = set(re.findall(r"--[a-z][\w.-]*", helps)) | OTHER_FLAGS
     for document in DOCUMENTS:
         code = re.findall(r"`([^`\n]+)`", document.read_text(encoding="utf-8"))

@@ -30,7 +30,7 @@ from textadv.commands.quickstart import quickstart
 from textadv.commands.report import report
 from textadv.errors import InputError, ProcessLostError, is_out_of_memory, one_line
 from textadv.settings import Experiment
-from textadv.system import openmp, processes
+from textadv.system import openmp, processes, versions
 
 QUICKSTART_CONFIG = Path(__file__).parent.parent / "configs" / "quickstart.yaml"
 TRAINING = (quickstart, pretrain, finetune)  # run in as many processes as there are devices
@@ -122,6 +122,7 @@ def build_parser() -> ArgumentParser:
         allow_abbrev=False,
         exit_on_error=False,
         parser_mode=PARSER_MODE,
+        version="{textadv}, torch {torch}, Python {python}".format(**versions.versions()),
     )
     subcommands = parser.add_subcommands(dest="command", required=True)
     for name, command in COMMANDS.items():
@@ -143,7 +144,7 @@ def complete(arguments: Sequence[str]) -> list[str]:
     """Put in the command where none is named: `quickstart` without arguments, `finetune` with some."""
     if not arguments:
         return ["quickstart"]
-    if arguments[0].startswith("-") and arguments[0] not in ("-h", "--help"):
+    if arguments[0].startswith("-") and arguments[0] not in ("-h", "--help", "--version"):
         return ["finetune", *arguments]
     return list(arguments)
 
