@@ -238,7 +238,7 @@ def test_a_documented_command_is_accepted(
     parser: ArgumentParser, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
     monkeypatch.chdir(ROOT)
-    parser.parse_args(cli.complete(shlex.split(command, comments=True)))
+    parser.parse_args(cli.configs_first(cli.complete(shlex.split(command, comments=True))))
 
 
 def test_documented_flags_exist(textadv: Command) -> None:

@@ -4,13 +4,13 @@ Nothing heavy is imported here, nor by those functions' modules, so that `--help
 """
 
 import argparse
+import glob
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from inspect import getdoc, signature
-from itertools import pairwise
 from os import PathLike
 from pathlib import Path
 from types import NoneType
@@ -30,9 +30,9 @@ from textadv.commands.quickstart import quickstart
 from textadv.commands.report import report
 from textadv.errors import InputError, ProcessLostError, is_out_of_memory, one_line
 from textadv.settings import Experiment
-from textadv.system import openmp, processes, versions
+from textadv.system import configs, openmp, processes, versions
 
-QUICKSTART_CONFIG = Path(__file__).parent.parent / "configs" / "quickstart.yaml"
+QUICKSTART_CONFIG = configs.FOLDER / "quickstart.yaml"
 TRAINING = (quickstart, pretrain, finetune)  # run in as many processes as there are devices
 COMMANDS: dict[str, Callable[..., None]] = {
     command.__name__: command
@@ -126,13 +126,13 @@ def build_parser() -> ArgumentParser:
     )
     subcommands = parser.add_subcommands(dest="command", required=True)
     for name, command in COMMANDS.items():
-        files: list[str | PathLike[str]] = [QUICKSTART_CONFIG] if command is quickstart else []
+        files: list[str | PathLike[str]] = [glob.escape(str(QUICKSTART_CONFIG))] if command is quickstart else []
         description = str(getdoc(command)).partition("\n\nArgs:")[0]
         one = _CommandParser(
             description=description, default_config_files=files, allow_abbrev=False, exit_on_error=False
         )
         one.takes = frozenset(keys(command))
-        one.add_argument("--config", action="config", help="YAML file of an experiment")
+        one.add_argument("--config", action="config", help="YAML file of an experiment, or a name such as imdb/small")
         one.add_function_arguments(command, as_group=False, skip={"experiment"})
         if "experiment" in signature(command).parameters:
             one.add_class_arguments(Experiment, as_group=False)
@@ -150,23 +150,27 @@ def complete(arguments: Sequence[str]) -> list[str]:
 
 
 def configs_first(arguments: Sequence[str]) -> list[str]:
-    """The arguments with every `--config` right behind the command: the parser lets the later one win, flag or file."""
+    """The arguments with every config right behind the command: the parser lets the later one win, flag or file.
+
+    Raises:
+        InputError: There is no such config.
+    """
     command, *rest = arguments
-    configs: list[str] = []
+    files: list[str] = []
     others: list[str] = []
     values = iter(rest)
     for value in values:
-        if value == "--config":
-            configs += [value, *([following] if (following := next(values, None)) is not None else [])]
+        flag, equals, name = value.partition("=")
+        if flag == "--config" and (following := name if equals else next(values, None)) is not None:
+            files.append(f"--config={configs.find_config(following)}")
         else:
-            (configs if value.startswith("--config=") else others).append(value)
-    return [command, *configs, *others]
+            others.append(value)
+    return [command, *files, *others]
 
 
 def _configs(arguments: Sequence[str]) -> list[str]:
-    """The YAML files that are given."""
-    files = [value for flag, value in pairwise(arguments) if flag == "--config"]
-    return files + [argument.removeprefix("--config=") for argument in arguments if argument.startswith("--config=")]
+    """The YAML files that are given, of arguments that `configs_first` has put in order."""
+    return [argument.removeprefix("--config=") for argument in arguments if argument.startswith("--config=")]
 
 
 def _check_config(file: str) -> None:
@@ -203,10 +207,11 @@ def parse(arguments: Sequence[str]) -> tuple[Callable[..., None], dict[str, Any]
         InputError: There is no such command, or it takes no such argument.
     """
     parser = build_parser()
+    arguments = configs_first(complete(arguments))
     for file in _configs(arguments):
         _check_config(file)
     try:
-        parsed = parser.parse_args(configs_first(complete(arguments)))
+        parsed = parser.parse_args(arguments)
     except argparse.ArgumentError as error:
         raise InputError(_message(error, arguments)) from None
     command = COMMANDS[parsed.command]
