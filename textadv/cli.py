@@ -21,6 +21,7 @@ from jsonargparse import ArgumentParser, Namespace, set_loader
 
 from textadv.commands.attack import attack
 from textadv.commands.benchmark import benchmark
+from textadv.commands.check_data import check_data
 from textadv.commands.evaluate import evaluate
 from textadv.commands.finetune import finetune
 from textadv.commands.predict import predict
@@ -35,8 +36,8 @@ from textadv.system import configs, openmp, processes, versions
 QUICKSTART_CONFIG = configs.FOLDER / "quickstart.yaml"
 TRAINING = (quickstart, pretrain, finetune)  # run in as many processes as there are devices
 COMMANDS: dict[str, Callable[..., None]] = {
-    command.__name__: command
-    for command in (quickstart, prepare, pretrain, finetune, evaluate, predict, attack, report, benchmark)
+    command.__name__.replace("_", "-"): command
+    for command in (quickstart, check_data, prepare, pretrain, finetune, evaluate, predict, attack, report, benchmark)
 }
 
 
