@@ -174,6 +174,14 @@ def test_validation_and_unlabeled_text_leak_too(tmp_path: Path, clean: DataSetti
     assert str(leaks.example).startswith("kept in training: ")
 
 
+def test_what_test_and_validation_share_is_no_matter_of_training(tmp_path: Path, clean: DataSettings) -> None:
+    clean.validation = write(tmp_path / "validation.csv", HELD_OUT[:1])
+    leaks = checked(clean)["leaks"]
+    assert leaks.figures == {"test in validation": 1}
+    assert str(leaks.example).endswith("test.csv, line 2 and " + f"{clean.validation}, line 2")
+    assert "training" not in str(leaks.example)
+
+
 def test_columns_are_guessed_and_the_flags_are_said(run: Run, capsys: Any, tmp_path: Path) -> None:
     records = [{"id": i, "body": content, "team": label} for i, (content, label) in enumerate(CLEAN)]
     (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, records)))

@@ -150,4 +150,5 @@ def _leaks(name: str, counts: dict[str, int], example: str | None, advice: str) 
     if not counts:
         return Check(name, "ok", "none", counts)
     message = ", ".join(f"{number:,} of {pair}" for pair, number in counts.items())
-    return Check(name, "look", message, counts, f"{advice}: {example}")
+    concerns_training = any(pair.endswith(TRAINING) for pair in counts)
+    return Check(name, "look", message, counts, f"{advice}: {example}" if concerns_training else example)
