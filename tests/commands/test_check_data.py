@@ -228,6 +228,7 @@ def test_the_screen_is_small_and_the_json_whole(
     assert stop.value.code == 2
     shown = capsys.readouterr().out.splitlines()
     assert len(shown) <= 40
+    assert "kept in training: test.csv, line 63 and train.csv, line 7" in " ".join(" ".join(shown).split())
     assert max(map(len, shown)) <= WIDTH == 80
     with pytest.raises(SystemExit):
         run(*flags, "--json")

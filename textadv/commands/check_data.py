@@ -5,6 +5,7 @@ import sys
 from dataclasses import asdict, replace
 from json import dumps
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from textadv.errors import InputError, one_line
@@ -129,7 +130,8 @@ def screen(checks: list["Check"]) -> str:
     for check in checks:
         lines.append(f"{f'{check.verdict:<5} {check.name}':<{indent}}{check.message}")
         if check.example is not None and check.verdict != "ok":
-            lines.append(f"{'':{indent}}{PLACE.sub('', check.example)}")
+            example = one_line(PLACE.sub("", check.example))
+            lines += [" " * indent + line for line in wrap(example, WIDTH - indent, max_lines=2, placeholder="...")]
     return "\n".join(_cut(one_line(line)) for line in lines)
 
 
