@@ -16,6 +16,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from textadv import cli
+from textadv.system.versions import versions
 
 ROOT = Path(__file__).parents[1]
 GRIDS = ROOT / "configs" / "experiments"  # read by `experiment`; tests/experiments/test_plan.py reads them
@@ -181,6 +182,10 @@ def test_help_is_given(textadv: Command, command: list[str]) -> None:
     assert err == ""
 
 
+def test_the_version_is_one_line(textadv: Command) -> None:
+    assert textadv("--version") == (0, "textadv {textadv}, torch {torch}, Python {python}\n".format(**versions()), "")
+
+
 @pytest.mark.parametrize(
     ("arguments", "culprit"),
     [
@@ -238,11 +243,11 @@ def test_a_documented_command_is_accepted(
     parser: ArgumentParser, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
     monkeypatch.chdir(ROOT)
-    parser.parse_args(cli.complete(shlex.split(command, comments=True)))
+    parser.parse_args(cli.configs_first(cli.complete(shlex.split(command, comments=True))))
 
 
 def test_documented_flags_exist(textadv: Command) -> None:
-    helps = "".join(textadv(name, "--help")[1] for name in cli.COMMANDS)
+    helps = "".join(textadv(*command, "--help")[1] for command in ([], *([name] for name in cli.COMMANDS)))
     known = set(re.findall(r"--[a-z][\w.-]*", helps)) | OTHER_FLAGS
     for document in DOCUMENTS:
         code = re.findall(r"`([^`\n]+)`", document.read_text(encoding="utf-8"))

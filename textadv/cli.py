@@ -4,6 +4,7 @@ Nothing heavy is imported here, nor by those functions' modules, so that `--help
 """
 
 import argparse
+import glob
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -11,7 +12,6 @@ from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from inspect import getdoc, signature
 from os import PathLike
-from pathlib import Path
 from types import NoneType
 from typing import Any, get_args
 
@@ -20,6 +20,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from textadv.commands.attack import attack
 from textadv.commands.benchmark import benchmark
+from textadv.commands.check_data import check_data
 from textadv.commands.evaluate import evaluate
 from textadv.commands.experiment import experiment
 from textadv.commands.finetune import finetune
@@ -30,13 +31,25 @@ from textadv.commands.quickstart import quickstart
 from textadv.commands.report import report
 from textadv.errors import InputError, ProcessLostError, is_out_of_memory, one_line
 from textadv.settings import Experiment
-from textadv.system import openmp, processes, yaml_text
+from textadv.system import configs, openmp, processes, versions, yaml_text
 
-QUICKSTART_CONFIG = Path(__file__).parent.parent / "configs" / "quickstart.yaml"
+QUICKSTART_CONFIG = configs.FOLDER / "quickstart.yaml"
 TRAINING = (quickstart, pretrain, finetune)  # run in as many processes as there are devices
 COMMANDS: dict[str, Callable[..., None]] = {
-    command.__name__: command
-    for command in (quickstart, prepare, pretrain, finetune, evaluate, predict, attack, report, benchmark, experiment)
+    command.__name__.replace("_", "-"): command
+    for command in (
+        quickstart,
+        check_data,
+        prepare,
+        pretrain,
+        finetune,
+        evaluate,
+        predict,
+        attack,
+        report,
+        benchmark,
+        experiment,
+    )
 }
 
 
@@ -107,17 +120,20 @@ def build_parser() -> ArgumentParser:
         allow_abbrev=False,
         exit_on_error=False,
         parser_mode=yaml_text.PARSER_MODE,
+        version="{textadv}, torch {torch}, Python {python}".format(**versions.versions()),
     )
     subcommands = parser.add_subcommands(dest="command", required=True)
     for name, command in COMMANDS.items():
-        files: list[str | PathLike[str]] = [QUICKSTART_CONFIG] if command is quickstart else []
+        files: list[str | PathLike[str]] = [glob.escape(str(QUICKSTART_CONFIG))] if command is quickstart else []
         description = str(getdoc(command)).partition("\n\nArgs:")[0]
         one = _CommandParser(
             description=description, default_config_files=files, allow_abbrev=False, exit_on_error=False
         )
         one.takes = frozenset(keys(command))
         if "config" not in signature(command).parameters:  # which `experiment` reads itself: a grid of experiments
-            one.add_argument("--config", action="config", help="YAML file of an experiment")
+            one.add_argument(
+                "--config", action="config", help="YAML file of an experiment, or a name such as imdb/small"
+            )
         one.add_function_arguments(command, as_group=False, skip={"experiment"})
         if "experiment" in signature(command).parameters:
             one.add_class_arguments(Experiment, as_group=False)
@@ -129,20 +145,24 @@ def complete(arguments: Sequence[str]) -> list[str]:
     """Put in the command where none is named: `quickstart` without arguments, `finetune` with some."""
     if not arguments:
         return ["quickstart"]
-    if arguments[0].startswith("-") and arguments[0] not in ("-h", "--help"):
+    if arguments[0].startswith("-") and arguments[0] not in ("-h", "--help", "--version"):
         return ["finetune", *arguments]
     return list(arguments)
 
 
 def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The YAML files that are given, and all other arguments."""
+    """The YAML files that are given, found by their names, and all other arguments.
+
+    Raises:
+        InputError: There is no such config.
+    """
     files: list[str] = []
     others: list[str] = []
     values = iter(arguments)
     for value in values:
-        flag, is_one, file = value.partition("=")
-        if flag == "--config" and (is_one or (file := next(values, ""))):
-            files.append(file)
+        flag, equals, name = value.partition("=")
+        if flag == "--config" and (name := name if equals else next(values, "")):
+            files.append(str(configs.find_config(name)))
         else:
             others.append(value)
     return files, others
