@@ -16,9 +16,11 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from textadv import cli
+from textadv.system.versions import versions
 
 ROOT = Path(__file__).parents[1]
-CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
+GRIDS = ROOT / "configs" / "experiments"  # read by `experiment`; tests/experiments/test_plan.py reads them
+CONFIGS = [path for path in sorted((ROOT / "configs").rglob("*.yaml")) if path.parent != GRIDS]
 DOCUMENTS = [
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
@@ -30,11 +32,14 @@ OTHER_FLAGS = {"--check"}  # of ruff
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 DIRECT = [Requirement(text) for text in PROJECT["dependencies"]]
 TEST_EXTRA = [Requirement(text) for text in PROJECT["optional-dependencies"]["test"]]
+OTHER_EXTRA = [
+    Requirement(text) for extra in ("experiments", "transformers") for text in PROJECT["optional-dependencies"][extra]
+]
 PIN_LINES = [
     line for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines() if not line.startswith("#")
 ]
 PIN = re.compile(r"(?P<name>[a-z0-9-]+)==(?P<version>\d[0-9a-z.]*)")  # no "+cpu", no address, no option
-IMPORTED_AS = {"pyyaml": "yaml"}
+IMPORTED_AS = {"pyyaml": "yaml", "scikit-learn": "sklearn"}
 OF_A_CUDA_BUILD = ("cuda-", "nvidia-", "triton")
 
 Command = Callable[..., tuple[int | str | None, str, str]]
@@ -144,7 +149,8 @@ def test_nothing_that_is_needed_lacks_a_pin() -> None:
 
 def test_the_package_depends_on_exactly_what_it_imports() -> None:
     optional = {"tensorboard"}  # used where it is installed
-    assert _imported("textadv") == {_import_name(requirement) for requirement in DIRECT} | optional
+    assert _imported("textadv") == {_import_name(requirement) for requirement in DIRECT + OTHER_EXTRA} | optional
+    assert set(OTHER_EXTRA) <= set(TEST_EXTRA)
 
 
 def test_files_that_are_not_python_are_in_the_wheel() -> None:
@@ -174,6 +180,10 @@ def test_help_is_given(textadv: Command, command: list[str]) -> None:
     assert all(name in rest for name in cli.COMMANDS if not command)
     assert all(f"--{key} " in rest for name in command for key in cli.keys(cli.COMMANDS[name]))
     assert err == ""
+
+
+def test_the_version_is_one_line(textadv: Command) -> None:
+    assert textadv("--version") == (0, "textadv {textadv}, torch {torch}, Python {python}\n".format(**versions()), "")
 
 
 @pytest.mark.parametrize(
@@ -233,11 +243,11 @@ def test_a_documented_command_is_accepted(
     parser: ArgumentParser, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
     monkeypatch.chdir(ROOT)
-    parser.parse_args(cli.complete(shlex.split(command, comments=True)))
+    parser.parse_args(cli.configs_first(cli.complete(shlex.split(command, comments=True))))
 
 
 def test_documented_flags_exist(textadv: Command) -> None:
-    helps = "".join(textadv(name, "--help")[1] for name in cli.COMMANDS)
+    helps = "".join(textadv(*command, "--help")[1] for command in ([], *([name] for name in cli.COMMANDS)))
     known = set(re.findall(r"--[a-z][\w.-]*", helps)) | OTHER_FLAGS
     for document in DOCUMENTS:
         code = re.findall(r"`([^`\n]+)`", document.read_text(encoding="utf-8"))

@@ -4,6 +4,7 @@ Nothing heavy is imported here, nor by those functions' modules, so that `--help
 """
 
 import argparse
+import glob
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -11,16 +12,17 @@ from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from inspect import getdoc, signature
 from os import PathLike
-from pathlib import Path
 from types import NoneType
 from typing import Any, get_args
 
 import yaml
-from jsonargparse import ArgumentParser, Namespace, set_loader
+from jsonargparse import ArgumentParser, Namespace
 
 from textadv.commands.attack import attack
 from textadv.commands.benchmark import benchmark
+from textadv.commands.check_data import check_data
 from textadv.commands.evaluate import evaluate
+from textadv.commands.experiment import experiment
 from textadv.commands.finetune import finetune
 from textadv.commands.predict import predict
 from textadv.commands.prepare import prepare
@@ -29,13 +31,25 @@ from textadv.commands.quickstart import quickstart
 from textadv.commands.report import report
 from textadv.errors import InputError, ProcessLostError, is_out_of_memory, one_line
 from textadv.settings import Experiment
-from textadv.system import openmp, processes
+from textadv.system import configs, openmp, processes, versions, yaml_text
 
-QUICKSTART_CONFIG = Path(__file__).parent.parent / "configs" / "quickstart.yaml"
+QUICKSTART_CONFIG = configs.FOLDER / "quickstart.yaml"
 TRAINING = (quickstart, pretrain, finetune)  # run in as many processes as there are devices
 COMMANDS: dict[str, Callable[..., None]] = {
-    command.__name__: command
-    for command in (quickstart, prepare, pretrain, finetune, evaluate, predict, attack, report, benchmark)
+    command.__name__.replace("_", "-"): command
+    for command in (
+        quickstart,
+        check_data,
+        prepare,
+        pretrain,
+        finetune,
+        evaluate,
+        predict,
+        attack,
+        report,
+        benchmark,
+        experiment,
+    )
 }
 
 
@@ -54,22 +68,7 @@ def keys(command: Callable[..., None]) -> set[str]:
     return nested | {name for name, kind in types.items() if not is_dataclass(kind)}
 
 
-ALL_KEYS = set[str]().union(*map(keys, COMMANDS.values()))
-
-
-class _TextLoader(yaml.SafeLoader):
-    """Reads every plain scalar but null as the text that stands there, as the value of a flag is read.
-
-    The type of a setting says what the text means: `target: 1` and `target: no` name classes, `steps: 1` is a number.
-    """
-
-
-_TextLoader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag == "tag:yaml.org,2002:null"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-PARSER_MODE = "text"
-set_loader(PARSER_MODE, lambda stream: yaml.load(stream, Loader=_TextLoader), (yaml.YAMLError,))
+ALL_KEYS = set[str]().union(*map(keys, COMMANDS.values())) - {"config"}  # of `experiment`, and a flag of all others
 
 
 class _CommandParser(ArgumentParser):
@@ -94,7 +93,7 @@ class _CommandParser(ArgumentParser):
 
     def parse_string(self, content: str, *arguments: Any, **options: Any) -> Namespace:
         with suppress(yaml.YAMLError):  # for which jsonargparse has a message
-            loaded = yaml.load(content, Loader=_TextLoader)
+            loaded = yaml.load(content, Loader=yaml_text.TextLoader)
             if isinstance(loaded, dict):
                 content = yaml.safe_dump(_without(loaded, ALL_KEYS - self.takes))
         parsed: Namespace = super().parse_string(content, *arguments, **options)
@@ -120,17 +119,21 @@ def build_parser() -> ArgumentParser:
         "or finetune where flags are given.",
         allow_abbrev=False,
         exit_on_error=False,
-        parser_mode=PARSER_MODE,
+        parser_mode=yaml_text.PARSER_MODE,
+        version="{textadv}, torch {torch}, Python {python}".format(**versions.versions()),
     )
     subcommands = parser.add_subcommands(dest="command", required=True)
     for name, command in COMMANDS.items():
-        files: list[str | PathLike[str]] = [QUICKSTART_CONFIG] if command is quickstart else []
+        files: list[str | PathLike[str]] = [glob.escape(str(QUICKSTART_CONFIG))] if command is quickstart else []
         description = str(getdoc(command)).partition("\n\nArgs:")[0]
         one = _CommandParser(
             description=description, default_config_files=files, allow_abbrev=False, exit_on_error=False
         )
         one.takes = frozenset(keys(command))
-        one.add_argument("--config", action="config", help="YAML file of an experiment")
+        if "config" not in signature(command).parameters:  # which `experiment` reads itself: a grid of experiments
+            one.add_argument(
+                "--config", action="config", help="YAML file of an experiment, or a name such as imdb/small"
+            )
         one.add_function_arguments(command, as_group=False, skip={"experiment"})
         if "experiment" in signature(command).parameters:
             one.add_class_arguments(Experiment, as_group=False)
@@ -142,42 +145,27 @@ def complete(arguments: Sequence[str]) -> list[str]:
     """Put in the command where none is named: `quickstart` without arguments, `finetune` with some."""
     if not arguments:
         return ["quickstart"]
-    if arguments[0].startswith("-") and arguments[0] not in ("-h", "--help"):
+    if arguments[0].startswith("-") and arguments[0] not in ("-h", "--help", "--version"):
         return ["finetune", *arguments]
     return list(arguments)
 
 
 def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The YAML files that are given, and all other arguments."""
+    """The YAML files that are given, found by their names, and all other arguments.
+
+    Raises:
+        InputError: There is no such config.
+    """
     files: list[str] = []
     others: list[str] = []
     values = iter(arguments)
     for value in values:
-        flag, is_one, file = value.partition("=")
-        if flag == "--config" and (is_one or (file := next(values, ""))):
-            files.append(file)
+        flag, equals, name = value.partition("=")
+        if flag == "--config" and (name := name if equals else next(values, "")):
+            files.append(str(configs.find_config(name)))
         else:
             others.append(value)
     return files, others
-
-
-def _check_config(file: str) -> None:
-    """Refuse what the parser does not, or only after it has filled the memory: aliases of aliases double each time.
-
-    Raises:
-        InputError: The file is not UTF-8, or has an alias or a NUL character.
-    """
-    try:
-        for event in yaml.parse(Path(file).read_text(encoding="utf-8"), Loader=yaml.SafeLoader):
-            place = file if event.start_mark is None else f"{file}, line {event.start_mark.line + 1}"
-            if isinstance(event, yaml.AliasEvent):
-                raise InputError(f"{place}: aliases (*{event.anchor}) are not read: write the value itself")
-            if isinstance(event, yaml.ScalarEvent) and "\0" in event.value:
-                raise InputError(f"{place}: holds a NUL character")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{file}: not valid UTF-8 ({error.reason} at byte {error.start})") from None
-    except (OSError, yaml.YAMLError):
-        return  # the parser has a message of its own
 
 
 def _message(error: argparse.ArgumentError, files: Sequence[str]) -> str:
@@ -197,7 +185,7 @@ def parse(arguments: Sequence[str]) -> tuple[Callable[..., None], dict[str, Any]
     parser = build_parser()
     files, (command_name, *others) = _split(complete(arguments))
     for file in files:
-        _check_config(file)
+        yaml_text.check_file(file)
     try:  # of two values the later one wins: a flag's over a file's
         parsed = parser.parse_args([command_name, *(f"--config={file}" for file in files), *others])
     except argparse.ArgumentError as error:

@@ -71,6 +71,17 @@ def multinomial(weights: Tensor, num_samples: int, generator: Generator) -> Tens
     return torch.multinomial(weights, num_samples, replacement=True, generator=source)
 
 
+def new_seed(generator: Generator) -> int:
+    """A seed for what draws from torch's global state only; the device is not waited for.
+
+    Args:
+        generator: What it follows from: the seed that the generator itself has, which is another one for each batch of
+            each step, or a number that torch's global state draws.
+    """
+    source = generator.generator if isinstance(generator, RowGenerator) else generator
+    return int(torch.randint(2**62, ())) if source is None else source.initial_seed()
+
+
 def _drawn(fill: Callable[..., Tensor], x: Tensor, generator: Generator) -> Tensor:
     if not isinstance(generator, RowGenerator):
         return fill(x.new_empty(x.shape), generator=generator)

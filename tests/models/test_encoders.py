@@ -287,3 +287,10 @@ def test_gradients_of_embedding_parameters_come_from_the_lookup_alone(make_encod
     reached = [p for p, gradient in zip(encoder.parameters(), gradients, strict=True) if gradient is not None]
     assert len(reached) == len(others) > 0
     assert all(one is other for one, other in zip(reached, others, strict=True))
+
+
+def test_words_may_be_perturbed_but_neither_the_final_eos_nor_padding(make_encoder: MakeEncoder) -> None:
+    tokens = torch.zeros(len(LENGTHS), int(LENGTHS.max()) + 2, dtype=torch.int64)
+    mask = make_encoder(False).perturbation_mask(tokens, LENGTHS)
+    assert mask.shape == tokens.shape
+    assert [row.nonzero().flatten().tolist() for row in mask] == [list(range(n - 1)) for n in LENGTHS.tolist()]

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from textadv.corpus.rows import NamedRows, checked_text
+from textadv.corpus.rows import NamedRows, checked_text, refuse
 from textadv.errors import InputError
 from textadv.system.progress import progress
 
@@ -150,7 +150,8 @@ def _collect(reviews: Iterable[tuple[str, str, bytes]], source: str) -> dict[str
         try:
             text = content.decode("utf-8")
         except UnicodeDecodeError as error:
-            raise InputError(f"{place}: not valid UTF-8 ({error.reason} at byte {error.start})") from None
+            refuse("encoding", f"{place}: not valid UTF-8 ({error.reason} at byte {error.start})")
+            continue
         texts[part].append(checked_text(text, place))
     if not texts:
         raise InputError(f"{source}: holds no reviews (aclImdb/train/pos/*.txt and so on)")

@@ -7,10 +7,12 @@ missing values and reports a bad file without its row. Here `NA` and `null` are 
 import csv
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from textadv.corpus.rows import NamedRows, checked_text, class_name
+from textadv.corpus.rows import NamedRows, checked_text, class_name, passing_over, refuse
 from textadv.errors import InputError
 from textadv.system.progress import progress
 
@@ -105,6 +107,43 @@ def table_rows(table: "pa.Table", file: str, text_column: str, label_column: str
     return NamedRows(texts, names, file, "row", numbers, declared)
 
 
+def sample_columns(path: Path, limit: int) -> dict[str, list[Any]]:
+    """Read the first rows of a file, to guess what its columns are for.
+
+    Args:
+        path: A `.csv`, `.jsonl` or `.parquet` file.
+        limit: Number of rows at most.
+
+    Returns:
+        Values by name of column, as the file holds them; None where a JSON object has no such key. Empty for a file of
+        another kind, or one that cannot be read.
+    """
+    if path.suffix.lower() == ".parquet":
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        with suppress(pa.ArrowException, OSError, ValueError), pq.ParquetFile(path) as file:
+            return dict(next(file.iter_batches(limit)).to_pydict())
+        return {}
+    with suppress(InputError, OSError), passing_over():
+        if path.suffix.lower() == ".csv":
+            rows = [row for _, row in islice(_csv_rows(csv.reader(_lines(path)), path), limit + 1)]
+            header = enumerate(rows[0] if rows else ())
+            return {name: [row[i] for row in rows[1:] if i < len(row)] for i, name in header}
+        if path.suffix.lower() == ".jsonl":
+            records = list(filter(None, map(_record, islice(_lines(path), limit))))
+            return {name: [one.get(name) for one in records] for name in dict.fromkeys(chain.from_iterable(records))}
+    return {}
+
+
+def _record(line: str) -> dict[str, Any]:
+    """The JSON object in a line; empty where there is none."""
+    with suppress(ValueError, RecursionError):
+        record = json.loads(line)
+        return record if isinstance(record, dict) else {}
+    return {}
+
+
 def _values(table: "pa.Table", file: str, column: str) -> list[Any]:
     import pyarrow as pa
 
@@ -131,7 +170,8 @@ def _declared_name(value: object, declared: Sequence[str], place: str, column: s
             return None
         if declared:
             if not 0 <= value < len(declared):
-                raise InputError(f"{place}: column '{column}' holds {value}, but there are {len(declared)} classes")
+                refuse("label", f"{place}: column '{column}' holds {value}, but there are {len(declared)} classes")
+                return None
             value = declared[value]
     return class_name(value, place, column)
 
@@ -150,7 +190,8 @@ def _read_csv(path: Path, text_column: str, label_column: str | None) -> NamedRo
     for number, fields in rows:
         place = f"{path}, line {number}"
         if len(fields) != len(header):
-            raise InputError(f"{place}: {len(fields)} fields, but the header has {len(header)}")
+            refuse("row", f"{place}: {len(fields)} fields, but the header has {len(header)}")
+            continue
         texts.append(checked_text(fields[header.index(text_column)], place, text_column))
         names.append(class_name(fields[header.index(label_column)], place, label_column) if label_column else None)
         numbers.append(number)
@@ -181,10 +222,15 @@ def _read_jsonl(path: Path, text_column: str, label_column: str | None) -> Named
         try:
             record = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise InputError(f"{place}: not valid JSON ({_one_line(error)})") from None
+            refuse("row", f"{place}: not valid JSON ({_one_line(error)})")
+            continue
         if not isinstance(record, dict):
-            raise InputError(f"{place}: not a JSON object")
-        _require([text_column] if label_column is None else [text_column, label_column], list(record), place)
+            refuse("row", f"{place}: not a JSON object")
+            continue
+        columns = [text_column] if label_column is None else [text_column, label_column]
+        if message := _missing(columns, list(record), place):
+            refuse("row", message)
+            continue
         texts.append(checked_text(record[text_column], place, text_column))
         names.append(class_name(record[label_column], place, label_column) if label_column else None)
         numbers.append(number)
@@ -195,20 +241,32 @@ def _lines(path: Path) -> Iterator[str]:
     """Yield the lines of a UTF-8 file (a byte order mark may lead), each decoded by itself to know its number."""
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
+            encoding = "utf-8-sig" if number == 1 else "utf-8"
             if b"\0" in line:
-                raise InputError(f"{path}, line {number}: holds a NUL byte")
+                refuse("encoding", f"{path}, line {number}: holds a NUL byte")
+                yield line.replace(b"\0", b"").decode(encoding, "ignore")
+                continue
             try:
-                yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+                text = line.decode(encoding)
             except UnicodeDecodeError as error:
-                raise InputError(f"{path}, line {number}: not valid UTF-8 ({_one_line(error)})") from None
+                refuse("encoding", f"{path}, line {number}: not valid UTF-8 ({_one_line(error)})")
+                text = line.decode(encoding, "ignore")
+            yield text
 
 
 def _require(columns: Sequence[str], present: Sequence[str], place: str) -> None:
+    if message := _missing(columns, present, place):
+        raise InputError(message)
+
+
+def _missing(columns: Sequence[str], present: Sequence[str], place: str) -> str | None:
+    """What to say where a column is missing; None where none is."""
     for column in columns:
         if column not in present:
             shown = ", ".join(f"{name!r:.60}" for name in present[:COLUMNS_SHOWN]) or "none"
             more = ", ..." if len(present) > COLUMNS_SHOWN else ""
-            raise InputError(f"{place}: no column '{column}'; it has {shown}{more}")
+            return f"{place}: no column '{column}'; it has {shown}{more}"
+    return None
 
 
 def _one_line(error: Exception) -> str:

@@ -1,7 +1,11 @@
 """What every source yields: rows with a text and a class, and the checks that each of them must pass."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Literal
 
 from textadv.errors import InputError
 
@@ -15,6 +19,58 @@ HUB_SPLITS = {
     "validation": "validation",
     "test": "test",
 }
+Problem = Literal["empty", "encoding", "row", "label"]
+
+
+@dataclass
+class PassedOver:
+    """What the readers could not use, by what was wrong with it.
+
+    Attributes:
+        counts: Number of texts, rows or labels of each problem; of `encoding`, lines of files that have lines.
+        first: The line with which the first one of each problem would be refused.
+    """
+
+    counts: Counter[Problem] = field(default_factory=Counter)
+    first: dict[Problem, str] = field(default_factory=dict)
+
+
+_passed_over: ContextVar[PassedOver | None] = ContextVar("passed_over", default=None)
+
+
+@contextmanager
+def passing_over() -> Iterator[PassedOver]:
+    """Let the readers count what they cannot use, where they otherwise stop at the first.
+
+    A text that cannot be used is read as an empty one, such a label as none; a row that cannot be taken apart is left
+    out, and so are bytes that are no text.
+
+    Yields:
+        What they have passed over so far.
+    """
+    passed_over = PassedOver()
+    token = _passed_over.set(passed_over)
+    try:
+        yield passed_over
+    finally:
+        _passed_over.reset(token)
+
+
+def refuse(problem: Problem, message: str) -> None:
+    """Stop at what cannot be used; within `passing_over`, count it.
+
+    Args:
+        problem: What is wrong.
+        message: One line that names the place.
+
+    Raises:
+        InputError: The message, outside of `passing_over`.
+    """
+    passed_over = _passed_over.get()
+    if passed_over is None:
+        raise InputError(message) from None
+    passed_over.counts[problem] += 1
+    passed_over.first.setdefault(problem, message)
 
 
 @dataclass(frozen=True)
@@ -84,11 +140,13 @@ def checked_text(value: object, place: str, column: str = "text") -> str:
     Raises:
         InputError: If it is no string, has nothing but white space, a NUL character or a lone surrogate.
     """
-    if not isinstance(value, str) and value is not None:
-        raise InputError(f"{place}: column '{column}' holds {value!r:.60}, which is not a string")
-    if value is None or not value.strip():
-        raise InputError(f"{place}: column '{column}' is empty")
-    return _storable(value, place, column)
+    if value is None or (isinstance(value, str) and not value.strip()):
+        refuse("empty", f"{place}: column '{column}' is empty")
+    elif not isinstance(value, str):
+        refuse("row", f"{place}: column '{column}' holds {value!r:.60}, which is not a string")
+    else:
+        return _storable(value, place, column) or ""
+    return ""
 
 
 def class_name(value: object, place: str, column: str = "label") -> str | None:
@@ -109,17 +167,21 @@ def class_name(value: object, place: str, column: str = "label") -> str | None:
         return None
     if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
         name = _storable(str(value), place, column)
-        if len(name) > MAX_CLASS_NAME:
-            raise InputError(f"{place}: column '{column}' holds a label of more than {MAX_CLASS_NAME} characters")
-        return name
-    raise InputError(f"{place}: column '{column}' holds {value!r:.60}; a label is a string or an integer")
+        if name is None or len(name) <= MAX_CLASS_NAME:
+            return name
+        refuse("label", f"{place}: column '{column}' holds a label of more than {MAX_CLASS_NAME} characters")
+    else:
+        refuse("label", f"{place}: column '{column}' holds {value!r:.60}; a label is a string or an integer")
+    return None
 
 
-def _storable(text: str, place: str, column: str) -> str:
+def _storable(text: str, place: str, column: str) -> str | None:
     if "\0" in text:
-        raise InputError(f"{place}: column '{column}' holds a NUL character")
+        refuse("encoding", f"{place}: column '{column}' holds a NUL character")
+        return None
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
-        raise InputError(f"{place}: column '{column}' holds a lone surrogate, which is not valid Unicode") from None
+        refuse("encoding", f"{place}: column '{column}' holds a lone surrogate, which is not valid Unicode")
+        return None
     return text

@@ -9,7 +9,7 @@ from pathlib import Path
 from textadv.corpus.archives import acl_root, read_acl_archive, read_acl_folder, review_files
 from textadv.corpus.files import read_file, read_parquet
 from textadv.corpus.hub import read_hub
-from textadv.corpus.rows import HUB_SPLITS, Corpus, NamedRows
+from textadv.corpus.rows import HUB_SPLITS, UNLABELED, Corpus, NamedRows
 from textadv.corpus.splits import build_corpus
 from textadv.corpus.store import file_sum
 from textadv.errors import InputError
@@ -41,7 +41,7 @@ def load_corpus(settings: DataSettings) -> Corpus:
         from textadv.corpus import builtin
 
         return builtin.build_corpus(settings.seed)
-    return build_corpus(_read(settings), settings.seed, settings.validation_fraction, settings.keep_duplicates)
+    return build_corpus(read_parts(settings), settings.seed, settings.validation_fraction, settings.keep_duplicates)
 
 
 def source_identity(settings: DataSettings) -> dict[str, str]:
@@ -113,8 +113,22 @@ def _given_files(settings: DataSettings) -> dict[str, Path]:
     return {flag: Path(path) for flag, path in given.items() if path is not None}
 
 
-def _read(settings: DataSettings) -> Mapping[str, list[NamedRows]]:
+def read_parts(settings: DataSettings) -> Mapping[str, list[NamedRows]]:
+    """Read the files of a source as they are, before anything is split or removed.
+
+    Args:
+        settings: Where the text comes from.
+
+    Returns:
+        Files of each of `train`, `unlabeled`, `validation` and `test`, as far as there are some.
+
+    Raises:
+        InputError: If the source cannot be reached, or its content is not as it should be.
+    """
+    check_data(settings)
     text, label = settings.text_column, settings.label_column
+    if settings.source == "builtin":
+        return _builtin_parts(settings.seed)
     if settings.source is None:
         return {
             flag: [read_file(path, text, None if flag == "unlabeled" else label)]
@@ -131,6 +145,18 @@ def _read(settings: DataSettings) -> Mapping[str, list[NamedRows]]:
     return {
         split: [read_parquet(shard, text, None if split == "unlabeled" else label) for shard in shards]
         for split, shards in _shards(path).items()
+    }
+
+
+def _builtin_parts(seed: int) -> dict[str, list[NamedRows]]:
+    from textadv.corpus import builtin
+
+    corpus = builtin.build_corpus(seed)
+    names = {UNLABELED: None} | dict(enumerate(corpus.classes))
+    return {
+        split: [NamedRows(rows.texts, [names[label] for label in rows.labels], "builtin", f"{split} text", numbers)]
+        for split, rows in corpus.splits.items()
+        for numbers in [range(1, len(rows.texts) + 1)]
     }
 
 

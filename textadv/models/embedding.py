@@ -58,13 +58,7 @@ class _Normalized(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, frequencies: Tensor, tokens: Tensor) -> Tensor:
-        mean, variance = torch.zeros_like(weight[0]), torch.zeros_like(weight[0])
-        with without_autocast(weight.device):  # it would round the statistics to bfloat16
-            for rows in _parts(weight):
-                mean += frequencies[rows] @ weight[rows]
-            for rows in _parts(weight):
-                variance += frequencies[rows] @ (weight[rows] - mean).square_()
-        scale = torch.rsqrt(variance + VARIANCE_FLOOR)
+        mean, scale = normalization(weight, frequencies)
         # Normalizing after the lookup touches the tokens of the batch instead of the whole vocabulary.
         embeddings = F.embedding(tokens, weight).sub_(mean).mul_(scale)
         ctx.save_for_backward(weight, frequencies, tokens, mean, scale, embeddings)
@@ -81,6 +75,26 @@ class _Normalized(torch.autograd.Function):
         for rows in _parts(weight):
             result[rows] += (weight[rows] - mean).mul_(b).add_(a).mul_(frequencies[rows, None])
         return result, None, None
+
+
+@torch.no_grad()
+def normalization(table: Tensor, frequencies: Tensor) -> tuple[Tensor, Tensor]:
+    """What normalizes the rows of a table: v̄ = (v - mean) scale (Miyato et al. 2017, equation 1).
+
+    Args:
+        table: Embeddings v, shape (V, D).
+        frequencies: Relative frequencies of the rows, shape (V,).
+
+    Returns:
+        E(v) and Var(v)^(-1/2), shape (D,) each, without gradient.
+    """
+    mean, variance = torch.zeros_like(table[0]), torch.zeros_like(table[0])
+    with without_autocast(table.device):  # it would round the statistics to bfloat16
+        for rows in _parts(table):
+            mean += frequencies[rows] @ table[rows]
+        for rows in _parts(table):
+            variance += frequencies[rows] @ (table[rows] - mean).square_()
+    return mean, torch.rsqrt(variance + VARIANCE_FLOOR)
 
 
 def _parts(table: Tensor) -> Iterator[slice]:

@@ -15,25 +15,20 @@ class Encoder(nn.Module, ABC):
     """Documents to features, in two halves: perturbations live between `embed` and `features`.
 
     Args:
-        frequencies: Counts of the vocabulary entries, shape (V,).
         embedding_size: Dimensions D of an embedding.
         num_features: Number F of features.
-        window: Tokens of each document that gradients reach; None for all.
-        dropout: Dropout of the embeddings in training.
     """
 
-    def __init__(
-        self, frequencies: Tensor, embedding_size: int, num_features: int, window: int | None, dropout: float
-    ) -> None:
+    window: int | None = None  # tokens of each document that gradients reach; None for all
+
+    def __init__(self, embedding_size: int, num_features: int) -> None:
         super().__init__()
-        self.embedding = NormalizedEmbedding(frequencies, embedding_size)
         self.embedding_size = embedding_size
         self.num_features = num_features
-        self.window = window
-        self.dropout = dropout
 
+    @abstractmethod
     def embed(self, tokens: Tensor, generator: Generator = None) -> Tensor:
-        """Normalized embeddings, in training mode with dropout shared over time.
+        """Normalized embeddings, in training mode with what the passes of a step share of the dropout.
 
         Args:
             tokens: Shape (B, T).
@@ -42,17 +37,14 @@ class Encoder(nn.Module, ABC):
         Returns:
             Embeddings, shape (B, T, D).
         """
-        return time_shared_dropout(self.embedding(tokens), self.dropout if self.training else 0.0, generator)
 
-    @torch.no_grad()
+    @abstractmethod
     def word_table(self) -> Tensor:
         """Normalized embeddings of the vocabulary, shape (V, D), without dropout and without gradient."""
-        table: Tensor = self.embedding(torch.arange(len(self.embedding.weight), device=self.embedding.weight.device))
-        return table
 
+    @abstractmethod
     def embedding_parameters(self) -> list[nn.Parameter]:
         """The parameters of `embed`; none of them lies between embeddings and features."""
-        return list(self.embedding.parameters())
 
     @abstractmethod
     def features(self, embeddings: Tensor, lengths: Tensor) -> Tensor:
@@ -77,6 +69,74 @@ class Encoder(nn.Module, ABC):
             Features, shape (B, F).
         """
         return self.features(self.embed(tokens), lengths)
+
+    def perturbation_mask(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        """Mark the positions that a perturbation may change: the words, neither the padding nor the final EOS.
+
+        Args:
+            tokens: Shape (B, T).
+            lengths: Tokens of each document, its EOS counted, shape (B,), on any device.
+
+        Returns:
+            True where a perturbation is allowed, (B, T), on the device of the tokens.
+        """
+        return positions_before(lengths - 1, tokens)
+
+
+def positions_before(ends: Tensor, tokens: Tensor) -> Tensor:
+    """Mark the positions before an end; the host does not wait for a copy of the ends.
+
+    Args:
+        ends: One position per row, (B,), on any device.
+        tokens: Only their width T and their device count, (B, T) or (B, T, D).
+
+    Returns:
+        Shape (B, T), bool, on the device of the tokens.
+    """
+    ends = ends.to(tokens.device, non_blocking=True)
+    return ends[:, None] > torch.arange(tokens.shape[1], device=tokens.device)
+
+
+class StreamEncoder(Encoder):
+    """An encoder with a normalized embedding of its own that reads streams, too: a language model can pretrain it.
+
+    Args:
+        frequencies: Counts of the vocabulary entries, shape (V,).
+        embedding_size: Dimensions D of an embedding.
+        num_features: Number F of features.
+        window: Tokens of each document that gradients reach; None for all.
+        dropout: Dropout of the embeddings in training.
+    """
+
+    def __init__(
+        self, frequencies: Tensor, embedding_size: int, num_features: int, window: int | None, dropout: float
+    ) -> None:
+        super().__init__(embedding_size, num_features)
+        self.embedding = NormalizedEmbedding(frequencies, embedding_size)
+        self.window = window
+        self.dropout = dropout
+
+    def embed(self, tokens: Tensor, generator: Generator = None) -> Tensor:
+        """Normalized embeddings, in training mode with dropout shared over time.
+
+        Args:
+            tokens: Shape (B, T).
+            generator: Source of the dropout.
+
+        Returns:
+            Embeddings, shape (B, T, D).
+        """
+        return time_shared_dropout(self.embedding(tokens), self.dropout if self.training else 0.0, generator)
+
+    @torch.no_grad()
+    def word_table(self) -> Tensor:
+        """Normalized embeddings of the vocabulary, shape (V, D), without dropout and without gradient."""
+        table: Tensor = self.embedding(torch.arange(len(self.embedding.weight), device=self.embedding.weight.device))
+        return table
+
+    def embedding_parameters(self) -> list[nn.Parameter]:
+        """The parameters of `embed`; none of them lies between embeddings and features."""
+        return list(self.embedding.parameters())
 
     @property
     @abstractmethod

@@ -5,7 +5,7 @@ from typing import Protocol
 from torch import Tensor
 
 from textadv.models.classifier import Activation, Classifier
-from textadv.models.encoders import Encoder
+from textadv.models.encoders import Encoder, StreamEncoder
 from textadv.models.layers import LAYERS, POOLINGS
 from textadv.models.recurrent import RecurrentEncoder
 
@@ -42,7 +42,9 @@ class ModelSizes(Protocol):
         """Activation of that layer."""
 
 
-def build_encoder(sizes: ModelSizes, frequencies: Tensor, dropout: float = 0.0, window: int | None = None) -> Encoder:
+def build_encoder(
+    sizes: ModelSizes, frequencies: Tensor, dropout: float = 0.0, window: int | None = None
+) -> StreamEncoder:
     """A fresh encoder.
 
     Args:

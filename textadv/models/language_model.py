@@ -8,7 +8,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from textadv.draws import Generator, multinomial
-from textadv.models.encoders import Encoder, State
+from textadv.models.encoders import State, StreamEncoder
 
 
 class SampledSoftmax(nn.Module):
@@ -124,7 +124,7 @@ class LanguageModel(nn.Module):
         encoder: The encoder to pretrain.
     """
 
-    def __init__(self, encoder: Encoder) -> None:
+    def __init__(self, encoder: StreamEncoder) -> None:
         super().__init__()
         self.encoder = encoder
         self.softmaxes = nn.ModuleList(

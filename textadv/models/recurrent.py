@@ -6,13 +6,13 @@ import torch
 from torch import Tensor, nn
 
 from textadv.draws import Generator
-from textadv.models.encoders import Encoder, State
+from textadv.models.encoders import State, StreamEncoder
 from textadv.models.inference import read_places
 from textadv.models.layers import LSTM, LastOutput, Layer
 from textadv.precision import without_autocast
 
 
-class RecurrentEncoder(Encoder):
+class RecurrentEncoder(StreamEncoder):
     """Normalized embedding and one recurrent layer per reading direction.
 
     Autocast is kept out of the layers: it runs those of cuDNN in float16, also where it is asked for bfloat16.

@@ -28,6 +28,7 @@ CHARTS: list[Chart] = [
         True,
     ),
     LineChart("spread", "Spread", "alt", "x", "y", [Series("only", "", [0, 1, 2], [1, 2, 3], [0, 1, 2], [2, 3, 4])]),
+    LineChart("log", "Log", "alt", "x", "y", [Series("only", "", [20, 1000], [1, 2], [0, 1], [2, 3])], log=True),
     LineChart("point", "Point", "alt", "x", "y", [Series(ODD[0], "", [5.0], [1.0], [], [])]),
     Histogram("histogram", "Histogram", "alt", "x", [0.1, 1.0, 10.0], {ODD[0]: [3, 0], ODD[1]: [1, 2]}),
     Reliability("reliability", "Reliability", "alt", {ODD[0]: BINS, ODD[1]: BINS}),

@@ -43,6 +43,7 @@ class LineChart(Chart):
     series: list[Series]  # the lines
     sizes: bool = False  # x holds 0 and sizes of perturbations of several orders, each of them worth a tick
     percent: bool = False  # y holds shares
+    log: bool = False  # x is positive and of several orders, each value worth a tick
 
     def table(self) -> Table:
         """A row for each x, some of them where there are many; a column for each line."""

@@ -90,6 +90,9 @@ def _draw_lines(figure: Figure, chart: LineChart, theme: dict[str, str]) -> None
     _label(axes, chart.x_label, chart.y_label)
     if chart.sizes:
         _size_axis(axes, chart.series)
+    if chart.log:
+        axes.set_xscale("log")
+        _ticks_at(axes, sorted({x for series in chart.series for x in series.x}))
     if chart.percent:
         axes.set_ylim(-0.02, 1.03)
         axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
@@ -107,7 +110,11 @@ def _size_axis(axes: Axes, series: Iterable[Series]) -> None:
     positive = [x for x in sizes if x > 0]
     if positive:
         axes.set_xscale("symlog", linthresh=positive[0], linscale=0.7)
-    axes.xaxis.set_major_locator(FixedLocator(sizes))
+    _ticks_at(axes, sizes)
+
+
+def _ticks_at(axes: Axes, values: Sequence[float]) -> None:
+    axes.xaxis.set_major_locator(FixedLocator(values))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
 

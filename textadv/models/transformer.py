@@ -1,0 +1,198 @@
+"""A pretrained Transformer of the transformers library as an encoder; the library itself is not imported here."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from itertools import groupby
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from textadv.draws import Generator, new_seed
+from textadv.models.embedding import normalization
+from textadv.models.encoders import Encoder, positions_before
+
+Pooling = Literal["first", "mean"]
+
+
+class TransformerEncoder(Encoder):
+    """Word table and body of a pretrained Transformer, with perturbations in normalized coordinates.
+
+    With E and Var the frequency-weighted statistics of the word table, `embed` gives v̄ = (v - E) / sqrt(Var), and
+    `features` hands E + sqrt(Var) (v̄ + r) to the body as `inputs_embeds`. A perturbation r is as large for the words
+    of this table as for those of any other, and at r = 0 the body reads what it was pretrained on. E and Var follow
+    the table, but as constants of each step. So the gradient of the table at r = 0 is that of plain fine-tuning, and
+    the table does not lie between embeddings and features.
+
+    The body's own dropout is drawn anew by each `embed` in training mode, and is the same for all calls of `features`
+    until the next one: with other masks in the perturbed pass, virtual adversarial training would measure dropout.
+
+    Args:
+        body: A model of `transformers.AutoModel`, which from now on belongs to the encoder: its word table is moved
+            out of it, and its pooler, which nothing reads, is dropped.
+        frequencies: Counts of the vocabulary entries, shape (V,); entries of the table behind them count as unseen.
+        special_tokens: Ids that no perturbation may change: [CLS], [SEP], <s>, </s>, padding.
+        pooling: Features are the output at the `first` token, or the `mean` of a document's outputs.
+        checkpointing: Compute the layers' activations again in the backward pass instead of keeping them.
+    """
+
+    frequencies: Tensor
+    is_special: Tensor
+
+    def __init__(
+        self,
+        body: Any,
+        frequencies: Tensor,
+        special_tokens: Sequence[int],
+        pooling: Pooling = "mean",
+        checkpointing: bool = False,
+    ) -> None:
+        words: nn.Embedding = body.get_input_embeddings()
+        super().__init__(words.weight.shape[1], body.config.hidden_size)
+        self.words = words
+        self.body = body
+        body.set_input_embeddings(nn.Identity())
+        if hasattr(body, "pooler"):
+            body.pooler = None  # without a gradient it would stop several processes
+        for layer in self.layers if checkpointing else ():
+            layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)  # else it forbids `autograd.grad`
+        shares = (frequencies / frequencies.sum()).to(words.weight)
+        self.register_buffer("frequencies", F.pad(shares, (0, len(words.weight) - len(shares))))
+        is_special = torch.zeros(len(words.weight), dtype=torch.bool)
+        is_special[list(special_tokens)] = True
+        self.register_buffer("is_special", is_special.to(words.weight.device))
+        self.pooling = pooling
+        self.seed = 0  # of the dropout
+        self.train()  # as every new module is; a body comes in evaluation mode
+
+    def embed(self, tokens: Tensor, generator: Generator = None) -> Tensor:
+        """Normalized embeddings, without dropout; in training mode this draws the body's dropout. See `Encoder.embed`.
+
+        Gradients can be taken with respect to them, also where the word table is frozen.
+        """
+        if self.training:
+            self.seed = new_seed(generator)
+        mean, scale = normalization(self.words.weight, self.frequencies)
+        embeddings: Tensor = (self.words(tokens) - mean) * scale
+        return embeddings if embeddings.requires_grad else embeddings.requires_grad_(torch.is_grad_enabled())
+
+    @torch.no_grad()
+    def word_table(self) -> Tensor:
+        """Normalized embeddings of the vocabulary, shape (V, D), without gradient."""
+        mean, scale = normalization(self.words.weight, self.frequencies)
+        return (self.words.weight - mean) * scale
+
+    def embedding_parameters(self) -> list[nn.Parameter]:
+        """The word table. See `Encoder.embedding_parameters`."""
+        return list(self.words.parameters())
+
+    def features(self, embeddings: Tensor, lengths: Tensor) -> Tensor:
+        """Pooled outputs of whole documents. See `Encoder.features`."""
+        mean, scale = normalization(self.words.weight, self.frequencies)
+        inside = positions_before(lengths, embeddings)
+        # Attention weighs what is outside by 0, which does not help against NaN.
+        return self._pooled(mean + embeddings.masked_fill(~inside[:, :, None], 0.0) / scale, inside)
+
+    def read(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        """Features of unperturbed documents, exactly those of the pretrained model. See `Encoder.read`."""
+        if self.training:
+            return super().read(tokens, lengths)
+        return self._pooled(self.words(tokens), positions_before(lengths, tokens))
+
+    def _pooled(self, inputs_embeds: Tensor, inside: Tensor) -> Tensor:
+        """Features (B, H), in the number format of the embeddings as the body knows them, (B, T, D)."""
+        with _draws(self.seed, inputs_embeds.device, self.training):
+            outputs: Tensor = self.body(inputs_embeds=inputs_embeds, attention_mask=inside.long())[0]
+        outputs = outputs.to(inputs_embeds.dtype)
+        if self.pooling == "first":
+            return outputs[:, 0]
+        return outputs.masked_fill(~inside[:, :, None], 0.0).sum(1) / inside.sum(1, keepdim=True)
+
+    def perturbation_mask(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        """Mark the positions that a perturbation may change: all but padding and special tokens."""
+        return positions_before(lengths, tokens) & ~self.is_special[tokens]
+
+    @property
+    def max_tokens(self) -> int:
+        """Positions that the body was pretrained with: the longest document that it can read at once."""
+        positions: int = self.body.config.max_position_embeddings
+        for name, module in self.body.named_modules():
+            # Those of RoBERTa's family are counted from behind the padding's.
+            if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
+                return positions - int(module.padding_idx) - 1
+        return positions
+
+    @property
+    def layers(self) -> nn.ModuleList:
+        """The layers of the body, the lowest first; one for all depths in an architecture that shares it."""
+        return next(module for module in self.body.modules() if isinstance(module, nn.ModuleList))
+
+    def freeze(self, num_layers: int) -> None:
+        """Keep the embeddings and the lowest layers as they are: their parameters get no gradient.
+
+        Args:
+            num_layers: How many layers; with 0 the embeddings are trained, too.
+        """
+        for depth, (_, parameter) in self.depths():
+            parameter.requires_grad_(depth > num_layers or num_layers == 0)
+
+    def depths(self) -> Iterator[tuple[int, tuple[str, nn.Parameter]]]:
+        """Each parameter with its name and its depth.
+
+        The embeddings are 0, the layers 1 to L, and L + 1 is what all layers share or what follows them.
+        """
+        below = True
+        layer_of = {id(p): depth for depth, layer in enumerate(self.layers, 1) for p in layer.parameters()}
+        for named in self.named_parameters():
+            depth = layer_of.get(id(named[1]))
+            below = below and depth is None
+            yield (0 if below else len(self.layers) + 1) if depth is None else depth, named
+
+
+def parameter_groups(
+    encoder: TransformerEncoder, head: nn.Module, learning_rate: float, layer_decay: float, weight_decay: float
+) -> list[dict[str, Any]]:
+    """Groups of parameters for AdamW, with a learning rate that falls from the head down to the embeddings.
+
+    Layer-wise decay as in ELECTRA (Clark et al. 2020) and Sun et al. 2019 (arXiv 1905.05583), section 5.4.3: what is d
+    steps below the head learns at learning_rate layer_decay^d. Biases and norms have no weight decay.
+
+    Args:
+        encoder: The encoder; its frozen parameters are left out.
+        head: What reads the features.
+        learning_rate: Of the head.
+        layer_decay: Factor per layer.
+        weight_decay: Of the matrices.
+
+    Returns:
+        The groups, each with `params`, `lr` and `weight_decay`.
+    """
+    top = len(encoder.layers) + 1
+    depths = [*encoder.depths(), *((top, named) for named in head.named_parameters())]
+    trained = [(depth, parameter.dim() > 1, parameter) for depth, (_, parameter) in depths if parameter.requires_grad]
+    trained.sort(key=lambda one: one[:2])
+    return [
+        {
+            "params": [parameter for *_, parameter in group],
+            "lr": learning_rate * layer_decay ** (top - depth),
+            "weight_decay": weight_decay if is_matrix else 0.0,
+        }
+        for (depth, is_matrix), group in groupby(trained, lambda one: one[:2])
+    ]
+
+
+@contextmanager
+def _draws(seed: int, device: torch.device, active: bool) -> Iterator[None]:
+    """Draw random numbers from a seed; afterwards the state of torch's global generators is what it was."""
+    if not active:
+        yield
+        return
+    beside = [] if device.type in ("cpu", "meta") else [device]
+    with torch.random.fork_rng(beside, device_type=device.type if beside else "cuda"):
+        torch.default_generator.manual_seed(seed)
+        for one in beside:
+            torch.get_device_module(one).manual_seed(seed)
+        yield
