@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from textadv.adversarial.divergences import cross_entropy, log_probabilities
+from textadv.adversarial.divergences import log_probabilities
 
 
 def aligned_prediction(logits: Tensor, mean_prediction: Tensor, class_shares: Tensor) -> Tensor:
@@ -29,22 +29,21 @@ def aligned_prediction(logits: Tensor, mean_prediction: Tensor, class_shares: Te
     return F.log_softmax(log_probabilities(logits.detach()) + ratio, dim=1)
 
 
-def pseudo_label_loss(aligned: Tensor, perturbed_logits: Tensor, threshold: Tensor | float) -> Tensor:
-    """Cross entropy of the class that an aligned prediction is sure of, at a perturbed text; 0 where it is unsure.
+def pseudo_labels(aligned: Tensor, threshold: Tensor | float) -> tuple[Tensor, Tensor]:
+    """The class of each aligned prediction, and whether it is sure enough to stand for a label.
 
     FixMatch (Sohn et al. 2020, arXiv 2001.07685, equation 4) with the alignment and the relative threshold of AdaMatch
-    (Berthelot et al. 2022, arXiv 2106.04732, sections 3.2 and 3.3). The strongly augmented view is x + r_vadv.
+    (Berthelot et al. 2022, arXiv 2106.04732, sections 3.2 and 3.3).
 
     Args:
-        aligned: Logarithm of the aligned prediction at x, (B, C), from `aligned_prediction`.
-        perturbed_logits: At x + r, (B, C).
+        aligned: Logarithm of the aligned prediction, (B, C), from `aligned_prediction`.
         threshold: Least probability of the class: for AdaMatch a share (0.9) of the mean confidence on labeled texts.
 
     Returns:
-        The loss per example in nats, (B,).
+        Classes, (B,) int64, and which of them count, (B,) bool.
     """
-    confidence, label = aligned.detach().max(dim=1)
-    return cross_entropy(perturbed_logits, label) * (confidence.exp() >= threshold)
+    confidence, labels = aligned.max(dim=1)
+    return labels, confidence.exp() >= threshold
 
 
 def imbalance(logits: Tensor, mean_prediction: Tensor) -> Tensor:

@@ -215,11 +215,11 @@ def epsilon_of_divergence(target: float, mean_curvature: Tensor, bound: float) -
     """The size at which the mean of KL(p(x) || p(x + r_vadv)) is about `target`: sqrt(2 target / lambda), bounded.
 
     Args:
-        target: Mean divergence in nats.
+        target: Mean divergence in nats, above 0.
         mean_curvature: Mean of `curvature` over the texts of a step, a scalar.
         bound: Largest size, for where the prediction hardly changes at all.
 
     Returns:
         Epsilon, an L2 norm, a scalar.
     """
-    return (2 * target / mean_curvature.clamp_min(2 * target / bound**2)).sqrt()
+    return (2 * target / mean_curvature).sqrt().clamp(max=bound)
