@@ -100,7 +100,7 @@ def test_a_grid_from_beginning_to_end(
     for row, read in zip(rows, results(output), strict=True):
         assert read["test"].pop("read_by").endswith("--final")
         assert read["test"].pop("read_on")
-        assert read.pop("test").keys() == {"error", "macro_f1", "calibration_error", "documents"}
+        assert read.pop("test").keys() == {"error", "macro_f1", "calibration_error"}
         assert read == {key: value for key, value in row.items() if key != "test"}
     table = (output / "table.md").read_text(encoding="utf-8")
     assert "test error" in table
