@@ -82,7 +82,7 @@ class ModelSettings(Settings, section="model"):
         embedding_size: Dimensions of a word embedding.
         hidden_size: Width of the encoder (of each direction when bidirectional).
         bidirectional: A forward and a backward language model over a shared embedding, features concatenated.
-        pooling: What the classifier reads: the last output (paper), or last + mean + max of all outputs.
+        pooling: What the classifier reads: the last output (paper), the mean of all outputs, or last + mean + max.
         head_size: Width of the hidden layer between encoder and logits.
         head_activation: Of that layer. The paper's `relu` can die for whole documents, which the smoothness rewards.
     """
@@ -91,7 +91,7 @@ class ModelSettings(Settings, section="model"):
     embedding_size: Positive = 256
     hidden_size: Positive = 1024
     bidirectional: bool = False
-    pooling: Literal["last", "last_mean_max"] = field(default="last", metadata=CLASSIFIER_ONLY)
+    pooling: Literal["last", "mean", "last_mean_max"] = field(default="last", metadata=CLASSIFIER_ONLY)
     head_size: Positive = field(default=30, metadata=CLASSIFIER_ONLY)
     head_activation: Literal["gelu", "relu"] = field(default="gelu", metadata=CLASSIFIER_ONLY)
 
@@ -143,6 +143,12 @@ class FinetuningSettings(Settings, section="finetuning"):
         adv_weight: Weight of the adversarial (or random) loss.
         vat_weight: Weight of the virtual adversarial loss.
         entropy_weight: Weight of the entropy of the unlabeled predictions.
+        balance_weight: Weight of minus the entropy of the mean unlabeled prediction, which keeps all classes in use.
+        pseudo_label_weight: Weight of the cross entropy of sure unlabeled predictions, aligned with the shares of the
+            labels, at the virtually perturbed text (unperturbed for methods without it).
+        pseudo_label_threshold: Least probability of a sure prediction, as a share of the mean on labeled texts.
+        vat_target: Mean divergence in nats for which each step chooses the size of the virtual adversarial
+            perturbation; `vat_epsilon` is then its bound.
         vat_direction: Top eigenvector of the KL's Hessian; `auto`: in closed form for two or three classes.
         num_power_iterations: Power iterations; 0 leaves the random direction it starts from.
         xi: Step of the power iteration's finite difference.
@@ -174,6 +180,10 @@ class FinetuningSettings(Settings, section="finetuning"):
     adv_weight: float = 1.0
     vat_weight: float = 1.0
     entropy_weight: float = 0.0
+    balance_weight: float = 0.0
+    pseudo_label_weight: float = 0.0
+    pseudo_label_threshold: Share = 0.9
+    vat_target: OpenShare | None = None
     vat_direction: Literal["auto", "closed_form", "power_iteration"] = "auto"
     num_power_iterations: int = 1
     xi: float = 0.1
@@ -195,6 +205,10 @@ class FinetuningSettings(Settings, section="finetuning"):
         super().__post_init__()
         if self.perturbs_labeled and self.uses_vat and not self.adversary_is_in_l2 and self.vat_epsilon is None:
             raise InputError(f"--finetuning.vat_epsilon: is needed with {self.adversary}, as vat is measured in l2")
+        if self.vat_target is not None and self.vat_direction == "power_iteration":
+            raise InputError(
+                "--finetuning.vat_target: needs the closed form, not --finetuning.vat_direction power_iteration"
+            )
         if self.alpha is not None and self.alpha > self.epsilon:
             raise InputError(f"--finetuning.alpha {self.alpha}: must be at most --finetuning.epsilon")
 
@@ -214,6 +228,11 @@ class FinetuningSettings(Settings, section="finetuning"):
         return self.epsilon if self.vat_epsilon is None else self.vat_epsilon
 
     @property
+    def virtual_is_adversarial(self) -> bool:
+        """Whether the virtual adversarial perturbation has the size of the adversarial one in every step."""
+        return self.vat_target is None and self.virtual_epsilon == self.epsilon
+
+    @property
     def uses_vat(self) -> bool:
         """Whether the virtual adversarial loss is part of the objective."""
         return self.method in ("vat", "adversarial+vat") and self.vat_weight > 0
@@ -221,7 +240,7 @@ class FinetuningSettings(Settings, section="finetuning"):
     @property
     def uses_unlabeled(self) -> bool:
         """Whether a step has an unlabeled batch."""
-        return self.uses_vat or self.entropy_weight > 0
+        return self.uses_vat or max(self.entropy_weight, self.balance_weight, self.pseudo_label_weight) > 0
 
 
 @dataclass

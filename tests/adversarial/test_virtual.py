@@ -8,6 +8,8 @@ from textadv.adversarial.divergences import cross_entropy, kl_divergence
 from textadv.adversarial.norms import l2_norm, scale_to_norm
 from textadv.adversarial.virtual import (
     closed_form_direction,
+    curvature,
+    epsilon_of_divergence,
     logit_gradients,
     power_iteration,
     virtual_direction,
@@ -28,17 +30,23 @@ def _divergence(classifier: nn.Module, embeddings: Tensor) -> Callable[[Tensor],
     return lambda perturbed: kl_divergence(clean, classifier(perturbed))
 
 
-def _hessian_direction(classifier: nn.Module, embeddings: Tensor, mask: Tensor) -> Tensor:
-    """Top eigenvector of the exact Hessian of the divergence at r = 0, by double backward, per example."""
+def _hessians(classifier: nn.Module, embeddings: Tensor, mask: Tensor) -> Tensor:
+    """Exact Hessian of the divergence at r = 0, by double backward, per example."""
     divergence = _divergence(classifier, embeddings)
     size = embeddings[0].numel()
-    directions = []
-    for i in range(len(embeddings)):
-        hessian = torch.autograd.functional.hessian(
-            lambda r, i=i: divergence(embeddings + r * mask[..., None])[i], torch.zeros_like(embeddings)
-        )[i, :, :, i].reshape(size, size)
-        directions.append(torch.linalg.eigh(hessian).eigenvectors[:, -1].view_as(embeddings[i]))
-    return torch.stack(directions)
+    return torch.stack(
+        [
+            torch.autograd.functional.hessian(
+                lambda r, i=i: divergence(embeddings + r * mask[..., None])[i], torch.zeros_like(embeddings)
+            )[i, :, :, i].reshape(size, size)
+            for i in range(len(embeddings))
+        ]
+    )
+
+
+def _hessian_direction(classifier: nn.Module, embeddings: Tensor, mask: Tensor) -> Tensor:
+    """Top eigenvector of the exact Hessian."""
+    return torch.linalg.eigh(_hessians(classifier, embeddings, mask)).eigenvectors[:, :, -1].view_as(embeddings)
 
 
 def _cosine(a: Tensor, b: Tensor) -> Tensor:
@@ -294,3 +302,42 @@ def test_the_power_iteration_is_in_full_precision_under_autocast(
         found = virtual_direction(classifier, x, logits, mask, False, 1e-3, 1, torch.Generator().manual_seed(0))
     assert logits.dtype == torch.bfloat16
     torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("num_classes", [2, 4])
+def test_the_curvature_along_the_closed_form_is_the_largest_eigenvalue(
+    make_classifier: MakeClassifier, embeddings: Tensor, mask: Tensor, num_classes: int
+) -> None:
+    classifier = make_classifier(num_classes)
+    logits, gradients = _logits_and_gradients(classifier, embeddings)
+    found = curvature(logits, gradients, closed_form_direction(logits, gradients, mask))
+    expected = torch.linalg.eigvalsh(_hessians(classifier, embeddings, mask))[:, -1]
+    assert torch.allclose(found, expected, rtol=1e-8)
+
+
+@pytest.mark.parametrize("num_classes", [2, 4])
+def test_the_curvature_along_any_direction_is_that_of_the_exact_hessian(
+    make_classifier: MakeClassifier, embeddings: Tensor, mask: Tensor, num_classes: int
+) -> None:
+    classifier = make_classifier(num_classes)
+    logits, gradients = _logits_and_gradients(classifier, embeddings)
+    direction = scale_to_norm(torch.randn_like(embeddings), mask, 1.0)
+    d = direction.flatten(1)
+    expected = torch.einsum("bi,bij,bj->b", d, _hessians(classifier, embeddings, mask), d)
+    assert torch.allclose(curvature(logits, gradients, direction), expected, rtol=1e-8)
+
+
+@pytest.mark.parametrize("num_classes", [2, 4])
+def test_a_small_target_is_met(
+    make_classifier: MakeClassifier, embeddings: Tensor, mask: Tensor, num_classes: int
+) -> None:
+    classifier, target = make_classifier(num_classes), 1e-8
+    logits, gradients = _logits_and_gradients(classifier, embeddings)
+    direction = closed_form_direction(logits, gradients, mask)
+    epsilon = epsilon_of_divergence(target, curvature(logits, gradients, direction).mean(), 100.0)
+    reached = _divergence(classifier, embeddings)(embeddings + epsilon * direction).mean()
+    assert reached.item() == pytest.approx(target, rel=1e-3)
+
+
+def test_the_size_is_bounded_where_the_prediction_does_not_change() -> None:
+    assert epsilon_of_divergence(0.1, torch.tensor(0.0), 5.0).item() == pytest.approx(5.0)

@@ -70,7 +70,8 @@ def cell_by_cell(layer: Layer, document: Tensor) -> Tensor:
 
 def pool(outputs: Tensor, pooling: str) -> Tensor:
     last = outputs[-1]
-    return last if pooling == "last" else torch.cat([last, outputs.mean(0), outputs.amax(0)])
+    mean = outputs.mean(0)
+    return {"last": last, "mean": mean, "last_mean_max": torch.cat([last, mean, outputs.amax(0)])}[pooling]
 
 
 @pytest.mark.parametrize("pooling", POOLINGS)

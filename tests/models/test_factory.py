@@ -22,7 +22,7 @@ def test_an_encoder_is_built_as_the_settings_say(kind: str) -> None:
     assert (encoder.dropout, encoder.window) == (0.3, 7)
 
 
-@pytest.mark.parametrize(("pooling", "parts"), [("last", 1), ("last_mean_max", 3)])
+@pytest.mark.parametrize(("pooling", "parts"), [("last", 1), ("mean", 1), ("last_mean_max", 3)])
 @pytest.mark.parametrize(("activation", "module"), [("gelu", nn.GELU), ("relu", nn.ReLU)])
 def test_a_classifier_is_built_as_the_settings_say(
     pooling: str, parts: int, activation: str, module: type[nn.Module]

@@ -19,7 +19,8 @@ from textadv.corpus.store import TokenStore
 from textadv.errors import InputError
 from textadv.models.classifier import Classifier
 from textadv.models.factory import build_classifier, build_encoder
-from textadv.settings import Experiment
+from textadv.settings import Experiment, FinetuningSettings
+from textadv.training import finetuning, objective
 from textadv.training.finetuning import FinetuningModule
 
 Make = Callable[..., FinetuningModule]
@@ -117,10 +118,10 @@ def test_loss_is_the_sum_of_its_parts(
     loss = step(module, store)
     passes = [logits for _, _, logits in calls]
     if direction == "closed_form":  # one pass at x + r_adv = x + r_vadv
-        clean, adversarial, clean_u, virtual_u = passes
+        clean, clean_u, adversarial, virtual_u = passes
         virtual = adversarial
     else:
-        clean, _, adversarial, virtual, clean_u, _, virtual_u = passes
+        clean, clean_u, _, _, adversarial, virtual, virtual_u = passes
     lds = torch.cat([kl_divergence(clean, virtual), kl_divergence(clean_u, virtual_u)])
     expected = cross_entropy(clean, labels).mean() + 0.7 * cross_entropy(adversarial, labels).mean() + 1.3 * lds.mean()
     torch.testing.assert_close(loss, expected)
@@ -200,7 +201,7 @@ def test_interpretable_perturbations_lie_between_words(
     calls = record_passes(module, monkeypatch)
     loss = step(module, store)
     assert len(calls) == 5  # r_adv and r_vadv are no longer on one line
-    (clean, lengths, logits), (moved, _, perturbed) = calls[:2]
+    (clean, lengths, logits), (moved, _, perturbed) = calls[0], calls[2]
     r = (moved - clean).detach()
     assert not r[~perturbation_mask(lengths, r)].any()
     assert (cross_entropy(perturbed, batch.labels) > cross_entropy(logits, batch.labels))[lengths > 1].all()
@@ -251,7 +252,7 @@ def test_the_virtual_perturbation_has_a_size_of_its_own(
     calls = record_passes(module, monkeypatch)
     step(module, store)
     sizes = []
-    for clean, perturbed in ((0, 1), (0, 2), (3, 4)):  # labeled: r_adv, r_vadv; unlabeled: r_vadv
+    for clean, perturbed in ((0, 2), (0, 3), (1, 4)):  # labeled: r_adv, r_vadv; unlabeled: r_vadv
         r, words = calls[perturbed][0] - calls[clean][0], calls[clean][1] > 1
         sizes += [l2_norm(r.detach())[words]]
     for size, expected in zip(sizes, (0.3, 2.0, 2.0), strict=True):
@@ -286,7 +287,7 @@ def test_side_of_the_labeled_virtual_perturbation(
     calls = record_passes(module, monkeypatch)
     labels = FinetuningData(store, Experiment().data, module.settings, 0).labeled.batch(0).labels
     step(module, store)
-    (_, _, clean), (_, _, perturbed) = calls[:2]
+    (_, _, clean), (_, _, perturbed) = calls[0], calls[2]
     lost = cross_entropy(perturbed, labels) > cross_entropy(clean, labels)
     assert lost.any()
     assert lost.all() == (method == "adversarial+vat")
@@ -308,7 +309,7 @@ def test_no_gradient_through_the_clean_side_of_the_smoothness(make: Make, store:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Classifier, "classify", capture)
         ours = gradients(module, module.training_step({"labeled": labeled, "unlabeled": unlabeled}, 0))
-    clean_l, moved_l, clean_u, moved_u = captured
+    clean_l, clean_u, moved_l, moved_u = captured
     ce = cross_entropy(model(labeled.tokens, labeled.lengths), labeled.labels).mean()
     lds = []
     for batch, r in ((labeled, moved_l - clean_l), (unlabeled, moved_u - clean_u)):
@@ -338,6 +339,68 @@ def test_ramp_scales_the_perturbed_losses(make: Make, store: TokenStore) -> None
 def test_entropy_is_added(make: Make, store: TokenStore) -> None:
     without, with_entropy = (step(make(method="vat", entropy_weight=w), store).item() for w in (0.0, 0.5))
     assert 0 < with_entropy - without <= 0.5 * np.log(2)
+
+
+def terms_of(module: FinetuningModule, store: TokenStore) -> tuple[dict[str, Tensor], int]:
+    """All terms of the first step, and the number of its labeled examples."""
+    found: dict[str, Tensor] = {}
+
+    def spy(*arguments: Any) -> dict[str, Tensor]:
+        found.update(objective.objective(*arguments))
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(finetuning, "objective", spy)
+        step(module, store)
+    return found, len(found["cross_entropy"])
+
+
+def test_the_size_of_the_virtual_perturbation_meets_a_target(make: Make, store: TokenStore) -> None:
+    target = 1e-7
+    terms, labeled = terms_of(make(method="vat", vat_target=target, vat_epsilon=1e3, dropout=0.0), store)
+    assert terms["lds"][labeled:].mean().item() == pytest.approx(target, rel=0.01)
+    assert len(terms["virtual_epsilon"].unique()) == 1
+
+
+def test_the_size_of_the_virtual_perturbation_has_a_bound(make: Make, store: TokenStore) -> None:
+    bounded, _ = terms_of(make(method="vat", vat_target=0.9, vat_epsilon=0.01, dropout=0.0), store)
+    fixed, _ = terms_of(make(method="vat", vat_epsilon=0.01, dropout=0.0), store)
+    assert torch.allclose(bounded["lds"], fixed["lds"], rtol=1e-12)
+
+
+def test_a_target_needs_the_closed_form() -> None:
+    with pytest.raises(InputError, match=r"--finetuning.vat_target: needs the closed form"):
+        FinetuningSettings(vat_target=0.1, vat_direction="power_iteration")
+
+
+def test_the_entropy_of_the_mean_prediction_is_subtracted(make: Make, store: TokenStore) -> None:
+    without, balanced = (step(make(method="none", balance_weight=w, entropy_weight=0.1), store) for w in (0.0, 0.5))
+    terms, _ = terms_of(make(method="none", entropy_weight=0.1), store)
+    mean = terms["largest_class_share"].mean(0)
+    assert (balanced - without).item() == pytest.approx(0.5 * (mean * mean.log()).sum().item())
+
+
+@pytest.mark.parametrize("method", ["none", "vat"])
+def test_pseudo_labels_are_those_of_the_aligned_prediction(
+    make: Make, store: TokenStore, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = make(method=method, pseudo_label_weight=1.0, pseudo_label_threshold=0.0, dropout=0.0)
+    calls = record_passes(module, monkeypatch)
+    terms, _ = terms_of(module, store)
+    clean = terms["largest_class_share"]
+    aligned = clean / clean.mean(0)  # the classes' shares are equal
+    perturbed = next(logits for *_, logits in reversed(calls) if len(logits) == len(clean))
+    expected = torch.nn.functional.cross_entropy(perturbed, aligned.argmax(1), reduction="none")
+    assert torch.allclose(terms["pseudo_label_loss"], expected)
+    assert terms["pseudo_labeled"].all()
+    assert 0 < aligned.argmax(1).sum() < len(clean)  # both classes, though the classifier predicts one
+
+
+def test_only_sure_predictions_are_pseudo_labels(make: Make, store: TokenStore) -> None:
+    terms, _ = terms_of(make(method="none", pseudo_label_weight=1.0, pseudo_label_threshold=0.999999), store)
+    sure = terms["pseudo_labeled"]
+    assert not sure.all()
+    assert (terms["pseudo_label_loss"][~sure] == 0).all()
 
 
 def test_a_power_iteration_is_made_in_full_precision(

@@ -100,6 +100,8 @@ METHODS: list[dict[str, Any]] = [
     {"method": "adversarial+vat", "window": 400},
     {"method": "adversarial+vat", "vat_direction": "power_iteration"},
     {"method": "adversarial+vat", "vat_epsilon": 1.0},
+    {"method": "adversarial+vat", "vat_target": 0.01, "balance_weight": 0.5, "pseudo_label_weight": 1.0},
+    {"method": "none", "pseudo_label_weight": 1.0},
     {"method": "adversarial", "adversary": "rfgsm-linf"},
     {"method": "adversarial", "adversary": "ifgsm-l2-least_likely"},
     {"method": "adversarial", "adversary": "pgd-linf"},

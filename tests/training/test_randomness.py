@@ -24,6 +24,7 @@ METHODS: list[dict[str, Any]] = [
     {"method": "random"},
     {"method": "vat"},
     {"method": "vat", "vat_direction": "power_iteration"},
+    {"method": "vat", "vat_target": 0.01, "balance_weight": 0.5, "pseudo_label_weight": 1.0},
     {"method": "adversarial", "adversary": "rfgsm-l2"},
     {"method": "adversarial", "adversary": "pgd-l2"},
     {"method": "adversarial", "adversary": "pgd-linf", "num_restarts": 2},

@@ -27,6 +27,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "pgd l2": {"method": "adversarial", "adversary": "pgd-l2", "num_steps": 2},
     "interpretable": {"adversary": "interpretable-l2", "num_neighbours": 3, "dropout": 0.3},
     "entropy": {"method": "none", "entropy_weight": 0.7},
+    "target": {"method": "vat", "vat_target": 0.001, "vat_epsilon": 100.0},
+    "pseudo-labels": {"balance_weight": 0.5, "pseudo_label_weight": 1.0},
 }
 LANGUAGE_MODELS: dict[str, dict[str, Any]] = {
     "full softmax": {"candidates": 0},

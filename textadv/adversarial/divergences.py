@@ -5,7 +5,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def _log_softmax(logits: Tensor) -> Tensor:
+def log_probabilities(logits: Tensor) -> Tensor:
+    """Logarithm of the predicted distribution, (B, C); half precision is promoted to float32."""
     return F.log_softmax(logits, dim=1, dtype=torch.promote_types(logits.dtype, torch.float32))
 
 
@@ -39,7 +40,7 @@ def kl_divergence(clean_logits: Tensor, perturbed_logits: Tensor) -> Tensor:
     Returns:
         Divergence per example in nats, (B,).
     """
-    log_p, log_q = _log_softmax(clean_logits), _log_softmax(perturbed_logits)
+    log_p, log_q = log_probabilities(clean_logits), log_probabilities(perturbed_logits)
     return (log_p.exp() * (log_p - log_q)).sum(1)
 
 
@@ -67,5 +68,5 @@ def entropy(logits: Tensor) -> Tensor:
     Returns:
         Entropy per example in nats, (B,).
     """
-    log_p = _log_softmax(logits)
+    log_p = log_probabilities(logits)
     return -(log_p.exp() * log_p).sum(1)

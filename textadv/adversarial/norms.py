@@ -38,7 +38,7 @@ def l2_norm(x: Tensor) -> Tensor:
     return norms
 
 
-def scale_to_norm(x: Tensor, mask: Tensor, epsilon: float) -> Tensor:
+def scale_to_norm(x: Tensor, mask: Tensor, epsilon: float | Tensor) -> Tensor:
     """Zero the masked-out positions and scale each example to the L2 norm `epsilon`.
 
     An example that is zero where the mask is True stays zero. Gradients of any size are safe: squares of 1e-30 would
@@ -59,7 +59,7 @@ def scale_to_norm(x: Tensor, mask: Tensor, epsilon: float) -> Tensor:
     return x * (epsilon / norm)[:, None, None]
 
 
-def steepest_step(gradient: Tensor, mask: Tensor, size: float, norm: Norm) -> Tensor:
+def steepest_step(gradient: Tensor, mask: Tensor, size: float | Tensor, norm: Norm) -> Tensor:
     """The step of the norm `size` that raises a linearized loss the most: the r that maximizes g . r.
 
     L2: size g / ||g||_2 over the whole sequence (Miyato et al. 2017, arXiv 1605.07725). L-infinity: size sign(g)

@@ -188,3 +188,38 @@ def _covariance_factor(logits: Tensor) -> Tensor:
     factor = torch.diag_embed(root) - (shrinkage * q)[:, :, None] * root[:, None, :]
     others = factor.sum(1, keepdim=True)
     return factor.scatter(1, top[:, :, None].expand_as(others), -others)
+
+
+def curvature(logits: Tensor, logit_gradients: Tensor, direction: Tensor) -> Tensor:
+    """Second derivative d^T H d of KL(p(x) || p(x + r)) at r = 0 along a direction d: the variance of J d under p.
+
+    At the top eigenvector it is the largest eigenvalue lambda, so that KL(p(x) || p(x + epsilon d)) is about
+    epsilon^2 lambda / 2.
+
+    Args:
+        logits: Scores of the classes, (B, C).
+        logit_gradients: From `logit_gradients`, (C - 1, B, T, D).
+        direction: Directions of L2 norm 1, zero where nothing may change, (B, T, D).
+
+    Returns:
+        The curvature in nats per squared unit of the embeddings, a constant, (B,).
+    """
+    with without_autocast(logits.device):
+        slopes = (logit_gradients.detach() * direction).sum((2, 3)).T  # (B, C - 1), as z_{C-1} is the reference
+    slopes = F.pad(slopes, (0, 1))
+    p = logits.detach().to(slopes).softmax(1)
+    return (p * (slopes - (p * slopes).sum(1, keepdim=True)).square()).sum(1)
+
+
+def epsilon_of_divergence(target: float, mean_curvature: Tensor, bound: float) -> Tensor:
+    """The size at which the mean of KL(p(x) || p(x + r_vadv)) is about `target`: sqrt(2 target / lambda), bounded.
+
+    Args:
+        target: Mean divergence in nats, above 0.
+        mean_curvature: Mean of `curvature` over the texts of a step, a scalar.
+        bound: Largest size, for where the prediction hardly changes at all.
+
+    Returns:
+        Epsilon, an L2 norm, a scalar.
+    """
+    return (2 * target / mean_curvature).sqrt().clamp(max=bound)

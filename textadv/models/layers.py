@@ -99,30 +99,54 @@ class LastOutput:
         return last
 
 
-class LastMeanMax(LastOutput):
+class MeanOutput(LastOutput):
+    """The mean of all outputs."""
+
+    def __init__(self, zeros: Tensor) -> None:
+        self.total = zeros.clone()
+
+    def add(self, outputs: Tensor, rows: Tensor | slice) -> None:
+        """See `LastOutput.add`."""
+        self.total[rows] += outputs.sum(1)
+
+    def add_spans(self, outputs: Tensor, spans: Tensor) -> None:
+        """See `LastOutput.add_spans`."""
+        # No matrix product: its backward pass, which may be made under autocast, would be rounded there.
+        self.total = self.total + outputs.masked_fill(_outside(outputs, spans), 0.0).sum(1)
+
+    def features(self, last: Tensor, lengths: Tensor) -> Tensor:
+        """See `LastOutput.features`."""
+        return self.total / lengths[:, None]
+
+
+class LastMeanMax(MeanOutput):
     """The last output, the mean and the maximum of all outputs (Howard and Ruder 2018, section 3.3)."""
 
     parts = 3
 
     def __init__(self, zeros: Tensor) -> None:
-        self.total, self.largest = zeros.clone(), zeros - torch.inf
+        super().__init__(zeros)
+        self.largest = zeros - torch.inf
 
     def add(self, outputs: Tensor, rows: Tensor | slice) -> None:
         """See `LastOutput.add`."""
-        self.total[rows] += outputs.sum(1)
+        super().add(outputs, rows)
         self.largest[rows] = torch.maximum(self.largest[rows], outputs.amax(1))
 
     def add_spans(self, outputs: Tensor, spans: Tensor) -> None:
         """See `LastOutput.add_spans`. Where outputs are equal, the gradient of the maximum goes to one of them."""
-        outside = (torch.arange(outputs.shape[1], device=outputs.device) >= spans[:, None]).unsqueeze(2)  # (B, S, 1)
-        # No matrix product: its backward pass, which may be made under autocast, would be rounded there.
-        self.total = self.total + outputs.masked_fill(outside, 0.0).sum(1)
-        largest = outputs.masked_fill(outside, -torch.inf).max(1).values
+        super().add_spans(outputs, spans)
+        largest = outputs.masked_fill(_outside(outputs, spans), -torch.inf).max(1).values
         self.largest = torch.maximum(self.largest, largest)
 
     def features(self, last: Tensor, lengths: Tensor) -> Tensor:
         """See `LastOutput.features`."""
-        return torch.cat([last, self.total / lengths[:, None], self.largest], dim=1)
+        return torch.cat([last, super().features(last, lengths), self.largest], dim=1)
 
 
-POOLINGS: dict[str, type[LastOutput]] = {"last": LastOutput, "last_mean_max": LastMeanMax}
+def _outside(outputs: Tensor, spans: Tensor) -> Tensor:
+    """True behind the end of each document, (B, S, 1)."""
+    return (torch.arange(outputs.shape[1], device=outputs.device) >= spans[:, None]).unsqueeze(2)
+
+
+POOLINGS: dict[str, type[LastOutput]] = {"last": LastOutput, "mean": MeanOutput, "last_mean_max": LastMeanMax}

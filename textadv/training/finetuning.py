@@ -54,14 +54,25 @@ class FinetuningModule(TrainingModule):
         settings: Method, sizes of the perturbations, weights and optimizer.
         seed: Seed of dropout and random directions.
         card: What the checkpoint says about itself.
+        class_shares: Share of each class among the labeled texts, (C,); None for equal shares.
     """
 
     model: Classifier
     settings: FinetuningSettings
     neighbours: Tensor | None  # (V, K)
+    class_shares: Tensor  # (C,)
 
-    def __init__(self, model: Classifier, settings: FinetuningSettings, seed: int, card: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        model: Classifier,
+        settings: FinetuningSettings,
+        seed: int,
+        card: dict[str, Any],
+        class_shares: Sequence[float] | None = None,
+    ) -> None:
         super().__init__(model, settings, seed, card)
+        shares = class_shares or [1 / len(card["classes"])] * len(card["classes"])
+        self.register_buffer("class_shares", torch.tensor(shares), persistent=False)
         self.attack = training_attack(settings, card["classes"])
         self.validation_sums = torch.zeros(3)
         self.zero_count: Tensor | int = 0  # documents whose gradient is 0 since `take_zero_share`, and all
@@ -89,7 +100,16 @@ class FinetuningModule(TrainingModule):
     def training_step(self, batch: dict[str, Batch], batch_idx: int) -> Tensor:
         """The total loss of a labeled and an unlabeled batch."""
         generators = {name: self.generator(name) for name in batch}
-        terms = objective(self.model, batch, self.settings, self.attack, self.neighbours, generators)
+        terms = objective(
+            self.model,
+            batch,
+            self.settings,
+            self.attack,
+            self.neighbours,
+            self.class_shares,
+            generators,
+            self._mean_over_ranks,
+        )
         kind = terms["cross_entropy"].dtype
         means = {name: values.to(kind).mean(0) * self._share(batch, name, values) for name, values in terms.items()}
         factors = weights(self.settings, self.global_step)
@@ -102,6 +122,15 @@ class FinetuningModule(TrainingModule):
         self.log_means({"loss": loss, **means})
         self.log("tokens", torch.tensor(float(self._count_tokens(batch))))
         return loss
+
+    def _mean_over_ranks(self, name: str, values: Tensor) -> Tensor:
+        """Mean of values (B, ...) of a batch over the rows of all ranks, a constant."""
+        mean = values.detach().mean(0)
+        if self.global_batches:
+            mean = mean * self.share(len(values), self.global_batches[name].rows)
+            torch.distributed.all_reduce(mean)
+            mean /= self.trainer.world_size
+        return mean
 
     def _share(self, batch: dict[str, Batch], name: str, values: Tensor) -> float:
         """Factor on a mean over this rank's values of a term."""

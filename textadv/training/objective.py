@@ -1,6 +1,6 @@
 """What fine-tuning minimizes: the losses of labeled and unlabeled texts, unperturbed and perturbed, one per example."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -10,20 +10,26 @@ from textadv.adversarial.divergences import cross_entropy, entropy, local_distri
 from textadv.adversarial.gradients import early_backward
 from textadv.adversarial.interpretable import word_directions
 from textadv.adversarial.norms import perturbation_mask, random_signs, steepest_step, zero_rows
-from textadv.adversarial.virtual import in_closed_form, virtual_direction
+from textadv.adversarial.pseudo_labels import aligned_prediction, imbalance, pseudo_labels
+from textadv.adversarial.virtual import (
+    closed_form_direction,
+    curvature,
+    epsilon_of_divergence,
+    in_closed_form,
+    logit_gradients,
+    virtual_direction,
+)
 from textadv.corpus.batching import Batch
 from textadv.draws import Generator
 from textadv.models.classifier import Classifier
 from textadv.models.clean_pass import CleanPass
 from textadv.settings import FinetuningSettings
 
-# The batches whose examples a term has, one after the other.
-BATCHES = {
-    "cross_entropy": ["labeled"],
-    "adversarial_loss": ["labeled"],
-    "entropy": ["unlabeled"],
-    "largest_class_share": ["unlabeled"],
-}
+# The batches whose examples a term has, one after the other: those of both where a term is not named here.
+BATCHES = {"cross_entropy": ["labeled"], "adversarial_loss": ["labeled"]}
+BATCHES |= {name: ["unlabeled"] for name in ("entropy", "imbalance", "pseudo_label_loss")}
+BATCHES |= {name: ["unlabeled"] for name in ("pseudo_labeled", "virtual_epsilon", "largest_class_share")}
+Mean = Callable[[str, Tensor], Tensor]  # the mean of the values (B, ...) of a named batch, over the rows of all ranks
 
 
 def objective(
@@ -32,7 +38,9 @@ def objective(
     settings: FinetuningSettings,
     attack: Attack,
     neighbours: Tensor | None,
+    class_shares: Tensor,
     generators: Mapping[str, Generator],
+    mean: Mean,
 ) -> dict[str, Tensor]:
     """All terms of the loss (Miyato et al. 2017, sections 3 and 4), not yet weighted, averaged or summed.
 
@@ -42,28 +50,34 @@ def objective(
         settings: Which terms there are, and the sizes of the perturbations.
         attack: How the adversarial perturbation is found.
         neighbours: The nearest words of every word, (V, K), of an interpretable attack.
+        class_shares: Shares of the classes among all labeled texts, (C,).
         generators: Sources of randomness for each batch, by its name.
+        mean: Over the rows of all ranks.
 
     Returns:
-        Values per example by name, those of labeled examples before those of unlabeled ones: `cross_entropy`,
-        `adversarial_loss`, `lds` and `entropy`, as the settings have them; and, where gradients are taken,
-        `zero_gradients`: whether no perturbation can be found for an example; and, of unlabeled examples,
-        `largest_class_share`: the predicted probabilities, (B, C), of whose means the largest is to be watched.
+        Values per example by name, those of labeled examples before those of unlabeled ones. The terms are
+        `cross_entropy`, `adversarial_loss`, `lds`, `entropy`, `imbalance` and `pseudo_label_loss`, as the settings have
+        them. To be watched are, where gradients are taken, `zero_gradients`: whether no perturbation can be found; and,
+        of unlabeled examples, `largest_class_share`: the predicted probabilities, (B, C), of whose means the largest
+        counts; `pseudo_labeled`: whether the prediction is sure enough; and `virtual_epsilon`, if it is chosen here.
     """
-    clean = clean_pass(classifier, batch["labeled"], generators["labeled"], neighbours)
-    terms = labeled_terms(clean, batch["labeled"].labels, settings, attack, generators["labeled"])
-    if settings.uses_unlabeled:
-        clean = clean_pass(classifier, batch["unlabeled"], generators["unlabeled"])
-        terms["largest_class_share"] = clean.logits.detach().softmax(1)
-        if settings.uses_vat:
-            direction = smoothness_direction(clean, settings, generators["unlabeled"])
-            lds = local_distributional_smoothness(clean.logits, clean.logits_at(settings.virtual_epsilon * direction))
-            terms["lds"] = torch.cat([terms["lds"], lds])
-            # A power iteration keeps its random start where there is none.
-            if in_closed_form(clean.logits, settings.vat_direction):
-                terms["zero_gradients"] = torch.cat([terms["zero_gradients"], zero_rows(direction, clean.mask)])
-        if settings.entropy_weight:
-            terms["entropy"] = entropy(clean.logits)
+    labeled = clean_pass(classifier, batch["labeled"], generators["labeled"], neighbours)
+    epsilon: float | Tensor = settings.virtual_epsilon
+    if not settings.uses_unlabeled:
+        return labeled_terms(labeled, batch["labeled"].labels, settings, attack, epsilon, generators["labeled"])
+    unlabeled = clean_pass(classifier, batch["unlabeled"], generators["unlabeled"])
+    direction = None
+    if settings.uses_vat:
+        direction, curvatures = smoothness_direction(unlabeled, settings, generators["unlabeled"])
+        if settings.vat_target is not None and curvatures is not None:
+            bound = settings.virtual_epsilon
+            epsilon = epsilon_of_divergence(settings.vat_target, mean("unlabeled", curvatures), bound)
+    confidence = labeled.logits.detach().softmax(1).amax(1)  # (B,)
+    terms = labeled_terms(labeled, batch["labeled"].labels, settings, attack, epsilon, generators["labeled"])
+    for name, values in unlabeled_terms(
+        unlabeled, direction, epsilon, settings, class_shares, confidence, mean
+    ).items():
+        terms[name] = torch.cat([terms[name], values]) if name in terms else values
     return terms
 
 
@@ -83,7 +97,12 @@ def clean_pass(
 
 
 def labeled_terms(
-    clean: CleanPass, labels: Tensor, settings: FinetuningSettings, attack: Attack, generator: Generator
+    clean: CleanPass,
+    labels: Tensor,
+    settings: FinetuningSettings,
+    attack: Attack,
+    virtual_epsilon: float | Tensor,
+    generator: Generator,
 ) -> dict[str, Tensor]:
     """The terms of labeled examples.
 
@@ -95,10 +114,10 @@ def labeled_terms(
     terms = {"cross_entropy": cross_entropy(clean.logits, labels)}
     direction = gradient = None
     if s.uses_vat or (s.perturbs_labeled and attack.kind != "noise"):
-        on_line = in_closed_form(clean.logits, s.vat_direction) and clean.logits.shape[1] == 2
+        on_line = takes_closed_form(clean, s) and clean.logits.shape[1] == 2
         if s.uses_vat and not on_line:
             # Now, for the graph of the clean pass ends with the next line.
-            direction = smoothness_direction(clean, s, generator)
+            direction, _ = smoothness_direction(clean, s, generator)
         terms["cross_entropy"], gradient = early_backward(
             terms["cross_entropy"], clean.embeddings, classifying_parameters(clean.classifier)
         )
@@ -114,27 +133,82 @@ def labeled_terms(
         terms["adversarial_loss"] = cross_entropy(logits, labels)
     if s.uses_vat:
         if direction is not None:
-            logits = clean.logits_at(s.virtual_epsilon * direction)
-        elif not (s.perturbs_labeled and attack.is_the_papers and s.virtual_epsilon == s.epsilon):
+            logits = clean.logits_at(virtual_epsilon * direction)
+        elif not (s.perturbs_labeled and attack.is_the_papers and s.virtual_is_adversarial):
             assert gradient is not None
-            r = steepest_step(gradient, clean.mask, s.virtual_epsilon, "l2")
+            r = steepest_step(gradient, clean.mask, virtual_epsilon, "l2")
             logits = clean.logits_at(random_signs(r, generator) * r)
         terms["lds"] = local_distributional_smoothness(clean.logits, logits)
     return terms
 
 
-def smoothness_direction(clean: CleanPass, settings: FinetuningSettings, generator: Generator) -> Tensor:
-    """The direction of r_vadv, of norm 1, (B, T, D)."""
-    return virtual_direction(
-        clean.classify,
-        clean.embeddings,
-        clean.logits,
-        clean.mask,
-        in_closed_form(clean.logits, settings.vat_direction),
-        settings.xi,
-        settings.num_power_iterations,
-        generator,
+def unlabeled_terms(
+    clean: CleanPass,
+    direction: Tensor | None,
+    virtual_epsilon: float | Tensor,
+    settings: FinetuningSettings,
+    class_shares: Tensor,
+    confidence: Tensor,
+    mean: Mean,
+) -> dict[str, Tensor]:
+    """The terms of unlabeled examples.
+
+    Args:
+        clean: Their unperturbed pass.
+        direction: Of r_vadv, of norm 1, (B, T, D); None without virtual adversarial training.
+        virtual_epsilon: Norm of r_vadv.
+        settings: Which terms there are.
+        class_shares: Shares of the classes among all labeled texts, (C,).
+        confidence: Largest probability of each labeled example of this rank, (B,).
+        mean: Over the rows of all ranks.
+
+    Returns:
+        As `objective`.
+    """
+    s, logits = settings, clean.logits
+    predicted = logits.detach().softmax(1)
+    terms = {"largest_class_share": predicted}
+    perturbed = logits
+    if direction is not None:
+        perturbed = clean.logits_at(virtual_epsilon * direction)
+        terms["lds"] = local_distributional_smoothness(logits, perturbed)
+        if takes_closed_form(clean, s):  # a power iteration keeps its random start where there is none
+            terms["zero_gradients"] = zero_rows(direction, clean.mask)
+    if isinstance(virtual_epsilon, Tensor):
+        terms["virtual_epsilon"] = virtual_epsilon.expand(len(logits))
+    if s.entropy_weight:
+        terms["entropy"] = entropy(logits)
+    if s.balance_weight or s.pseudo_label_weight:
+        mean_prediction = mean("unlabeled", predicted)
+    if s.balance_weight:
+        terms["imbalance"] = imbalance(logits, mean_prediction)
+    if s.pseudo_label_weight:
+        aligned = aligned_prediction(logits, mean_prediction, class_shares)
+        labels, sure = pseudo_labels(aligned, s.pseudo_label_threshold * mean("labeled", confidence))
+        terms["pseudo_label_loss"] = cross_entropy(perturbed, labels) * sure
+        terms["pseudo_labeled"] = sure
+    return terms
+
+
+def smoothness_direction(
+    clean: CleanPass, settings: FinetuningSettings, generator: Generator
+) -> tuple[Tensor, Tensor | None]:
+    """The direction of r_vadv, of norm 1, (B, T, D), and for a target the divergence's curvature, (B,)."""
+    if takes_closed_form(clean, settings):
+        gradients = logit_gradients(clean.logits, clean.embeddings)
+        direction = closed_form_direction(clean.logits, gradients, clean.mask, generator)
+        targeted = settings.vat_target is not None
+        return direction, curvature(clean.logits, gradients, direction) if targeted else None
+    xi, num_power_iterations = settings.xi, settings.num_power_iterations
+    direction = virtual_direction(
+        clean.classify, clean.embeddings, clean.logits, clean.mask, False, xi, num_power_iterations, generator
     )
+    return direction, None
+
+
+def takes_closed_form(clean: CleanPass, settings: FinetuningSettings) -> bool:
+    """Whether the direction of r_vadv is had in closed form, as a target for the divergence needs it."""
+    return settings.vat_target is not None or in_closed_form(clean.logits, settings.vat_direction)
 
 
 def classifying_parameters(classifier: Classifier) -> list[nn.Parameter]:
@@ -155,4 +229,6 @@ def weights(settings: FinetuningSettings, step: int) -> dict[str, float]:
         "adversarial_loss": rise * settings.adv_weight,
         "lds": rise * settings.vat_weight,
         "entropy": rise * settings.entropy_weight,
+        "imbalance": rise * settings.balance_weight,
+        "pseudo_label_loss": rise * settings.pseudo_label_weight,
     }

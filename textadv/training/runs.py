@@ -110,11 +110,11 @@ def finetune(
     labels = {"labels": data.num_labeled, "validation_labels": data.num_validation}
     labels["labels_seen"] = sum(labels.values())
     card = model_card("classifier", experiment, store, pretrained=origin, **labels)
-    module = FinetuningModule(classifier, settings, experiment.seed, card)
-    best = BestCheckpoint(output)
-    callbacks: list[Callback] = [WeightEMA(settings.ema_decay)] if settings.ema_decay else []
     counts = np.bincount(store.splits["train"].labels[data.labeled.indices], minlength=len(store.classes))
     shares = (counts / counts.sum()).tolist()
+    module = FinetuningModule(classifier, settings, experiment.seed, card, shares)
+    best = BestCheckpoint(output)
+    callbacks: list[Callback] = [WeightEMA(settings.ema_decay)] if settings.ema_decay else []
     callbacks += [
         SayOnce(lambda: zero_gradients_warning(module.take_zero_share())),
         SayOnce(lambda: collapse_warning(module.take_class_shares(), shares, store.classes)),
