@@ -143,7 +143,8 @@ def test_equals_the_textbook_step(
     make: Make, store: TokenStore, monkeypatch: pytest.MonkeyPatch, method: str, direction: str
 ) -> None:
     """Loss and gradients, for the same dropout and virtual perturbations; r_adv is found by each on its own."""
-    module = make(method=method, vat_direction=direction, dropout=0.3 if method == "adversarial" else 0.0)
+    dropout = 0.3 if method == "adversarial" else 0.0
+    module = make(method=method, vat_direction=direction, dropout=dropout, supervised_weight=0.7)
     calls = record_passes(module, monkeypatch)
     loss = step(module, store)
     ours = gradients(module, loss)
