@@ -152,7 +152,7 @@ class FinetuningSettings(Settings, section="finetuning"):
         vat_direction: Top eigenvector of the KL's Hessian; `auto`: in closed form for two or three classes.
         num_power_iterations: Power iterations; 0 leaves the random direction it starts from.
         xi: Step of the power iteration's finite difference.
-        ramp_steps: Steps over which the weights of the perturbed losses rise linearly from 0.
+        ramp_steps: Steps over which the weights of all terms but the unperturbed labeled loss rise linearly from 0.
         steps: Optimizer steps at most.
         batch_size: Labeled documents per step.
         unlabeled_batch_size: Unlabeled documents per step.

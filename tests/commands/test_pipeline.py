@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from command_line import BAD, GOOD, Run, metrics, refused, sentence, write_rows
@@ -11,6 +12,7 @@ from command_line import BAD, GOOD, Run, metrics, refused, sentence, write_rows
 from textadv.checkpoints import load_classifier
 from textadv.commands.evaluate import evaluate
 from textadv.commands.finetune import finetune
+from textadv.errors import InputError
 from textadv.settings import (
     DataSettings,
     DeviceSettings,
@@ -20,6 +22,7 @@ from textadv.settings import (
     TokenizerSettings,
     TrainerSettings,
 )
+from textadv.training.finetuning import FinetuningModule
 
 
 def test_whole_pipeline(
@@ -124,6 +127,32 @@ def test_without_validation_labels_the_last_checkpoint_is_the_result(
     assert load_classifier(tmp_path / "f").card["step"] == 8
     run("evaluate", "--checkpoint", tmp_path / "f", "--split", "validation", "--output", tmp_path / "e")
     assert metrics(tmp_path / "e")["count"] == 6
+
+
+def test_a_broken_off_run_without_validation_labels_leaves_no_best_checkpoint_of_an_earlier_one(
+    run: Run,
+    corpus: list[str],
+    config: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It would be taken for what this run has come to; but a run that is refused leaves everything as it is."""
+    base = ["finetune", "--config", config, *corpus, "--pretrained", "none", "--output", tmp_path / "f"]
+    run(*base)
+    assert "other settings" in refused(run, capsys, *base, "--data.validation_labels", 0, "--resume")
+    assert (tmp_path / "f" / "best.ckpt").exists()
+    step = FinetuningModule.training_step
+
+    def broken_off(self: FinetuningModule, *arguments: Any) -> Any:
+        if self.global_step == 3:
+            raise InputError("broken off")
+        return step(self, *arguments)
+
+    monkeypatch.setattr(FinetuningModule, "training_step", broken_off)
+    assert "broken off" in refused(run, capsys, *base, "--data.validation_labels", 0)
+    card = load_classifier(tmp_path / "f").card
+    assert (card["step"], card["validation_labels"]) == (2, 0)
 
 
 def test_quickstart_with_a_tiny_budget(

@@ -60,6 +60,18 @@ def test_the_grid_is_settings_times_labels_times_seeds(tmp_path: Path) -> None:
     assert plan.runs[2].budget == {"data.labels_per_class": 50, "finetuning.steps": 4}
 
 
+def test_many_overrides_make_names_that_a_file_system_takes(tmp_path: Path) -> None:
+    many = "finetuning.steps: 4, finetuning.batch_size: 8, finetuning.validate_every: 4, finetuning.balance_weight: 0.5"
+    many += ", finetuning.pseudo_label_weight: 0.5, finetuning.learning_rate: 0.001, data.validation_labels: 4"
+    content = f"base: {{}}\nsettings: {{none: {{}}}}\nlabels:\n  - {{{many}, pretrained: {'ü' * 60}1}}\n"
+    content += f"  - {{{many}, pretrained: {'ü' * 60}2}}\n"
+    names = [run.name for run in read_plan(write(tmp_path, content)).runs]
+    assert len(set(names)) == 2
+    for name in names:
+        (tmp_path / name).mkdir()
+        assert name.startswith("none,data.validation_labels=4,finetuning.balance_weight=0.5,")
+
+
 def test_the_base_may_be_a_config_beside_the_file(tmp_path: Path) -> None:
     (tmp_path / "configs").mkdir()
     (tmp_path / "base.yaml").write_text("data: {source: builtin}\nfinetuning: {epsilon: 2}", encoding="utf-8")

@@ -143,7 +143,8 @@ def test_equals_the_textbook_step(
     make: Make, store: TokenStore, monkeypatch: pytest.MonkeyPatch, method: str, direction: str
 ) -> None:
     """Loss and gradients, for the same dropout and virtual perturbations; r_adv is found by each on its own."""
-    module = make(method=method, vat_direction=direction, dropout=0.3 if method == "adversarial" else 0.0)
+    dropout = 0.3 if method == "adversarial" else 0.0
+    module = make(method=method, vat_direction=direction, dropout=dropout, supervised_weight=0.7)
     calls = record_passes(module, monkeypatch)
     loss = step(module, store)
     ours = gradients(module, loss)
@@ -401,6 +402,20 @@ def test_only_sure_predictions_are_pseudo_labels(make: Make, store: TokenStore) 
     sure = terms["pseudo_labeled"]
     assert not sure.all()
     assert (terms["pseudo_label_loss"][~sure] == 0).all()
+
+
+def test_sums_of_predictions_are_not_rounded_under_autocast(make: Make, store: TokenStore) -> None:
+    """In bfloat16 the sum of a class would stay at 256, so that all classes would have equal shares in the end."""
+    module = make(method="none", balance_weight=1.0, pseudo_label_weight=1.0).float()
+    averaged: list[Tensor] = []
+    with torch.autocast("cpu", torch.bfloat16), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_mean_over_ranks", lambda _, values: averaged.append(values) or values.mean(0))
+        documents = len(terms_of(module, store)[0]["largest_class_share"])
+        before = module.class_sums = 10_000 * torch.as_tensor(module.class_sums)
+        step(module, store)
+    added = torch.as_tensor(module.class_sums).double().sum() - before.double().sum()
+    assert added.item() == pytest.approx(documents, abs=0.1)
+    assert {values.dtype for values in averaged} == {torch.float32}
 
 
 def test_a_power_iteration_is_made_in_full_precision(

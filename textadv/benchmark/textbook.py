@@ -10,10 +10,26 @@ from textadv.adversarial.divergences import cross_entropy, kl_divergence
 from textadv.adversarial.norms import perturbation_mask, scale_to_norm
 from textadv.corpus.batching import Batch, DocumentBatches, StreamBatch
 from textadv.draws import Generator, normal
+from textadv.errors import InputError
 from textadv.models.classifier import Classifier
 from textadv.models.encoders import State
 from textadv.models.layers import Layer
 from textadv.settings import FinetuningSettings
+
+# What the textbook step does not read. Beside other values than their defaults it would do less than ours.
+UNREAD = ("adversary", "entropy_weight", "balance_weight", "pseudo_label_weight", "vat_target", "num_power_iterations")
+
+
+def require_textbook(settings: FinetuningSettings) -> None:
+    """See to it that the textbook step has the same terms and perturbations as ours.
+
+    Raises:
+        InputError: It does not read a setting that differs from its default.
+    """
+    for name in UNREAD:
+        value, default = getattr(settings, name), getattr(FinetuningSettings, name)
+        if value != default:
+            raise InputError(f"--finetuning.{name} {value}: the textbook implementation only has {default}")
 
 
 class TextbookStep:
@@ -26,9 +42,13 @@ class TextbookStep:
         classifier: The classifier.
         settings: Method and sizes of the perturbations.
         generator: Source of dropout and random starts, on the device of the classifier.
+
+    Raises:
+        InputError: The settings have terms or perturbations that it has not.
     """
 
     def __init__(self, classifier: Classifier, settings: FinetuningSettings, generator: Generator) -> None:
+        require_textbook(settings)
         self.classifier = classifier
         self.settings = settings
         self.generator = generator
@@ -38,7 +58,7 @@ class TextbookStep:
         s, classify = self.settings, self.classifier.classify
         embeddings = self.classifier.embed(labeled.tokens, self.generator)
         supervised = cross_entropy(classify(embeddings, labeled.lengths), labeled.labels).mean()
-        loss = supervised
+        loss = s.supervised_weight * supervised
         if s.perturbs_labeled:
             r_adv = self.adversarial(supervised, embeddings, labeled)
             adversarial = cross_entropy(classify(embeddings + r_adv, labeled.lengths), labeled.labels)

@@ -14,10 +14,12 @@ def benchmark(experiment: Experiment, quick: bool = False, output: str | None = 
         output: Folder for everything the command writes; by default a new one under runs/.
     """
     from textadv.benchmark import suite
+    from textadv.benchmark.textbook import require_textbook
     from textadv.commands.folder import run_folder
     from textadv.commands.shared import prepared
     from textadv.system.machine import device
 
+    require_textbook(experiment.finetuning)
     experiment, store = prepared(experiment)
     with run_folder("benchmark", output, asdict(experiment)) as (_, metrics):
         metrics |= suite.benchmark(experiment, store, device(experiment.trainer), quick)

@@ -112,7 +112,7 @@ def _checked(file: Path, due: "list[PlannedRun]", rows: dict[str, "Row"], final:
             machine.device(run.experiment.trainer)
             if run.contender == "tfidf":
                 require_library()
-            key = repr((replace(run.shared.data, labels_per_class=None), run.shared.tokenizer))
+            key = repr((replace(run.shared.data, labels_per_class=None, validation_labels=None), run.shared.tokenizer))
             if key not in opened:
                 _, opened[key] = prepared(run.shared)
             store = opened[key]

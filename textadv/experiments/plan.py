@@ -5,6 +5,7 @@ from argparse import ArgumentError
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from functools import cache
+from hashlib import blake2b
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from textadv.system.yaml_text import PARSER_MODE, TextLoader, check_file
 
 KEYS = ("base", "settings", "labels", "seeds", "pretrained", "baseline")
 CONTENDERS = ("textadv", "tfidf")
+LONGEST_NAME = 200  # bytes; file systems allow 255
 BESIDE = ("pretrained", "contender")  # what can be overridden besides the settings
 Overrides = dict[str, Any]  # dotted names of settings, and their values as the text that stands in the file
 
@@ -117,7 +119,7 @@ def _runs(
     common = _experiment(file, setting, values)
     for seeds in listed:
         chosen = (f"{key}={'null' if value is None else value}" for key, value in sorted((budget | seeds).items()))
-        name = re.sub(r"[^\w+.,=-]", "_", ",".join([setting, *chosen]))
+        name = _run_name(",".join([setting, *chosen]))
         experiment = _experiment(file, name, values | seeds)
         if experiment.trainer.devices * experiment.trainer.num_nodes > 1:
             raise InputError(f"{file}: {name}: trainer.devices: an experiment trains in one process")
@@ -125,6 +127,15 @@ def _runs(
         typed = values | seeds | dict(_flat(asdict(experiment)))
         parts = [{key: typed[key] for key in sorted(part)} for part in (budget, seeds)]  # whatever their order
         yield PlannedRun(name, setting, parts[0], parts[1], experiment, shared, typed.get("pretrained"), contender)
+
+
+def _run_name(text: str) -> str:
+    """A name for a folder. A long one is cut off and ends in a sum of all of it."""
+    name = re.sub(r"[^\w+.,=-]", "_", text)
+    if len(name.encode()) <= LONGEST_NAME:
+        return name
+    end = f"-{blake2b(text.encode(), digest_size=4).hexdigest()}"
+    return name.encode()[: LONGEST_NAME - len(end)].decode(errors="ignore") + end
 
 
 @cache

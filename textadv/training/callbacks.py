@@ -155,8 +155,9 @@ def collapse_warning(predicted: Sequence[float], labeled: Sequence[float], class
         return None
     return (
         f"the mean prediction on unlabeled text gives {predicted[largest]:.1%} to class {classes[largest]!r}, which "
-        f"{labeled[largest]:.1%} of the labeled texts have: the classifier has collapsed. More labels, a smaller "
-        "--finetuning.epsilon, a smaller --finetuning.vat_weight or a longer --finetuning.ramp_steps may help"
+        f"{labeled[largest]:.1%} of the labeled texts have: the classifier has collapsed. More labels, "
+        "--finetuning.balance_weight, a smaller --finetuning.epsilon, a smaller --finetuning.vat_weight or a longer "
+        "--finetuning.ramp_steps may help"
     )
 
 

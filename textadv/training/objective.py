@@ -6,7 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from textadv.adversarial.attacks import Attack, perturb
-from textadv.adversarial.divergences import cross_entropy, entropy, local_distributional_smoothness
+from textadv.adversarial.divergences import (
+    cross_entropy,
+    entropy,
+    local_distributional_smoothness,
+    log_probabilities,
+)
 from textadv.adversarial.gradients import early_backward
 from textadv.adversarial.interpretable import word_directions
 from textadv.adversarial.norms import perturbation_mask, random_signs, steepest_step, zero_rows
@@ -72,7 +77,7 @@ def objective(
         if settings.vat_target is not None and curvatures is not None:
             bound = settings.virtual_epsilon
             epsilon = epsilon_of_divergence(settings.vat_target, mean("unlabeled", curvatures), bound)
-    confidence = labeled.logits.detach().softmax(1).amax(1)  # (B,)
+    confidence = log_probabilities(labeled.logits.detach()).amax(1).exp()  # (B,)
     terms = labeled_terms(labeled, batch["labeled"].labels, settings, attack, epsilon, generators["labeled"])
     for name, values in unlabeled_terms(
         unlabeled, direction, epsilon, settings, class_shares, confidence, mean
@@ -166,7 +171,7 @@ def unlabeled_terms(
         As `objective`.
     """
     s, logits = settings, clean.logits
-    predicted = logits.detach().softmax(1)
+    predicted = log_probabilities(logits.detach()).exp()  # in float32 also under autocast: many are added up
     terms = {"largest_class_share": predicted}
     perturbed = logits
     if direction is not None:

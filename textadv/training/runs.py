@@ -121,10 +121,10 @@ def finetune(
     ]
     if data.num_validation:
         callbacks += [Patience(settings.patience), best]
+    elif resume is None and is_main():
+        remove_file(output / BEST)  # of an earlier run in this folder: it would be taken for the result of this one
     description = f"fine-tuning {settings.method}"
     run = _fit(experiment, module, data, output, description, callbacks, resume)
-    if not data.num_validation and is_main():
-        remove_file(output / BEST)  # of an earlier run in this folder: it would be taken for the result of this one
     error = None if best.best_model_score is None else float(best.best_model_score)
     return run | {
         **labels,
