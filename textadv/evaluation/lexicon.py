@@ -8,10 +8,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from textadv.adversarial.norms import perturbation_mask
 from textadv.corpus.tokenization import EOS, SPECIAL_TOKENS, TextTokenizer
 from textadv.corpus.words import word_places
 from textadv.evaluation.stop_words import STOP_WORDS
+from textadv.models.encoders import positions_before
 
 PART = "\ufffd"  # how a token reads that is part of a character
 
@@ -55,7 +55,7 @@ class Lexicon(NamedTuple):
     def exchangeable(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """Where a word stands that may be replaced, (B, T)."""
         whole = ~self.continuing[tokens].roll(-1, dims=1)  # the first comes last, where no word stands
-        return perturbation_mask(lengths, tokens) & ~self.fixed[tokens] & whole
+        return positions_before(lengths, tokens) & ~self.fixed[tokens] & whole
 
     def texts(self, tokens: Tensor, lengths: Tensor) -> list[str]:
         """The documents as texts."""

@@ -12,7 +12,6 @@ from textadv.adversarial.interpretable import nearest_words
 from textadv.attack_names import parse_attack
 from textadv.checkpoints import CARD
 from textadv.corpus.batching import Batch
-from textadv.corpus.tokenization import SPECIAL_TOKENS
 from textadv.errors import InputError
 from textadv.models.classifier import Classifier
 from textadv.precision import in_float64
@@ -84,13 +83,12 @@ class FinetuningModule(TrainingModule):
 
     def _nearest_words(self) -> Tensor:
         """Neighbours of the whole vocabulary, (V, K)."""
-        table = self.model.encoder.word_table()
-        everything = torch.arange(len(table))
-        words = len(everything) - len(SPECIAL_TOKENS)
+        table, special = self.model.encoder.word_table(), self.model.encoder.is_special
+        words = int((~special).sum())
         if self.settings.num_neighbours >= words:
             flag = f"--finetuning.num_neighbours {self.settings.num_neighbours}"
             raise InputError(f"{flag}: a word has only {words - 1} others in a vocabulary of {words}")
-        return nearest_words(table, everything, self.settings.num_neighbours, everything < len(SPECIAL_TOKENS))
+        return nearest_words(table, torch.arange(len(table)), self.settings.num_neighbours, special)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Say of a run that goes on what it once started from."""
