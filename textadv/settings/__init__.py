@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from textadv.settings.attack import AttackSettings
-from textadv.settings.data import ColumnSettings, DataSettings, TokenizerSettings
+from textadv.settings.data import ColumnSettings, DataSettings, TokenizerSettings, Truncation
 from textadv.settings.machine import DeviceSettings, TrainerSettings
 from textadv.settings.model import ModelSettings
 from textadv.settings.training import FinetuningSettings, Method, PretrainingSettings
@@ -21,6 +21,7 @@ __all__ = [
     "PretrainingSettings",
     "TokenizerSettings",
     "TrainerSettings",
+    "Truncation",
 ]
 
 

@@ -5,6 +5,8 @@ from typing import Literal
 
 from textadv.system.ranges import CLASSIFIER_ONLY, FREE, OpenShare, Positive, Settings
 
+Truncation = Literal["head", "tail", "head+tail"]
+
 
 @dataclass
 class ColumnSettings(Settings, section="data"):
@@ -53,7 +55,7 @@ class DataSettings(ColumnSettings):
 
 @dataclass
 class TokenizerSettings(Settings, section="tokenizer"):
-    """How text becomes tokens.
+    """How text becomes tokens. With `model.pretrained` the encoder's own tokenizer does that, and is only told to cut.
 
     Attributes:
         kind: `word` (Miyato et al. 2017: any punctuation is a space) or `bpe` (byte-level).
@@ -61,6 +63,8 @@ class TokenizerSettings(Settings, section="tokenizer"):
         max_vocabulary: Upper bound on the vocabulary, special tokens included.
         min_documents: `word` only: drop words found in fewer documents than this.
         unknown: `word` only: replace words out of the vocabulary by `<unk>`, or drop them.
+        max_tokens: Of a pretrained encoder only: tokens of a document at most, special ones included.
+        truncation: What is kept of longer ones; `head+tail` keeps a quarter from the head (Sun et al. 2019).
     """
 
     kind: Literal["word", "bpe"] = "word"
@@ -68,3 +72,5 @@ class TokenizerSettings(Settings, section="tokenizer"):
     max_vocabulary: int = 100_000
     min_documents: Positive = 2
     unknown: Literal["replace", "drop"] = "replace"
+    max_tokens: Positive = 512
+    truncation: Truncation = "head"

@@ -7,6 +7,7 @@ from textadv.errors import InputError
 from textadv.system.ranges import FREE, OpenShare, Positive, Settings, Share
 
 Method = Literal["none", "random", "adversarial", "vat", "adversarial+vat"]
+LEARNING_RATE, TRANSFORMER_LEARNING_RATE = 5e-4, 5e-5  # of fine-tuning, where none is given
 
 
 @dataclass
@@ -71,8 +72,10 @@ class FinetuningSettings(Settings, section="finetuning"):
         unlabeled_batch_size: Unlabeled documents per step.
         window: Tokens at the end of a document that gradients reach; the state before them is carried.
         dropout: Dropout of the embeddings, one mask over all time steps.
-        learning_rate: Adam's step size.
-        learning_rate_decay: Factor on the learning rate after each step.
+        learning_rate: Adam's step size; null for 5e-4, for a Transformer 5e-5.
+        learning_rate_decay: Factor on the learning rate after each step; a Transformer's falls linearly to 0 instead.
+        layer_decay: Of a Transformer: factor on the learning rate for each layer below the head.
+        weight_decay: Of a Transformer: AdamW's decay of the matrices.
         warmup_steps: Steps of linear warm-up of the learning rate.
         gradient_clip: Bound on the gradient's norm, embeddings excluded.
         ema_decay: Decay of the weight average used in evaluation; 0 for none.
@@ -106,8 +109,10 @@ class FinetuningSettings(Settings, section="finetuning"):
     unlabeled_batch_size: Positive = 64
     window: Positive = 400
     dropout: Share = 0.5
-    learning_rate: float = 5e-4
+    learning_rate: float | None = None
     learning_rate_decay: float = 0.9998
+    layer_decay: float = 1.0
+    weight_decay: float = 0.01
     warmup_steps: int = 0
     gradient_clip: float = 1.0
     ema_decay: Share = 0.999

@@ -14,8 +14,10 @@ from textadv.checkpoints import CARD
 from textadv.corpus.batching import Batch
 from textadv.errors import InputError
 from textadv.models.classifier import Classifier
+from textadv.models.transformer import TransformerEncoder, parameter_groups
 from textadv.precision import in_float64
 from textadv.settings import FinetuningSettings
+from textadv.settings.training import TRANSFORMER_LEARNING_RATE
 from textadv.training.base import TrainingModule
 from textadv.training.objective import BATCHES, objective, weights
 
@@ -89,6 +91,21 @@ class FinetuningModule(TrainingModule):
             flag = f"--finetuning.num_neighbours {self.settings.num_neighbours}"
             raise InputError(f"{flag}: a word has only {words - 1} others in a vocabulary of {words}")
         return nearest_words(table, torch.arange(len(table)), self.settings.num_neighbours, special)
+
+    def build_optimizer(self) -> torch.optim.Optimizer:
+        """Adam; for a Transformer AdamW, whose rate falls from the head down to the embeddings."""
+        if not isinstance(self.model.encoder, TransformerEncoder):
+            return super().build_optimizer()
+        s = self.settings
+        rate = TRANSFORMER_LEARNING_RATE if s.learning_rate is None else s.learning_rate
+        groups = parameter_groups(self.model.encoder, self.model.head, rate, s.layer_decay, s.weight_decay)
+        return torch.optim.AdamW(groups, fused=True)
+
+    def decay(self, step: int) -> float:
+        """Factor on the learning rate; a Transformer's falls linearly to 0 at the last step."""
+        if not isinstance(self.model.encoder, TransformerEncoder):
+            return super().decay(step)
+        return max(0.0, 1.0 - step / self.settings.steps)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Say of a run that goes on what it once started from."""
