@@ -102,6 +102,15 @@ def test_a_resumed_run_is_an_undisturbed_one_to_the_bit(
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
+def test_a_report_shows_the_words_without_the_special_tokens(run: Run, flags: list[str], tmp_path: Path) -> None:
+    run("finetune", *flags, "--finetuning.steps", "1", "--output", "run")
+    sizes = ["--attack.documents", "4", "--attack.check_documents", "2", "--attack.attacks", '["fgsm-l2"]']
+    run("report", "--checkpoint", "run", *sizes, "--output", "report")
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert "film" in page
+    assert "[CLS]" not in page
+
+
 def test_frozen_layers_stay_as_they_are(run: Run, flags: list[str], tmp_path: Path) -> None:
     run("finetune", *flags, "--model.frozen_layers", "1", "--finetuning.ema_decay", "0", "--output", "run")
     body, trained = tiny("bert").state_dict(), load_classifier(tmp_path / "run").classifier.encoder.body.state_dict()
