@@ -15,7 +15,7 @@ from textadv.corpus.rows import Corpus
 from textadv.corpus.sources import check_data, load_corpus, source_identity
 from textadv.corpus.splits import TRAINING
 from textadv.corpus.store import FORMAT_VERSION, SPLITS, Split, TokenStore, checksum, is_store, write_store
-from textadv.corpus.tokenization import EncodedDocuments, TextTokenizer, encode, fit
+from textadv.corpus.tokenization import fit
 from textadv.errors import InputError
 from textadv.settings import DataSettings, TokenizerSettings
 from textadv.system.locks import lock
@@ -23,7 +23,7 @@ from textadv.system.locks import lock
 NAME_LENGTH = 16
 
 
-def prepare(data: DataSettings, tokenizer: TokenizerSettings, pretrained: TextTokenizer | None = None) -> TokenStore:
+def prepare(data: DataSettings, tokenizer: TokenizerSettings) -> TokenStore:
     """Open the store of these settings under `data.cache`, and build it if it is missing or damaged.
 
     The store does not depend on `data.labels_per_class` and `data.validation_labels`: which labels are used is decided
@@ -36,7 +36,6 @@ def prepare(data: DataSettings, tokenizer: TokenizerSettings, pretrained: TextTo
     Args:
         data: Where the text comes from and how it is split.
         tokenizer: How text becomes tokens.
-        pretrained: The tokenizer of a pretrained encoder, which then makes the tokens.
 
     Returns:
         The store.
@@ -47,7 +46,7 @@ def prepare(data: DataSettings, tokenizer: TokenizerSettings, pretrained: TextTo
     if data.source is not None and is_store(Path(data.source)):
         check_data(data)
         return TokenStore.open(Path(data.source))
-    identity = _identity(data, tokenizer, pretrained)
+    identity = _identity(data, tokenizer)
     fingerprint = checksum(identity)
     folder = Path(data.cache) / "stores" / fingerprint[:NAME_LENGTH]
     with suppress(InputError):
@@ -66,10 +65,7 @@ def prepare(data: DataSettings, tokenizer: TokenizerSettings, pretrained: TextTo
             _clear(folder, alone=held is not None)
             temporary.mkdir()
         try:
-            corpus = load_corpus(data)
-            _say_what_is_removed(corpus.report)
-            encoded = _encoded(corpus, tokenizer, pretrained)
-            _build(temporary, corpus, *encoded, data, identity | {"fingerprint": fingerprint})
+            _build(temporary, load_corpus(data), data, tokenizer, identity | {"fingerprint": fingerprint})
             with _writing(data.cache):
                 _publish(temporary, folder)
         finally:
@@ -77,10 +73,8 @@ def prepare(data: DataSettings, tokenizer: TokenizerSettings, pretrained: TextTo
     return _open(folder, fingerprint)
 
 
-def _identity(data: DataSettings, tokenizer: TokenizerSettings, pretrained: TextTokenizer | None) -> dict[str, Any]:
+def _identity(data: DataSettings, tokenizer: TokenizerSettings) -> dict[str, Any]:
     """Collect what the content of the store depends on."""
-    cutting = {"max_tokens": tokenizer.max_tokens, "truncation": tokenizer.truncation}
-    training = {name: value for name, value in asdict(tokenizer).items() if name not in cutting}
     source = source_identity(data)
     settings = {
         "validation_fraction": data.validation_fraction,
@@ -88,41 +82,20 @@ def _identity(data: DataSettings, tokenizer: TokenizerSettings, pretrained: Text
         "keep_test_duplicates": data.keep_duplicates,
         "text_column": data.text_column,
         "label_column": data.label_column,
-        "tokenizer": training if pretrained is None else cutting,
+        "tokenizer": asdict(tokenizer),
     }
     if any(name.startswith("validation") for name in source):  # its own rather than a cut of train
         settings["keep_validation_duplicates"] = data.keep_duplicates
-    identity = {"format_version": FORMAT_VERSION, "source": source, "settings": settings}
-    return identity if pretrained is None else identity | {"tokenizer": checksum({"json": pretrained.to_json()})}
-
-
-def _encoded(
-    corpus: Corpus, settings: TokenizerSettings, pretrained: TextTokenizer | None
-) -> tuple[TextTokenizer, dict[str, EncodedDocuments]]:
-    """The tokenizer, and what it makes of each split."""
-    texts = {name: corpus.splits[name].texts for name in SPLITS}
-    if pretrained is None:
-        return fit(texts, TRAINING, settings)
-    documents = encode(pretrained, texts)
-    if cut := {name: len(split.truncated) for name, split in documents.items() if split.truncated}:
-        corpus.report.update({f"{name}_rows_cut": count for name, count in cut.items()})
-        counts = ", ".join(f"{count:,} of {len(texts[name]):,} in {name}" for name, count in cut.items())
-        kept = f"their {settings.truncation.replace('+', ' and ')} is kept (--tokenizer.truncation)"
-        print(f"textadv: longer than --tokenizer.max_tokens {settings.max_tokens}: {counts}; {kept}", file=sys.stderr)
-    return pretrained, documents
+    return {"format_version": FORMAT_VERSION, "source": source, "settings": settings}
 
 
 def _build(
-    path: Path,
-    corpus: Corpus,
-    text_tokenizer: TextTokenizer,
-    documents: dict[str, EncodedDocuments],
-    data: DataSettings,
-    identity: dict[str, Any],
+    path: Path, corpus: Corpus, data: DataSettings, settings: TokenizerSettings, identity: dict[str, Any]
 ) -> None:
-    """Write the store into an empty folder."""
-    around = len(text_tokenizer.prefix) + len(text_tokenizer.suffix)
-    if len(documents["train"].tokens) == around * len(documents["train"].lengths):  # nothing but special tokens
+    """Encode the corpus and write the store into an empty folder."""
+    _say_what_is_removed(corpus.report)
+    text_tokenizer, documents = fit({name: corpus.splits[name].texts for name in SPLITS}, TRAINING, settings)
+    if len(documents["train"].tokens) == len(documents["train"].lengths):  # nothing but <eos>
         raise InputError(f"{data.train or data.source}: the training split has no document with a known word")
     size = text_tokenizer.vocabulary_size
     counts = [np.bincount(documents[name].tokens, minlength=size) for name in TRAINING]
