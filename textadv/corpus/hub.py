@@ -1,14 +1,12 @@
 """Data sets of the Hugging Face Hub, by name; once loaded they are read from the local cache, without the network."""
 
-import threading
 from typing import Any
 
 from textadv.corpus.files import table_rows
 from textadv.corpus.rows import HUB_SPLITS, NamedRows
 from textadv.errors import InputError
+from textadv.system.network import REQUEST_SECONDS, failure_of
 
-REQUEST_SECONDS = 8.0
-REACH_SECONDS = 15.0  # for the whole check: a request's own timeout does not cover looking up the host's name
 ALTERNATIVES = (
     "give a local source instead: --data.source with a folder of its parquet files, the aclImdb folder or its "
     "tar.gz, or --data.train with a CSV, JSONL or parquet file"
@@ -27,7 +25,7 @@ def read_hub(name: str, text_column: str, label_column: str) -> dict[str, list[N
         The rows of each split under our names; splits of other names are left out.
 
     Raises:
-        InputError: If the Hub cannot be reached (within `REACH_SECONDS`), the data set cannot be loaded, or one of
+        InputError: If the Hub cannot be reached in time, the data set cannot be loaded, or one of
             its rows is not as it should be.
     """
     splits = _from_cache(name)
@@ -62,24 +60,14 @@ def _from_cache(name: str) -> dict[str, Any] | None:
 
 
 def _require_reachable(name: str) -> None:
-    """Ask the Hub for the data set, in a thread that is given up on when it takes too long."""
+    """Ask the Hub for the data set."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import RepositoryNotFoundError
 
-    failures: list[Exception] = []
-
-    def ask() -> None:
-        try:
-            HfApi().dataset_info(name, timeout=REQUEST_SECONDS)
-        except Exception as error:  # whatever the network throws means: not reachable
-            failures.append(error)
-
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(REACH_SECONDS)
-    if failures and isinstance(failures[0], RepositoryNotFoundError):
+    failure = failure_of(lambda: HfApi().dataset_info(name, timeout=REQUEST_SECONDS))
+    if isinstance(failure, RepositoryNotFoundError):
         raise InputError(f"--data.source {name}: no such file or folder, and no such data set on the Hub")
-    if failures or thread.is_alive():
+    if failure is not None:
         raise InputError(f"--data.source {name}: no such file or folder, and the Hub cannot be reached; {ALTERNATIVES}")
 
 
