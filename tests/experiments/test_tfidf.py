@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 
 from textadv.corpus.batching import DocumentBatches, Documents
-from textadv.corpus.datamodules import evaluation_batches
 from textadv.corpus.store import Split
 from textadv.errors import InputError
 from textadv.experiments import tfidf
@@ -30,9 +29,9 @@ def test_words_and_pairs_decide() -> None:
     train = split([[3, 9], [4, 9], [9, 3, 8], [8, 4], [5, 6], [6, 5], [9, 5, 6], [6, 5, 8]], [0, 1] * 4)
     test = split([[3], [4, 8, 9, 8], [7, 5, 6], [7, 6, 5], [9]], [0, 1, 0, 1, -1])
     predict = tfidf.tfidf_predictor(DocumentBatches(Documents(train), np.arange(8), 3, seed=0))
-    found = quality(predict, evaluation_batches(test), "testing")
+    found = quality(predict, test, "testing")
     assert found is not None
     assert (found["error"], found["macro_f1"]) == (0.0, 1.0)  # one has no label
     few = tfidf.tfidf_predictor(DocumentBatches(Documents(train), np.array([0, 1]), 3, seed=0))
-    unknown = evaluation_batches(split([[7, 5, 6]], [0])).batch(0)
-    np.testing.assert_allclose(few(unknown), [[0.5, 0.5]], atol=1e-6)  # it has not read the other documents
+    unknown = split([[7, 5, 6]], [0])
+    np.testing.assert_allclose(few(unknown, "testing"), [[0.5, 0.5]], atol=1e-6)  # it has not read the other documents

@@ -138,7 +138,7 @@ def _finish(run: "PlannedRun", store: "TokenStore", folder: Path, rows: dict[str
         reader: The command that reads the test split; None for none.
     """
     from textadv.checkpoints import BEST, LAST, PREVIOUS
-    from textadv.corpus.datamodules import FinetuningData, evaluation_batches
+    from textadv.corpus.datamodules import FinetuningData
     from textadv.experiments.measure import machine_name, quality
     from textadv.experiments.results import settings_of, write_rows
     from textadv.system.durable import remove_file
@@ -153,8 +153,7 @@ def _finish(run: "PlannedRun", store: "TokenStore", folder: Path, rows: dict[str
         if data.num_validation and run.contender != "tfidf" and not (own / BEST).is_file():
             raise InputError(f"{own / BEST}: is gone, and no steps are left: remove {own} to train it anew")
         # The whole split, also where only some labels select: the others are then held out.
-        held_out = evaluation_batches(store.splits["validation"])
-        validation = quality(_predictor(run, data, own), held_out, "evaluating on validation")
+        validation = quality(_predictor(run, data, own), store.splits["validation"], "evaluating on validation")
         selecting = data.num_validation
         rows[run.name] = {
             "run": run.name,
@@ -175,7 +174,7 @@ def _finish(run: "PlannedRun", store: "TokenStore", folder: Path, rows: dict[str
             remove_file(own / LAST)
             remove_file(own / PREVIOUS)
     if reader is not None:
-        test = quality(_predictor(run, data, own), evaluation_batches(store.splits["test"]), "evaluating on test")
+        test = quality(_predictor(run, data, own), store.splits["test"], "evaluating on test")
         assert test is not None  # a test split without labels is refused when it is prepared
         rows[run.name]["test"] = test | {"read_on": time.strftime("%Y-%m-%d"), "read_by": reader}
         write_rows(folder, rows)
@@ -216,10 +215,11 @@ def _train(run: "PlannedRun", store: "TokenStore", own: Path) -> dict[str, float
 def _predictor(run: "PlannedRun", data: "FinetuningData", own: Path) -> "Predictor":
     """What classifies: the checkpoint of the run, or a contender, which is fitted anew each time."""
     from textadv.checkpoints import load_classifier
-    from textadv.experiments.measure import network_predictor
+    from textadv.evaluation.evaluate import class_probabilities
     from textadv.experiments.tfidf import tfidf_predictor
     from textadv.system.machine import device
 
     if run.contender == "tfidf":
         return tfidf_predictor(data.labeled)
-    return network_predictor(load_classifier(own), device(run.experiment.trainer))
+    classifier, place = load_classifier(own).classifier, device(run.experiment.trainer)
+    return lambda split, description: class_probabilities(classifier, split, place, description)

@@ -9,46 +9,28 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from textadv.checkpoints import LoadedClassifier
-from textadv.corpus.batching import Batch
-from textadv.corpus.datamodules import FixedBatches
+from textadv.corpus.store import Split
 from textadv.evaluation.metrics import classification_metrics
-from textadv.system.progress import progress
 
-Predictor = Callable[[Batch], NDArray[np.float64]]  # probabilities of the classes, (B, C)
-
-
-def network_predictor(loaded: LoadedClassifier, device: str) -> Predictor:
-    """The predictions of a classifier, each document read from its first to its last token."""
-    classifier = loaded.classifier.to(device).eval()
-
-    def predict(batch: Batch) -> NDArray[np.float64]:
-        with torch.inference_mode():
-            logits = classifier(batch.tokens.to(device), batch.lengths)  # (B, C)
-            probabilities: NDArray[np.float64] = logits.cpu().double().softmax(dim=1).numpy()
-        return probabilities
-
-    return predict
+# From the documents of a split, n of them, and words for the progress to the probabilities of the classes, (n, C).
+Predictor = Callable[[Split, str], NDArray[np.float64]]
 
 
-def quality(predict: Predictor, batches: FixedBatches, description: str) -> dict[str, float] | None:
+def quality(predict: Predictor, split: Split, description: str) -> dict[str, float] | None:
     """How good predictions are.
 
     Args:
         predict: Whose.
-        batches: Documents; those without a label are left out.
+        split: Documents; those without a label do not count.
         description: What is being done, in a few words.
 
     Returns:
         Error in percent, macro-F1 and expected calibration error from 0 to 1; None where no document has a label.
     """
-    if not len(batches):
+    labeled = split.labels >= 0
+    if not labeled.any():
         return None
-    pairs = [(predict(batch), batch.labels.numpy()) for batch in progress(batches, len(batches), description)]
-    probabilities, labels = (np.concatenate(side) for side in zip(*pairs, strict=True))
-    if not (labels >= 0).any():
-        return None
-    metrics = classification_metrics(probabilities[labels >= 0], labels[labels >= 0])
+    metrics = classification_metrics(predict(split, description)[labeled], split.labels[labeled])
     return {
         "error": metrics.error,
         "macro_f1": metrics.macro_f1,

@@ -124,7 +124,7 @@ def _runs(
         if experiment.trainer.devices * experiment.trainer.num_nodes > 1:
             raise InputError(f"{file}: {name}: trainer.devices: an experiment trains in one process")
         shared = replace(experiment, seed=common.seed, data=replace(experiment.data, seed=common.data.seed))
-        typed = values | seeds | dict(_flat(asdict(experiment)))
+        typed = values | seeds | dict(flat(asdict(experiment)))
         parts = [{key: typed[key] for key in sorted(part)} for part in (budget, seeds)]  # whatever their order
         yield PlannedRun(name, setting, parts[0], parts[1], experiment, shared, typed.get("pretrained"), contender)
 
@@ -212,7 +212,7 @@ def _overrides(file: Path, place: str, content: Any) -> Overrides:
     if not isinstance(content, dict):
         raise InputError(f"{file}: {place}: must hold settings by their names")
     found: Overrides = {}
-    for key, value in _flat(content):
+    for key, value in flat(content):
         if key not in _KNOWN:
             raise InputError(f"{file}: {f'{place}: ' if place else ''}{key}: there is no such setting")
         if key in found:
@@ -221,10 +221,11 @@ def _overrides(file: Path, place: str, content: Any) -> Overrides:
     return found
 
 
-def _flat(content: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flat(content: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Values with their dotted names."""
     for key, value in content.items():
         if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
+            yield from flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
 

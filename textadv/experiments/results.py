@@ -1,13 +1,13 @@
 """`results.jsonl`: one row per finished run, with all settings that its figures come from."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from textadv.errors import InputError
-from textadv.experiments.plan import Plan, PlannedRun
+from textadv.experiments.plan import Plan, PlannedRun, flat
 from textadv.settings import Experiment
 from textadv.system.durable import open_intact, write_file
 
@@ -53,8 +53,8 @@ def require_unchanged(plan: Plan, rows: Mapping[str, Row], folder: Path) -> None
     for run in plan.runs:
         if run.name in rows:
             # A setting that there was not yet had its default.
-            before = dict(_flat(asdict(Experiment()))) | dict(_flat(rows[run.name]["settings"]))
-            for key, value in _flat(settings_of(run)):
+            before = dict(flat(asdict(Experiment()))) | dict(flat(rows[run.name]["settings"]))
+            for key, value in flat(settings_of(run)):
                 if key != "data.cache" and before[key] != value:
                     raise InputError(
                         f"{plan.file}: {key} is {value}, but was {before[key]} when {folder / 'runs' / run.name} was "
@@ -65,9 +65,3 @@ def require_unchanged(plan: Plan, rows: Mapping[str, Row], folder: Path) -> None
 def planned_rows(plan: Plan, rows: Mapping[str, Row]) -> list[Row]:
     """The rows of what the file asks for, in its order; others may be there from an earlier state of it."""
     return [rows[run.name] for run in plan.runs if run.name in rows]
-
-
-def _flat(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        inner: Iterable[tuple[str, Any]] = _flat(value) if isinstance(value, dict) else [("", value)]
-        yield from ((f"{key}.{name}".rstrip("."), one) for name, one in inner)

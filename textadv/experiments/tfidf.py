@@ -7,7 +7,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from textadv.corpus.batching import Batch, DocumentBatches
+from textadv.corpus.batching import DocumentBatches
+from textadv.corpus.store import Split
 from textadv.errors import InputError
 from textadv.experiments.measure import Predictor
 
@@ -42,9 +43,9 @@ def tfidf_predictor(labeled: DocumentBatches) -> Predictor:
     )
     model.fit([labeled.documents.document(row) for row in rows], labeled.documents.labels[rows])
 
-    def predict(batch: Batch) -> NDArray[np.float64]:
-        documents = (tokens[:length] for tokens, length in zip(batch.tokens.numpy(), batch.lengths, strict=True))
-        probabilities: NDArray[np.float64] = model.predict_proba(list(documents))  # every class has a labeled document
+    def predict(split: Split, description: str) -> NDArray[np.float64]:
+        documents = [split.document(row) for row in range(len(split))]
+        probabilities: NDArray[np.float64] = model.predict_proba(documents)  # every class has a labeled document
         return probabilities
 
     return predict
