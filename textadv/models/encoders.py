@@ -117,15 +117,7 @@ class StreamEncoder(Encoder):
         self.dropout = dropout
 
     def embed(self, tokens: Tensor, generator: Generator = None) -> Tensor:
-        """Normalized embeddings, in training mode with dropout shared over time.
-
-        Args:
-            tokens: Shape (B, T).
-            generator: Source of the dropout.
-
-        Returns:
-            Embeddings, shape (B, T, D).
-        """
+        """Normalized embeddings, in training mode with dropout shared over time. See `Encoder.embed`."""
         return time_shared_dropout(self.embedding(tokens), self.dropout if self.training else 0.0, generator)
 
     @torch.no_grad()

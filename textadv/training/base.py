@@ -79,12 +79,16 @@ class TrainingModule(pl.LightningModule):
         """
         return count * self.trainer.world_size / total if self.global_batches else 1.0
 
-    def log_means(self, means: dict[str, Tensor]) -> None:
-        """Log means over the batch of all ranks, of what each has to add to them; of several values the largest."""
-        values = torch.cat([mean.detach().flatten() for mean in means.values()])
+    def mean_of_ranks(self, values: Tensor) -> Tensor:
+        """The mean over the ranks of what each has, which changes in place; every rank has to ask."""
         if self.global_batches:
             torch.distributed.all_reduce(values)
             values /= self.trainer.world_size
+        return values
+
+    def log_means(self, means: dict[str, Tensor]) -> None:
+        """Log means over the batch of all ranks, of what each has to add to them; of several values the largest."""
+        values = self.mean_of_ranks(torch.cat([mean.detach().flatten() for mean in means.values()]))
         parts = torch.split(values, [mean.numel() for mean in means.values()])
         self.log_dict({name: part.max() for name, part in zip(means, parts, strict=True)})
 

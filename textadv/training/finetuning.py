@@ -126,11 +126,9 @@ class FinetuningModule(TrainingModule):
     def _mean_over_ranks(self, name: str, values: Tensor) -> Tensor:
         """Mean of values (B, ...) of a batch over the rows of all ranks, a constant."""
         mean = values.detach().mean(0)
-        if self.global_batches:
-            mean = mean * self.share(len(values), self.global_batches[name].rows)
-            torch.distributed.all_reduce(mean)
-            mean /= self.trainer.world_size
-        return mean
+        if not self.global_batches:
+            return mean
+        return self.mean_of_ranks(mean * self.share(len(values), self.global_batches[name].rows))
 
     def _share(self, batch: dict[str, Batch], name: str, values: Tensor) -> float:
         """Factor on a mean over this rank's values of a term."""

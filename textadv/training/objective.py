@@ -77,10 +77,9 @@ def objective(
         if settings.vat_target is not None and curvatures is not None:
             bound = settings.virtual_epsilon
             epsilon = epsilon_of_divergence(settings.vat_target, mean("unlabeled", curvatures), bound)
-    confidence = log_probabilities(labeled.logits.detach()).amax(1).exp()  # (B,)
     terms = labeled_terms(labeled, batch["labeled"].labels, settings, attack, epsilon, generators["labeled"])
     for name, values in unlabeled_terms(
-        unlabeled, direction, epsilon, settings, class_shares, confidence, mean
+        unlabeled, direction, epsilon, settings, class_shares, labeled.logits, mean
     ).items():
         terms[name] = torch.cat([terms[name], values]) if name in terms else values
     return terms
@@ -153,7 +152,7 @@ def unlabeled_terms(
     virtual_epsilon: float | Tensor,
     settings: FinetuningSettings,
     class_shares: Tensor,
-    confidence: Tensor,
+    labeled_logits: Tensor,
     mean: Mean,
 ) -> dict[str, Tensor]:
     """The terms of unlabeled examples.
@@ -164,7 +163,7 @@ def unlabeled_terms(
         virtual_epsilon: Norm of r_vadv.
         settings: Which terms there are.
         class_shares: Shares of the classes among all labeled texts, (C,).
-        confidence: Largest probability of each labeled example of this rank, (B,).
+        labeled_logits: Of the labeled examples of this rank, unperturbed, (B, C).
         mean: Over the rows of all ranks.
 
     Returns:
@@ -188,6 +187,7 @@ def unlabeled_terms(
     if s.balance_weight:
         terms["imbalance"] = imbalance(logits, mean_prediction)
     if s.pseudo_label_weight:
+        confidence = log_probabilities(labeled_logits.detach()).amax(1).exp()  # (B,)
         aligned = aligned_prediction(logits, mean_prediction, class_shares)
         labels, sure = pseudo_labels(aligned, s.pseudo_label_threshold * mean("labeled", confidence))
         terms["pseudo_label_loss"] = cross_entropy(perturbed, labels) * sure
