@@ -4,23 +4,26 @@ import json
 import time
 from dataclasses import asdict
 
-from textadv.settings import DataSettings, TokenizerSettings
+from textadv.settings import DataSettings, ModelSettings, TokenizerSettings
 
 
-def prepare(data: DataSettings, tokenizer: TokenizerSettings, output: str | None = None) -> None:
+def prepare(data: DataSettings, tokenizer: TokenizerSettings, model: ModelSettings, output: str | None = None) -> None:
     """Turn a corpus into a token store, or find the store that there is.
 
     Args:
         data: The corpus.
         tokenizer: How text becomes tokens.
+        model: Only whether a pretrained encoder brings its tokenizer along.
         output: Folder for everything the command writes; by default a new one under runs/.
     """
     from textadv.commands.folder import run_folder
+    from textadv.commands.shared import encoder_tokenizer
     from textadv.corpus import preparation
 
-    with run_folder("prepare", output, {"data": asdict(data), "tokenizer": asdict(tokenizer)}) as (_, metrics):
+    settings = {"data": asdict(data), "tokenizer": asdict(tokenizer), "model": asdict(model)}
+    with run_folder("prepare", output, settings) as (_, metrics):
         started = time.perf_counter()
-        store = preparation.prepare(data, tokenizer)
+        store = preparation.prepare(data, tokenizer, encoder_tokenizer(model, tokenizer))
         metrics |= {
             "store": str(store.path),
             "vocabulary_size": store.vocabulary_size,
