@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from command_line import BAD, GOOD, Run, metrics, refused
 
 pytest.importorskip("transformers", reason="the extra textadv[transformers] is not installed")
@@ -116,6 +117,19 @@ def test_frozen_layers_stay_as_they_are(run: Run, flags: list[str], tmp_path: Pa
     body, trained = tiny("bert").state_dict(), load_classifier(tmp_path / "run").classifier.encoder.body.state_dict()
     unchanged = {name for name, value in trained.items() if torch.equal(value, body[name])}
     assert {name for name in trained if "layer.0." in name or name.startswith("embeddings.")} == unchanged
+
+
+def test_prepare_takes_the_tokenizer_and_keeps_only_the_name_of_the_encoder(
+    run: Run, flags: list[str], pretrained: Path, tmp_path: Path
+) -> None:
+    run("prepare", *flags[: flags.index("--model.pooling")], "--tokenizer.max_tokens", str(LIMIT), "--output", "p")
+    assert yaml.safe_load((tmp_path / "p" / "config.yaml").read_text())["model"] == {
+        "encoder": "transformer",
+        "pretrained": str(pretrained),
+    }
+    run("finetune", *flags, "--finetuning.steps", "1", "--output", "run")
+    (store,) = (tmp_path / "cache" / "stores").iterdir()
+    assert metrics(tmp_path / "p")["store"] == str(store)
 
 
 @pytest.fixture

@@ -12,7 +12,14 @@ from textadv.corpus.pretrained_tokenizer import read_tokenizer
 from textadv.corpus.store import TokenStore
 from textadv.corpus.tokenization import TextTokenizer
 from textadv.errors import InputError
-from textadv.settings import DataSettings, DeviceSettings, Experiment, ModelSettings, TokenizerSettings, TrainerSettings
+from textadv.settings import (
+    DataSettings,
+    DeviceSettings,
+    EncoderSettings,
+    Experiment,
+    TokenizerSettings,
+    TrainerSettings,
+)
 from textadv.system.processes import is_main
 
 
@@ -36,14 +43,14 @@ def prepared(experiment: Experiment, pretrained: TextTokenizer | None = None) ->
     return replace(experiment, tokenizer=tokenizer), store
 
 
-def encoder_tokenizer(model: ModelSettings, tokenizer: TokenizerSettings) -> TextTokenizer | None:
+def encoder_tokenizer(model: EncoderSettings, tokenizer: TokenizerSettings) -> TextTokenizer | None:
     """The tokenizer of a pretrained encoder; None for an encoder whose tokenizer is trained on the corpus."""
     if model.pretrained is None:
         return None
     return read_tokenizer(pretrained_folder(model.pretrained), tokenizer.max_tokens, tokenizer.truncation)
 
 
-def require_language_model(model: ModelSettings, command: str) -> None:
+def require_language_model(model: EncoderSettings, command: str) -> None:
     """Refuse an encoder that no language model pretrains.
 
     Raises:

@@ -85,7 +85,8 @@ class Predictor:
     def _predict_chunk(self, texts: list[str]) -> Iterator[Prediction]:
         encoded = self._tokenizer.documents(texts)
         tokens = [document[-MAX_TOKENS:] for document in encoded]
-        cut = [number in encoded.truncated or length > MAX_TOKENS for number, length in enumerate(encoded.lengths)]
+        lengths = encoded.lengths.tolist()
+        cut = [number in encoded.truncated or length > MAX_TOKENS for number, length in enumerate(lengths)]
         offsets = np.cumsum([0] + [len(document) for document in tokens])
         split = Split(np.concatenate(tokens), offsets, np.full(len(tokens), -1))
         probabilities = class_probabilities(self._classifier, split, self._device)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from textadv.settings.attack import AttackSettings
 from textadv.settings.data import ColumnSettings, DataSettings, TokenizerSettings, Truncation
 from textadv.settings.machine import DeviceSettings, TrainerSettings
-from textadv.settings.model import ModelSettings
+from textadv.settings.model import EncoderSettings, ModelSettings
 from textadv.settings.training import FinetuningSettings, Method, PretrainingSettings
 from textadv.system.ranges import Settings
 
@@ -14,6 +14,7 @@ __all__ = [
     "ColumnSettings",
     "DataSettings",
     "DeviceSettings",
+    "EncoderSettings",
     "Experiment",
     "FinetuningSettings",
     "Method",

@@ -10,12 +10,35 @@ TRANSFORMER, RECURRENT = ("mean", "first"), ("last", "mean", "last_mean_max")  #
 
 
 @dataclass
-class ModelSettings(Settings, section="model"):
-    """Sizes of the encoder and the classifier. The defaults are the paper's, but for `head_activation`.
+class EncoderSettings(Settings, section="model"):
+    """Which encoder reads the documents.
 
     Attributes:
         encoder: What reads the documents; a `transformer` is pretrained already.
         pretrained: Of a Transformer: name on the Hub, or folder in Hugging Face's layout (safetensors only).
+    """
+
+    encoder: Literal["lstm", "gru", "transformer"] = "lstm"
+    pretrained: str | None = field(default=None, metadata=CLASSIFIER_ONLY)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.is_transformer and self.pretrained is None:
+            raise InputError("--model.encoder transformer: needs --model.pretrained, a folder or a name on the Hub")
+        if self.pretrained is not None and not self.is_transformer:
+            raise InputError("--model.pretrained: needs --model.encoder transformer")
+
+    @property
+    def is_transformer(self) -> bool:
+        """Whether the encoder is a pretrained Transformer."""
+        return self.encoder == "transformer"
+
+
+@dataclass
+class ModelSettings(EncoderSettings):
+    """Sizes of the encoder and the classifier. The defaults are the paper's, but for `head_activation`.
+
+    Attributes:
         embedding_size: Dimensions of a word embedding.
         hidden_size: Width of the encoder (of each direction when bidirectional).
         bidirectional: A forward and a backward language model over a shared embedding, features concatenated.
@@ -27,8 +50,6 @@ class ModelSettings(Settings, section="model"):
         head_activation: Of that layer. The paper's `relu` can die for whole documents, which the smoothness rewards.
     """
 
-    encoder: Literal["lstm", "gru", "transformer"] = "lstm"
-    pretrained: str | None = field(default=None, metadata=CLASSIFIER_ONLY)
     embedding_size: Positive = 256
     hidden_size: Positive = 1024
     bidirectional: bool = False
@@ -40,16 +61,9 @@ class ModelSettings(Settings, section="model"):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.is_transformer and self.pretrained is None:
-            raise InputError("--model.encoder transformer: needs --model.pretrained, a folder or a name on the Hub")
-        if not self.is_transformer and (self.pretrained or self.frozen_layers or self.checkpointing):
-            flag = "pretrained" if self.pretrained else "frozen_layers" if self.frozen_layers else "checkpointing"
+        if not self.is_transformer and (self.frozen_layers or self.checkpointing):
+            flag = "frozen_layers" if self.frozen_layers else "checkpointing"
             raise InputError(f"--model.{flag}: needs --model.encoder transformer")
         allowed = TRANSFORMER if self.is_transformer else RECURRENT
         if self.pooling is not None and self.pooling not in allowed:
             raise InputError(f"--model.pooling {self.pooling}: {self.encoder} has {', '.join(allowed)}")
-
-    @property
-    def is_transformer(self) -> bool:
-        """Whether the encoder is a pretrained Transformer."""
-        return self.encoder == "transformer"
