@@ -26,6 +26,7 @@ def finetune(
 
     if resume and output is None:
         raise InputError("--resume: --output must name the folder of the run to go on with")
+    runs.check_encoder(experiment, pretrained)
     experiment, store = prepared(experiment)
     runs.check_finetuning(experiment, store)
     with run_folder("finetune", output, asdict(experiment)) as (folder, metrics):

@@ -4,23 +4,33 @@ import json
 import time
 from dataclasses import asdict
 
-from textadv.settings import DataSettings, TokenizerSettings
+from textadv.settings import DataSettings, EncoderSettings, TokenizerSettings
 
 
-def prepare(data: DataSettings, tokenizer: TokenizerSettings, output: str | None = None) -> None:
+def prepare(
+    data: DataSettings, tokenizer: TokenizerSettings, model: EncoderSettings, output: str | None = None
+) -> None:
     """Turn a corpus into a token store, or find the store that there is.
 
     Args:
         data: The corpus.
         tokenizer: How text becomes tokens.
+        model: Which encoder it is for: a pretrained one brings its tokenizer along.
         output: Folder for everything the command writes; by default a new one under runs/.
     """
     from textadv.commands.folder import run_folder
     from textadv.corpus import preparation
 
-    with run_folder("prepare", output, {"data": asdict(data), "tokenizer": asdict(tokenizer)}) as (_, metrics):
+    settings = {"data": asdict(data), "tokenizer": asdict(tokenizer)}
+    pretrained = None
+    if model.is_transformer:
+        from textadv.commands.shared import encoder_tokenizer  # imports torch, which takes seconds
+
+        settings["model"] = asdict(model)
+        pretrained = encoder_tokenizer(model, tokenizer)
+    with run_folder("prepare", output, settings) as (_, metrics):
         started = time.perf_counter()
-        store = preparation.prepare(data, tokenizer)
+        store = preparation.prepare(data, tokenizer, pretrained)
         metrics |= {
             "store": str(store.path),
             "vocabulary_size": store.vocabulary_size,

@@ -33,7 +33,8 @@ def pretrain(
         output: Folder for everything the command writes; by default the one in which `finetune` looks for it.
     """
     from textadv.commands.pretrained import pretrain_encoder
-    from textadv.commands.shared import prepared
+    from textadv.commands.shared import prepared, require_language_model
 
+    require_language_model(model, "pretrain")
     experiment = Experiment(data, tokenizer, model, pretraining, trainer=trainer, seed=seed)
     pretrain_encoder(*prepared(experiment), output, resume)

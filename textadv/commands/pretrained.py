@@ -41,8 +41,13 @@ def pretrain_encoder(experiment: Experiment, store: TokenStore, output: str | No
             print(f"another process has trained it meanwhile: {shared}", file=sys.stderr)
 
 
-def pretrained_encoder(experiment: Experiment, store: TokenStore) -> Path:
-    """The encoder of these settings; trained, or its training finished, where that is missing or damaged."""
+def pretrained_encoder(experiment: Experiment, store: TokenStore) -> Path | None:
+    """The encoder of these settings; trained, or its training finished, where that is missing or damaged.
+
+    None for a Transformer, which is pretrained already.
+    """
+    if experiment.model.is_transformer:
+        return None
     folder = _pretrained_folder(experiment, store)
     if not _is_complete(folder):
         with _alone(experiment, folder):
