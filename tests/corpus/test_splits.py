@@ -138,7 +138,7 @@ LABELS = np.array([0, 1, -1] * 200)
 
 
 def labeled(per_class=None, validation=None, seed=0, labels=LABELS):
-    return choose_labels(labels, per_class, validation, seed)
+    return choose_labels(labels, ("neg", "pos", "rare"), per_class, validation, seed)
 
 
 def test_choice_of_labels_is_balanced_and_nested():
@@ -157,7 +157,7 @@ def test_without_a_budget_all_labeled_rows_are_chosen():
 
 
 def test_more_labels_than_there_are_are_refused():
-    with pytest.raises(InputError, match=r"--data\.labels_per_class 201: class 0 has only 200"):
+    with pytest.raises(InputError, match=r"--data\.labels_per_class 201: class 'neg' has only 200"):
         labeled(201)
 
 
