@@ -15,7 +15,7 @@ def likelihood(logits: np.ndarray, labels: np.ndarray, temperature: float) -> fl
 
 def draw(rng: np.random.Generator, logits: np.ndarray) -> np.ndarray:
     """Labels by the probabilities that the logits say."""
-    return np.array([rng.choice(len(row), p=row) for row in probabilities_at(logits, 1.0)])
+    return (logits + rng.gumbel(size=logits.shape)).argmax(1)
 
 
 @pytest.mark.parametrize("temperature", [0.2, 1.0, 3.0, 12.0])
@@ -27,7 +27,7 @@ def test_the_temperature_that_was_put_in_is_found(temperature: float, num_classe
     assert fit_temperature(temperature * calibrated, labels) == pytest.approx(temperature, rel=0.05)
 
 
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", range(12))
 def test_the_likelihood_is_at_its_maximum(seed: int) -> None:
     """Also of few labels and of a classifier that knows nothing; T = 1 is never better."""
     rng = np.random.default_rng(seed)
@@ -37,7 +37,7 @@ def test_the_likelihood_is_at_its_maximum(seed: int) -> None:
     best = likelihood(logits, labels, found)
     assert best <= likelihood(logits, labels, 1.0) + 1e-12
     if (logits.argmax(1) != labels).any():
-        grid = np.geomspace(*TEMPERATURES, 2000)
+        grid = np.geomspace(*TEMPERATURES, 300)
         assert best <= min(likelihood(logits, labels, float(one)) for one in grid) + 1e-12
 
 
