@@ -167,9 +167,9 @@ class FinetuningModule(TrainingModule):
             return
         logits = self.model(batch.tokens, batch.lengths)
         losses = in_float64(cross_entropy(logits, batch.labels))
-        cells = (batch.labels * self.num_classes + logits.argmax(1)).to(losses.device)  # true by predicted class
+        cells = in_float64(batch.labels * self.num_classes + logits.argmax(1))  # true by predicted class
         self.validation_sums[0] += losses.sum()
-        self.validation_sums.index_add_(0, 1 + cells, torch.ones_like(losses))
+        self.validation_sums.index_add_(0, 1 + cells.long(), torch.ones_like(losses))
         if self.settings.temperature_scaling:
             self.validation_outputs.append((logits.cpu().double().numpy(), batch.labels.cpu().numpy()))
 
