@@ -67,7 +67,7 @@ def look_at(page: str, folder: Path) -> list[dict[str, Any]]:
 
 def test_the_page_fits_and_shows_its_pictures(tmp_path: Path, subjects: list[Subject], store: TokenStore) -> None:
     subjects[1].name = "a-checkpoint-with-a-name-that-is-much-longer-than-any-line-of-a-phone-is-wide"
-    subjects[0].examples[0]["words"][0] = " " + "long" * 60
+    subjects[0].examples[0].words[0] = " " + "long" * 60
     assert subjects[0].quality is not None
     page = write_report(tmp_path, subjects, store, "validation").read_text(encoding="utf-8")
     assert "default-src 'none'" in page
