@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from textadv.corpus.fitting import fit_corpus
 from textadv.corpus.rows import Corpus
-from textadv.corpus.sources import check_data, load_corpus, source_identity
-from textadv.corpus.splits import TRAINING
-from textadv.corpus.store import FORMAT_VERSION, SPLITS, Split, TokenStore, checksum, is_store, write_store
-from textadv.corpus.tokenization import fit
+from textadv.corpus.sources import check_data, source_identity, stream_corpus
+from textadv.corpus.splits import TRAINING, StreamedCorpus
+from textadv.corpus.store import FORMAT_VERSION, StoreWriter, TokenStore, checksum, is_store
 from textadv.errors import InputError
 from textadv.settings import DataSettings, TokenizerSettings
 from textadv.system.locks import lock
@@ -65,7 +65,9 @@ def prepare(data: DataSettings, tokenizer: TokenizerSettings) -> TokenStore:
             _clear(folder, alone=held is not None)
             temporary.mkdir()
         try:
-            _build(temporary, load_corpus(data), data, tokenizer, identity | {"fingerprint": fingerprint})
+            _build(
+                temporary, stream_corpus(data, folder.parent), data, tokenizer, identity | {"fingerprint": fingerprint}
+            )
             with _writing(data.cache):
                 _publish(temporary, folder)
         finally:
@@ -90,25 +92,30 @@ def _identity(data: DataSettings, tokenizer: TokenizerSettings) -> dict[str, Any
 
 
 def _build(
-    path: Path, corpus: Corpus, data: DataSettings, settings: TokenizerSettings, identity: dict[str, Any]
+    path: Path,
+    corpus: Corpus | StreamedCorpus,
+    data: DataSettings,
+    settings: TokenizerSettings,
+    identity: dict[str, Any],
 ) -> None:
     """Encode the corpus and write the store into an empty folder."""
     _say_what_is_removed(corpus.report)
-    text_tokenizer, documents = fit({name: corpus.splits[name].texts for name in SPLITS}, TRAINING, settings)
-    if len(documents["train"].tokens) == len(documents["train"].lengths):  # nothing but <eos>
+    tokenizer, encoded = fit_corpus(corpus, TRAINING, settings, path.parent)
+    frequencies = np.zeros(tokenizer.vocabulary_size, np.float64)
+    writer = StoreWriter(path, tokenizer.vocabulary_size)
+    has_known_word = False
+    for split, documents, labels in encoded:
+        with _writing(data.cache):
+            writer.add(split, documents.tokens, documents.lengths, labels)
+        if split in TRAINING:
+            frequencies += np.bincount(documents.tokens, minlength=len(frequencies))
+        has_known_word |= split == "train" and len(documents.tokens) > len(documents.lengths)  # more than the <eos>
+    if not has_known_word:
         raise InputError(f"{data.train or data.source}: the training split has no document with a known word")
-    size = text_tokenizer.vocabulary_size
-    counts = [np.bincount(documents[name].tokens, minlength=size) for name in TRAINING]
-    splits = {
-        name: Split(documents[name].tokens, documents[name].offsets, np.array(corpus.splits[name].labels, np.int64))
-        for name in SPLITS
-    }
     with _writing(data.cache):
-        write_store(
-            path,
-            splits,
-            tokenizer_json=text_tokenizer.to_json(),
-            frequencies=np.sum(counts, axis=0, dtype=np.float64),
+        writer.finish(
+            tokenizer_json=tokenizer.to_json(),
+            frequencies=frequencies,
             manifest=identity | {"classes": corpus.classes, "report": corpus.report},
         )
 
