@@ -29,10 +29,11 @@ from textadv import cli
 from textadv.checkpoints import LoadedClassifier
 from textadv.corpus.archives import read_acl_archive
 from textadv.corpus.files import read_file
+from textadv.corpus.fitting import fit
 from textadv.corpus.rows import NamedRows
 from textadv.corpus.splits import build_corpus
 from textadv.corpus.store import SPLITS
-from textadv.corpus.tokenization import TextTokenizer, fit
+from textadv.corpus.tokenization import TextTokenizer
 from textadv.errors import InputError
 from textadv.evaluation.inputs import read_texts
 from textadv.evaluation.predictor import Predictor

@@ -18,7 +18,7 @@ import pytest
 from textadv.corpus import preparation
 from textadv.corpus.preparation import prepare
 from textadv.corpus.rows import Corpus, Rows
-from textadv.corpus.store import TokenStore
+from textadv.corpus.store import StoreWriter, TokenStore
 from textadv.corpus.tokenization import EOS, UNKNOWN, TextTokenizer
 from textadv.errors import InputError
 from textadv.settings import DataSettings, TokenizerSettings
@@ -43,7 +43,7 @@ class Source:
         self.content = corpus()
         self.reads = 0
 
-    def load(self, settings: DataSettings) -> Corpus:
+    def load(self, settings: DataSettings, folder: Path) -> Corpus:
         self.reads += 1
         return self.content
 
@@ -54,7 +54,7 @@ class Source:
 @pytest.fixture
 def source(monkeypatch: pytest.MonkeyPatch) -> Source:
     source = Source()
-    monkeypatch.setattr(preparation, "load_corpus", source.load)
+    monkeypatch.setattr(preparation, "stream_corpus", source.load)
     monkeypatch.setattr(preparation, "source_identity", source.identity)
     return source
 
@@ -201,13 +201,13 @@ def test_of_two_at_once_one_prepares(
     if damaged:
         (prepare(data, WORDS).path / "manifest.json").write_text("{}")
 
-    def load_when_the_other_one_waits(settings: DataSettings) -> Corpus:
+    def load_when_the_other_one_waits(settings: DataSettings, folder: Path) -> Corpus:
         said = ""
         while "waiting for another process" not in said:
             said += capsys.readouterr().err
-        return source.load(settings)
+        return source.load(settings, folder)
 
-    monkeypatch.setattr(preparation, "load_corpus", load_when_the_other_one_waits)
+    monkeypatch.setattr(preparation, "stream_corpus", load_when_the_other_one_waits)
     first, second = at_once(lambda: prepare(data, WORDS))
     assert source.reads == 1 + damaged
     assert first.fingerprint == second.fingerprint
@@ -220,12 +220,12 @@ def test_two_at_once_where_files_cannot_be_locked(
 ) -> None:
     both_build = threading.Barrier(2, timeout=60)
 
-    def wait_and_load(settings: DataSettings) -> Corpus:
+    def wait_and_load(settings: DataSettings, folder: Path) -> Corpus:
         both_build.wait()
-        return source.load(settings)
+        return source.load(settings, folder)
 
     monkeypatch.setattr(fcntl, "flock", Mock(side_effect=OSError(errno.ENOLCK, "cannot be locked")))
-    monkeypatch.setattr(preparation, "load_corpus", wait_and_load)
+    monkeypatch.setattr(preparation, "stream_corpus", wait_and_load)
     first, second = at_once(lambda: prepare(data, WORDS))
     assert source.reads == 2
     assert first.splits["train"].tokens.tolist() == second.splits["train"].tokens.tolist()
@@ -283,12 +283,11 @@ def test_four_processes_share_a_cold_cache_and_one_is_killed(tmp_path: Path) -> 
 def test_what_is_not_finished_leaves_nothing(
     source: Source, data: DataSettings, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
-    def fail(path: Path, *arguments: Any, **keywords: Any) -> None:
-        (path / "train.tokens").write_bytes(b"12")
+    def fail(writer: StoreWriter, **keywords: Any) -> None:
         raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr(preparation, "write_store", fail)
+        patch.setattr(StoreWriter, "finish", fail)
         with pytest.raises((InputError, KeyboardInterrupt), match=r"No space left|^$"):
             prepare(data, WORDS)
     assert stores(data) == []

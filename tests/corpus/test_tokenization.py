@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from textadv.corpus.tokenization import EOS, SPECIAL_TOKENS, UNKNOWN, EncodedDocuments, TextTokenizer, fit
+from textadv.corpus.fitting import fit
+from textadv.corpus.tokenization import EOS, SPECIAL_TOKENS, UNKNOWN, EncodedDocuments, TextTokenizer
 from textadv.errors import InputError
 from textadv.settings import TokenizerSettings
 
@@ -182,7 +183,9 @@ def test_lone_surrogates_in_training_text() -> None:
 
 def test_chunks_leave_no_seam(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = fit(TEXTS, TRAINING, TokenizerSettings(min_documents=1))
-    monkeypatch.setattr("textadv.corpus.tokenization.TEXTS_PER_CHUNK", 2)
+    monkeypatch.setattr("textadv.corpus.tokenization.CHARACTERS_PER_BATCH", 50)
+    monkeypatch.setattr("textadv.corpus.fitting.CHARACTERS_PER_PART", 90)
+    monkeypatch.setattr("textadv.corpus.vocabulary.MOST_WORDS", 3)
     pieces = fit(TEXTS, TRAINING, TokenizerSettings(min_documents=1))
     assert pieces[0].to_json() == whole[0].to_json()
     for name in TEXTS:

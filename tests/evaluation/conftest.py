@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from textadv.checkpoints import FORMAT, LoadedClassifier
+from textadv.corpus.fitting import fit
 from textadv.corpus.store import Split
-from textadv.corpus.tokenization import TextTokenizer, fit
+from textadv.corpus.tokenization import TextTokenizer
 from textadv.models.factory import build_classifier, build_encoder
 from textadv.settings import FinetuningSettings, ModelSettings, TokenizerSettings
 

@@ -6,7 +6,8 @@ import torch
 
 from textadv.checkpoints import LoadedClassifier
 from textadv.corpus.batching import Batch, collate
-from textadv.corpus.tokenization import TextTokenizer, fit
+from textadv.corpus.fitting import fit
+from textadv.corpus.tokenization import TextTokenizer
 from textadv.evaluation.lexicon import Lexicon
 from textadv.settings import TokenizerSettings
 

@@ -5,7 +5,8 @@ import torch
 from textadv.adversarial.divergences import cross_entropy
 from textadv.checkpoints import LoadedClassifier
 from textadv.corpus.batching import Batch, collate
-from textadv.corpus.tokenization import TextTokenizer, fit
+from textadv.corpus.fitting import fit
+from textadv.corpus.tokenization import TextTokenizer
 from textadv.corpus.words import split_words
 from textadv.evaluation.lexicon import Lexicon
 from textadv.evaluation.substitution import ChangedDocument, changed_documents, substitute_words

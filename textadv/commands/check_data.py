@@ -60,11 +60,12 @@ def check_corpus(data: DataSettings, tokenizer: TokenizerSettings) -> list["Chec
         InputError: The corpus cannot be read at all.
     """
     from textadv.corpus import checks, repeat_checks
+    from textadv.corpus.fitting import fit
     from textadv.corpus.rows import passing_over
     from textadv.corpus.sources import read_parts
     from textadv.corpus.splits import TRAINING
     from textadv.corpus.store import is_store
-    from textadv.corpus.tokenization import EncodedDocuments, fit
+    from textadv.corpus.tokenization import EncodedDocuments
 
     if data.source is not None and is_store(Path(data.source)):
         raise InputError(f"--data.source {data.source}: is a prepared store, which holds no texts to check")
@@ -102,10 +103,13 @@ def _columns(data: DataSettings) -> tuple["Check", DataSettings]:
     from textadv.corpus.checks import Check
     from textadv.corpus.columns import guess_columns
     from textadv.corpus.files import sample_columns
+    from textadv.corpus.sources import files_of
 
     names = (data.text_column, data.label_column)
     message, figures = "text {!r}, label {!r}", {"text": names[0], "label": names[1]}
-    sample = {} if data.train is None or data.source is not None else sample_columns(Path(data.train), SAMPLE_ROWS)
+    sample = {}
+    if data.train is not None and data.source is None:
+        sample = sample_columns(files_of("train", data)[0], SAMPLE_ROWS)
     guess = guess_columns(sample, *names)
     if data.train is None or guess is None or guess == names:
         said = message.format(*names) if data.train is not None else "as the source has them"

@@ -6,31 +6,38 @@ missing values and reports a bad file without its row. Here `NA` and `null` are 
 
 import csv
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from textadv.corpus.rows import NamedRows, checked_text, class_name, passing_over, refuse
+from textadv.corpus.lines import MAX_LINE_BYTES, ending, one_line, read_lines
+from textadv.corpus.rows import NamedRow, NamedRows, RowStream, checked_text, class_name, passing_over, refuse
 from textadv.errors import InputError
 from textadv.system.progress import progress
 
 if TYPE_CHECKING:  # imported where it is used: training from a prepared store does not need it
     import pyarrow as pa
 
-FIELD_LIMIT = 2**31 - 1
+BATCH_ROWS = 1000  # of an Arrow table, in memory at once
 COLUMNS_SHOWN = 20
 
 
 def read_file(path: Path, text_column: str, label_column: str | None) -> NamedRows:
-    """Read one file by its ending.
+    """Read one file by its ending, as `open_file` does, into memory."""
+    return open_file(path, text_column, label_column).read()
+
+
+def open_file(path: Path, text_column: str, label_column: str | None) -> RowStream:
+    """Open one file by its ending, to be read row by row.
 
     A label that is empty or null means: this row is unlabeled. In parquet -1 means the same, as on the Hub; in CSV
     and JSONL -1 is a class like any other.
 
     Args:
-        path: A `.csv`, `.jsonl` or `.parquet` file.
+        path: A `.csv`, `.jsonl` or `.parquet` file; CSV and JSONL may be packed, as in `.csv.gz`.
         text_column: Name of the text column.
         label_column: Name of the label column; None to read no labels.
 
@@ -38,22 +45,33 @@ def read_file(path: Path, text_column: str, label_column: str | None) -> NamedRo
         The rows, at least one.
 
     Raises:
-        InputError: If the file or one of its rows is not as it should be.
+        InputError: If the file is not as it should be; while the rows are read, if one of them is not, or there are
+            none.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file")
-    readers = {".csv": _read_csv, ".jsonl": _read_jsonl, ".parquet": read_parquet}
-    reader = readers.get(path.suffix.lower())
-    if reader is None:
-        raise InputError(f"{path}: unknown ending '{path.suffix}'; give a .csv, .jsonl or .parquet file")
-    rows = reader(path, text_column, label_column)
-    if not rows.texts:
-        raise InputError(f"{path}: holds no rows")
-    return rows
+    readers = {".csv": _read_csv, ".jsonl": _read_jsonl}
+    kind = ending(path)
+    if kind in readers:
+        stream = RowStream(readers[kind](path, text_column, label_column), str(path), "line")
+    elif path.suffix.lower() == ".parquet":
+        stream = open_parquet(path, text_column, label_column)
+    else:
+        endings = ".csv, .jsonl or .parquet file, or a .csv.gz or .jsonl.gz one"
+        raise InputError(f"{path}: unknown ending '{path.suffix}'; give a {endings}")
+    return replace(stream, rows=_at_least_one(stream))
 
 
-def read_parquet(path: Path, text_column: str, label_column: str | None) -> NamedRows:
-    """Read one parquet file, which may have no rows.
+def _at_least_one(stream: RowStream) -> Iterator[NamedRow]:
+    row = None
+    for row in stream:
+        yield row
+    if row is None:
+        raise InputError(f"{stream.file}: holds no rows")
+
+
+def open_parquet(path: Path, text_column: str, label_column: str | None) -> RowStream:
+    """Open one parquet file, which may have no rows.
 
     Args:
         path: The file.
@@ -64,27 +82,50 @@ def read_parquet(path: Path, text_column: str, label_column: str | None) -> Name
         The rows.
 
     Raises:
-        InputError: If the file is damaged or one of its rows is not as it should be.
+        InputError: If the file is damaged; while the rows are read, if one of them is not as it should be.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     columns = [text_column] if label_column is None else [text_column, label_column]
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        with _as_parquet(path), pq.ParquetFile(path) as file:
+            yield from progress(
+                file.iter_batches(BATCH_ROWS, columns=columns),
+                -(-file.metadata.num_rows // BATCH_ROWS),
+                f"reading {path}",
+            )
+
+    with _as_parquet(path):
+        schema = pq.read_schema(path)
+        require_columns(columns, schema.names, str(path))
+    return open_batches(batches(), schema, str(path), text_column, label_column)
+
+
+@contextmanager
+def _as_parquet(path: Path) -> Iterator[None]:
+    import pyarrow as pa
+
     try:
-        with pq.ParquetFile(path) as file:
-            _require(columns, file.schema_arrow.names, str(path))
-            table = file.read(columns=columns)
+        yield
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last for names of columns
-        raise InputError(f"{path}: cannot be read as parquet ({_one_line(error)})") from error
-    return table_rows(table, str(path), text_column, label_column)
+        raise InputError(f"{path}: cannot be read as parquet ({one_line(error)})") from error
 
 
-def table_rows(table: "pa.Table", file: str, text_column: str, label_column: str | None) -> NamedRows:
-    """Take the rows out of an Arrow table.
+def open_batches(
+    batches: "Iterable[pa.RecordBatch | pa.Table]",
+    schema: "pa.Schema",
+    file: str,
+    text_column: str,
+    label_column: str | None,
+) -> RowStream:
+    """Take the rows out of Arrow tables, one after another.
 
     Args:
-        table: The table; its Hugging Face metadata, where present, names the classes.
-        file: What to call it in messages.
+        batches: The tables.
+        schema: Their schema; its Hugging Face metadata, where present, names the classes.
+        file: What to call them in messages.
         text_column: Name of the text column.
         label_column: Name of the label column; None to read no labels.
 
@@ -92,26 +133,30 @@ def table_rows(table: "pa.Table", file: str, text_column: str, label_column: str
         The rows.
 
     Raises:
-        InputError: If a column is missing or a row is not as it should be.
+        InputError: If a column is missing; while the rows are read, if one of them is not as it should be.
     """
-    _require([text_column] if label_column is None else [text_column, label_column], table.column_names, file)
-    declared = _declared_classes(table.schema, label_column)
-    values = _values(table, file, text_column)
-    labels = [None] * len(values) if label_column is None else _values(table, file, label_column)
-    numbers = range(1, len(values) + 1)
-    texts = [checked_text(value, f"{file}, row {n}", text_column) for n, value in zip(numbers, values, strict=True)]
-    names = [
-        _declared_name(value, declared, f"{file}, row {n}", str(label_column))
-        for n, value in zip(numbers, labels, strict=True)
-    ]
-    return NamedRows(texts, names, file, "row", numbers, declared)
+    require_columns([text_column] if label_column is None else [text_column, label_column], schema.names, file)
+    declared = _declared_classes(schema, label_column)
+
+    def rows() -> Iterator[NamedRow]:
+        number = 0
+        for batch in batches:
+            values = _values(batch, file, text_column)
+            labels = [None] * len(values) if label_column is None else _values(batch, file, label_column)
+            for value, label in zip(values, labels, strict=True):
+                number += 1
+                place = f"{file}, row {number}"
+                text = checked_text(value, place, text_column)
+                yield number, text, _declared_name(label, declared, place, str(label_column))
+
+    return RowStream(rows(), file, "row", declared)
 
 
 def sample_columns(path: Path, limit: int) -> dict[str, list[Any]]:
     """Read the first rows of a file, to guess what its columns are for.
 
     Args:
-        path: A `.csv`, `.jsonl` or `.parquet` file.
+        path: A `.csv`, `.jsonl` or `.parquet` file, or a packed one.
         limit: Number of rows at most.
 
     Returns:
@@ -126,12 +171,12 @@ def sample_columns(path: Path, limit: int) -> dict[str, list[Any]]:
             return dict(next(file.iter_batches(limit)).to_pydict())
         return {}
     with suppress(InputError, OSError), passing_over():
-        if path.suffix.lower() == ".csv":
-            rows = [row for _, row in islice(_csv_rows(csv.reader(_lines(path)), path), limit + 1)]
+        if ending(path) == ".csv":
+            rows = [row for _, row in islice(_csv_rows(csv.reader(read_lines(path)), path), limit + 1)]
             header = enumerate(rows[0] if rows else ())
             return {name: [row[i] for row in rows[1:] if i < len(row)] for i, name in header}
-        if path.suffix.lower() == ".jsonl":
-            records = list(filter(None, map(_record, islice(_lines(path), limit))))
+        if ending(path) == ".jsonl":
+            records = list(filter(None, map(_record, islice(read_lines(path), limit))))
             return {name: [one.get(name) for one in records] for name in dict.fromkeys(chain.from_iterable(records))}
     return {}
 
@@ -144,13 +189,13 @@ def _record(line: str) -> dict[str, Any]:
     return {}
 
 
-def _values(table: "pa.Table", file: str, column: str) -> list[Any]:
+def _values(table: "pa.RecordBatch | pa.Table", file: str, column: str) -> list[Any]:
     import pyarrow as pa
 
     try:
         values: list[Any] = table[column].to_pylist()
     except (ValueError, OverflowError, pa.ArrowException) as error:  # bytes that are no text, times beyond all dates
-        raise InputError(f"{file}: column '{column}' cannot be read ({_one_line(error)})") from error
+        raise InputError(f"{file}: column '{column}' cannot be read ({one_line(error)})") from error
     return values
 
 
@@ -176,26 +221,24 @@ def _declared_name(value: object, declared: Sequence[str], place: str, column: s
     return class_name(value, place, column)
 
 
-def _read_csv(path: Path, text_column: str, label_column: str | None) -> NamedRows:
-    csv.field_size_limit(FIELD_LIMIT)
-    reader = csv.reader(progress(_lines(path), None, f"reading {path}"), strict=True)
+def _read_csv(path: Path, text_column: str, label_column: str | None) -> Iterator[NamedRow]:
+    csv.field_size_limit(MAX_LINE_BYTES)
+    reader = csv.reader(progress(read_lines(path), None, f"reading {path}"), strict=True)
     rows = _csv_rows(reader, path)
     header = next(rows, (1, []))[1]
     columns = [text_column] if label_column is None else [text_column, label_column]
-    _require(columns, header, str(path))
+    require_columns(columns, header, str(path))
     for column in columns:
         if header.count(column) > 1:
             raise InputError(f"{path}: column '{column}' stands twice in the header")
-    texts, names, numbers = [], [], []
+    text_index, label_index = header.index(text_column), header.index(label_column) if label_column else None
     for number, fields in rows:
         place = f"{path}, line {number}"
         if len(fields) != len(header):
             refuse("row", f"{place}: {len(fields)} fields, but the header has {len(header)}")
             continue
-        texts.append(checked_text(fields[header.index(text_column)], place, text_column))
-        names.append(class_name(fields[header.index(label_column)], place, label_column) if label_column else None)
-        numbers.append(number)
-    return NamedRows(texts, names, str(path), "line", numbers)
+        text = checked_text(fields[text_index], place, text_column)
+        yield number, text, None if label_index is None else class_name(fields[label_index], place, str(label_column))
 
 
 def _csv_rows(reader: Any, path: Path) -> Iterator[tuple[int, list[str]]]:
@@ -213,48 +256,33 @@ def _csv_rows(reader: Any, path: Path) -> Iterator[tuple[int, list[str]]]:
             yield number, fields
 
 
-def _read_jsonl(path: Path, text_column: str, label_column: str | None) -> NamedRows:
-    texts, names, numbers = [], [], []
-    for number, line in enumerate(progress(_lines(path), None, f"reading {path}"), start=1):
+def _read_jsonl(path: Path, text_column: str, label_column: str | None) -> Iterator[NamedRow]:
+    columns = [text_column] if label_column is None else [text_column, label_column]
+    for number, line in enumerate(progress(read_lines(path), None, f"reading {path}"), start=1):
         if not line.strip():
             continue
         place = f"{path}, line {number}"
         try:
             record = json.loads(line)
         except (ValueError, RecursionError) as error:
-            refuse("row", f"{place}: not valid JSON ({_one_line(error)})")
+            refuse("row", f"{place}: not valid JSON ({one_line(error)})")
             continue
         if not isinstance(record, dict):
             refuse("row", f"{place}: not a JSON object")
             continue
-        columns = [text_column] if label_column is None else [text_column, label_column]
         if message := _missing(columns, list(record), place):
             refuse("row", message)
             continue
-        texts.append(checked_text(record[text_column], place, text_column))
-        names.append(class_name(record[label_column], place, label_column) if label_column else None)
-        numbers.append(number)
-    return NamedRows(texts, names, str(path), "line", numbers)
+        text = checked_text(record[text_column], place, text_column)
+        yield number, text, class_name(record[label_column], place, label_column) if label_column else None
 
 
-def _lines(path: Path) -> Iterator[str]:
-    """Yield the lines of a UTF-8 file (a byte order mark may lead), each decoded by itself to know its number."""
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            encoding = "utf-8-sig" if number == 1 else "utf-8"
-            if b"\0" in line:
-                refuse("encoding", f"{path}, line {number}: holds a NUL byte")
-                yield line.replace(b"\0", b"").decode(encoding, "ignore")
-                continue
-            try:
-                text = line.decode(encoding)
-            except UnicodeDecodeError as error:
-                refuse("encoding", f"{path}, line {number}: not valid UTF-8 ({_one_line(error)})")
-                text = line.decode(encoding, "ignore")
-            yield text
+def require_columns(columns: Sequence[str], present: Sequence[str], place: str) -> None:
+    """Refuse a table that lacks a column.
 
-
-def _require(columns: Sequence[str], present: Sequence[str], place: str) -> None:
+    Raises:
+        InputError: Names the place, the column and those that there are.
+    """
     if message := _missing(columns, present, place):
         raise InputError(message)
 
@@ -267,7 +295,3 @@ def _missing(columns: Sequence[str], present: Sequence[str], place: str) -> str 
             more = ", ..." if len(present) > COLUMNS_SHOWN else ""
             return f"{place}: no column '{column}'; it has {shown}{more}"
     return None
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from textadv.corpus.files import table_rows
-from textadv.corpus.rows import HUB_SPLITS, NamedRows
+from textadv.corpus.files import BATCH_ROWS, open_batches
+from textadv.corpus.rows import HUB_SPLITS, RowStream
 from textadv.errors import InputError
 from textadv.system.network import REQUEST_SECONDS, failure_of
+from textadv.system.progress import progress
 
 ALTERNATIVES = (
     "give a local source instead: --data.source with a folder of its parquet files, the aclImdb folder or its "
@@ -13,8 +14,8 @@ ALTERNATIVES = (
 )
 
 
-def read_hub(name: str, text_column: str, label_column: str) -> dict[str, list[NamedRows]]:
-    """Read a data set from the Hub or, if it has been loaded before, from the local cache.
+def open_hub(name: str, text_column: str, label_column: str) -> dict[str, list[RowStream]]:
+    """Open a data set from the Hub or, if it has been loaded before, from the local cache.
 
     Args:
         name: Its name, `owner/name`.
@@ -34,11 +35,16 @@ def read_hub(name: str, text_column: str, label_column: str) -> dict[str, list[N
         splits = _download(name)
     if "train" not in splits:
         raise InputError(f"{name}: the data set has no split 'train'; it has {', '.join(splits)}")
-    parts: dict[str, list[NamedRows]] = {}
+    parts: dict[str, list[RowStream]] = {}
     for split, dataset in splits.items():
         if split in HUB_SPLITS:
             labels = None if HUB_SPLITS[split] == "unlabeled" else label_column
-            rows = table_rows(dataset.with_format("arrow")[:], f"{name}, split {split}", text_column, labels)
+            place = f"{name}, split {split}"
+            batches = dataset.with_format("arrow").iter(BATCH_ROWS)  # of the memory-mapped files
+            total = -(-len(dataset) // BATCH_ROWS)
+            rows = open_batches(
+                progress(batches, total, f"reading {place}"), dataset.data.schema, place, text_column, labels
+            )
             parts.setdefault(HUB_SPLITS[split], []).append(rows)
     return parts
 

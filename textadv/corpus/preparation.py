@@ -3,7 +3,8 @@
 import shutil
 import sys
 import uuid
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -11,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from textadv.corpus.fitting import EncodedRows, encode_corpus, fit_corpus
 from textadv.corpus.rows import Corpus
-from textadv.corpus.sources import check_data, load_corpus, source_identity
-from textadv.corpus.splits import TRAINING
-from textadv.corpus.store import FORMAT_VERSION, SPLITS, Split, TokenStore, checksum, is_store, write_store
-from textadv.corpus.tokenization import EncodedDocuments, TextTokenizer, encode, fit
+from textadv.corpus.sources import check_data, source_identity, stream_corpus
+from textadv.corpus.splits import TRAINING, StreamedCorpus
+from textadv.corpus.store import FORMAT_VERSION, StoreWriter, TokenStore, checksum, is_store
+from textadv.corpus.tokenization import TextTokenizer
 from textadv.errors import InputError
 from textadv.settings import DataSettings, TokenizerSettings
 from textadv.system.locks import lock
@@ -66,10 +68,13 @@ def prepare(data: DataSettings, tokenizer: TokenizerSettings, pretrained: TextTo
             _clear(folder, alone=held is not None)
             temporary.mkdir()
         try:
-            corpus = load_corpus(data)
+            corpus = stream_corpus(data, folder.parent)
             _say_what_is_removed(corpus.report)
-            encoded = _encoded(corpus, tokenizer, pretrained)
-            _build(temporary, corpus, *encoded, data, identity | {"fingerprint": fingerprint})
+            if pretrained is None:
+                text_tokenizer, encoded = fit_corpus(corpus, TRAINING, tokenizer, folder.parent)
+            else:
+                text_tokenizer, encoded = pretrained, encode_corpus(pretrained, corpus)
+            _build(temporary, corpus, text_tokenizer, encoded, data, tokenizer, identity | {"fingerprint": fingerprint})
             with _writing(data.cache):
                 _publish(temporary, folder)
         finally:
@@ -96,47 +101,42 @@ def _identity(data: DataSettings, tokenizer: TokenizerSettings, pretrained: Text
     return identity if pretrained is None else identity | {"tokenizer": checksum({"json": pretrained.to_json()})}
 
 
-def _encoded(
-    corpus: Corpus, settings: TokenizerSettings, pretrained: TextTokenizer | None
-) -> tuple[TextTokenizer, dict[str, EncodedDocuments]]:
-    """The tokenizer, and what it makes of each split."""
-    texts = {name: corpus.splits[name].texts for name in SPLITS}
-    if pretrained is None:
-        return fit(texts, TRAINING, settings)
-    documents = encode(pretrained, texts)
-    if cut := {name: len(split.truncated) for name, split in documents.items() if split.truncated}:
-        corpus.report.update({f"{name}_rows_cut": count for name, count in cut.items()})
-        counts = ", ".join(f"{count:,} of {len(texts[name]):,} in {name}" for name, count in cut.items())
-        kept = f"their {settings.truncation.replace('+', ' and ')} is kept (--tokenizer.truncation)"
-        print(f"textadv: longer than --tokenizer.max_tokens {settings.max_tokens}: {counts}; {kept}", file=sys.stderr)
-    return pretrained, documents
-
-
 def _build(
     path: Path,
-    corpus: Corpus,
-    text_tokenizer: TextTokenizer,
-    documents: dict[str, EncodedDocuments],
+    corpus: Corpus | StreamedCorpus,
+    tokenizer: TextTokenizer,
+    encoded: Iterable[EncodedRows],
     data: DataSettings,
+    settings: TokenizerSettings,
     identity: dict[str, Any],
 ) -> None:
     """Write the store into an empty folder."""
-    around = len(text_tokenizer.prefix) + len(text_tokenizer.suffix)
-    if len(documents["train"].tokens) == around * len(documents["train"].lengths):  # nothing but special tokens
+    frequencies = np.zeros(tokenizer.vocabulary_size, np.float64)
+    writer = StoreWriter(path, tokenizer.vocabulary_size)
+    around = len(tokenizer.prefix) + len(tokenizer.suffix)
+    has_known_word = False
+    read, cut = Counter[str](), Counter[str]()
+    for split, documents, labels in encoded:
+        with _writing(data.cache):
+            writer.add(split, documents.tokens, documents.lengths, labels)
+        if split in TRAINING:
+            frequencies += np.bincount(documents.tokens, minlength=len(frequencies))
+        has_known_word |= split == "train" and len(documents.tokens) > around * len(documents.lengths)
+        read[split] += len(documents.lengths)
+        cut[split] += len(documents.truncated)
+    if not has_known_word:  # nothing but special tokens
         raise InputError(f"{data.train or data.source}: the training split has no document with a known word")
-    size = text_tokenizer.vocabulary_size
-    counts = [np.bincount(documents[name].tokens, minlength=size) for name in TRAINING]
-    splits = {
-        name: Split(documents[name].tokens, documents[name].offsets, np.array(corpus.splits[name].labels, np.int64))
-        for name in SPLITS
-    }
+    cut = +cut
+    if cut:
+        counts = ", ".join(f"{count:,} of {read[name]:,} in {name}" for name, count in cut.items())
+        kept = f"their {settings.truncation.replace('+', ' and ')} is kept (--tokenizer.truncation)"
+        print(f"textadv: longer than --tokenizer.max_tokens {settings.max_tokens}: {counts}; {kept}", file=sys.stderr)
+    report = corpus.report | {f"{name}_rows_cut": count for name, count in cut.items()}
     with _writing(data.cache):
-        write_store(
-            path,
-            splits,
-            tokenizer_json=text_tokenizer.to_json(),
-            frequencies=np.sum(counts, axis=0, dtype=np.float64),
-            manifest=identity | {"classes": corpus.classes, "report": corpus.report},
+        writer.finish(
+            tokenizer_json=tokenizer.to_json(),
+            frequencies=frequencies,
+            manifest=identity | {"classes": corpus.classes, "report": report},
         )
 
 

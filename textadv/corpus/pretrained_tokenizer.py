@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from textadv.corpus.tokenization import TEXTS_PER_CHUNK, EncodedDocuments, TextTokenizer, valid_text
+from textadv.corpus.spool import batches
+from textadv.corpus.tokenization import CHARACTERS_PER_BATCH, EncodedDocuments, TextTokenizer, valid_text
 from textadv.errors import InputError
 from textadv.settings import Truncation
 
@@ -63,13 +63,12 @@ class PretrainedTokenizer(TextTokenizer):
         return json.dumps(content, ensure_ascii=False)
 
     def documents(self, texts: Iterable[str]) -> EncodedDocuments:
-        """Encode many texts, taken in chunks, on all cores; which of them were cut is noted."""
+        """Encode many texts, taken in batches, on all cores; which of them were cut is noted."""
         pieces: list[NDArray[np.int32]] = [np.zeros(0, np.int32)]
         truncated: list[int] = []
         room = self.max_tokens - len(self.prefix) - len(self.suffix)
-        stream = map(valid_text, texts)
-        while chunk := list(islice(stream, TEXTS_PER_CHUNK)):
-            for encoding in self._tokenizer.encode_batch_fast(chunk, add_special_tokens=False):
+        for batch in batches(map(valid_text, texts), len, CHARACTERS_PER_BATCH):
+            for encoding in self._tokenizer.encode_batch_fast(batch, add_special_tokens=False):
                 ids = encoding.ids
                 if len(ids) > room:
                     truncated.append(len(pieces) - 1)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from textadv.errors import InputError
 
@@ -75,7 +75,7 @@ def refuse(problem: Problem, message: str) -> None:
 
 @dataclass(frozen=True)
 class Rows:
-    """One split in memory.
+    """Documents of one split in memory.
 
     Attributes:
         texts: The documents.
@@ -86,9 +86,17 @@ class Rows:
     labels: list[int]
 
 
+class Document(NamedTuple):
+    """One document of a corpus; `label` is an index into its classes, -1 for an unlabeled one."""
+
+    split: str
+    text: str
+    label: int
+
+
 @dataclass(frozen=True)
 class Corpus:
-    """The four splits of a corpus under one schema.
+    """The four splits of a corpus under one schema, in memory.
 
     Attributes:
         classes: Class names; their order is the source's own where it declares one, otherwise sorted.
@@ -100,10 +108,54 @@ class Corpus:
     splits: dict[str, Rows]
     report: dict[str, int]
 
+    def __len__(self) -> int:
+        """Number of documents."""
+        return sum(len(rows.texts) for rows in self.splits.values())
+
+    def __iter__(self) -> Iterator[Document]:
+        """All documents, one split after another."""
+        return (
+            Document(name, text, label)
+            for name, rows in self.splits.items()
+            for text, label in zip(rows.texts, rows.labels, strict=True)
+        )
+
+
+NamedRow = tuple[int, str, str | None]  # number, text and class name (None for an unlabeled one)
+
+
+@dataclass(frozen=True)
+class RowStream:
+    """Rows of one file, before class names become indices, read as they are asked for; they can be read once.
+
+    Attributes:
+        rows: Where each row stands in the file, counted from 1, its text and the name of its class.
+        file: The file, for messages.
+        unit: What the rows' numbers count: `line` or `row`.
+        declared: Class names in the order that the file declares, empty if it declares none.
+    """
+
+    rows: Iterator[NamedRow]
+    file: str
+    unit: str
+    declared: tuple[str, ...] = ()
+
+    def __iter__(self) -> Iterator[NamedRow]:
+        return self.rows
+
+    def read(self) -> "NamedRows":
+        """All rows in memory."""
+        numbers, texts, names = [], [], []
+        for number, text, name in self.rows:
+            numbers.append(number)
+            texts.append(text)
+            names.append(name)
+        return NamedRows(texts, names, self.file, self.unit, numbers, self.declared)
+
 
 @dataclass(frozen=True)
 class NamedRows:
-    """Rows as one file holds them, before class names become indices.
+    """Rows of one file in memory.
 
     Attributes:
         texts: The documents.
@@ -120,6 +172,9 @@ class NamedRows:
     unit: str
     numbers: Sequence[int]
     declared: tuple[str, ...] = ()
+
+    def __iter__(self) -> Iterator[NamedRow]:
+        return zip(self.numbers, self.texts, self.names, strict=True)
 
     def place(self, index: int) -> str:
         """Where a row stands: file and line, or file and row."""

@@ -3,14 +3,15 @@
 import hashlib
 import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from glob import glob, has_magic
 from pathlib import Path
 
 from textadv.corpus.archives import acl_root, read_acl_archive, read_acl_folder, review_files
-from textadv.corpus.files import read_file, read_parquet
-from textadv.corpus.hub import read_hub
-from textadv.corpus.rows import HUB_SPLITS, UNLABELED, Corpus, NamedRows
-from textadv.corpus.splits import build_corpus
+from textadv.corpus.files import open_file, open_parquet
+from textadv.corpus.hub import open_hub
+from textadv.corpus.rows import HUB_SPLITS, UNLABELED, Corpus, NamedRows, RowStream
+from textadv.corpus.splits import StreamedCorpus, build_corpus
 from textadv.corpus.store import file_sum
 from textadv.errors import InputError
 from textadv.settings import DataSettings
@@ -22,7 +23,7 @@ SHARD = re.compile(r"(?P<split>[a-z]+)(?:-(?P<index>\d{5})-of-(?P<count>\d{5})(?
 
 
 def load_corpus(settings: DataSettings) -> Corpus:
-    """Load the corpus that the settings name.
+    """Load the corpus that the settings name into memory.
 
     `labels_per_class` is not applied here, so that one store and one encoder serve every label budget: see
     `textadv.corpus.splits.choose_labels`.
@@ -41,7 +42,28 @@ def load_corpus(settings: DataSettings) -> Corpus:
         from textadv.corpus import builtin
 
         return builtin.build_corpus(settings.seed)
-    return build_corpus(read_parts(settings), settings.seed, settings.validation_fraction, settings.keep_duplicates)
+    return build_corpus(open_parts(settings), settings.seed, settings.validation_fraction, settings.keep_duplicates)
+
+
+def stream_corpus(settings: DataSettings, folder: Path) -> Corpus | StreamedCorpus:
+    """Open the corpus that the settings name, of which only a part is in memory at a time.
+
+    Args:
+        settings: As for `load_corpus`.
+        folder: Where the texts lie meanwhile, in files without a name.
+
+    Returns:
+        The corpus that `load_corpus` loads; the built-in one in memory.
+
+    Raises:
+        InputError: As by `load_corpus`, or if the disk is full.
+    """
+    check_data(settings)
+    if settings.source == "builtin":
+        return load_corpus(settings)
+    return StreamedCorpus(
+        open_parts(settings), settings.seed, settings.validation_fraction, settings.keep_duplicates, folder
+    )
 
 
 def source_identity(settings: DataSettings) -> dict[str, str]:
@@ -61,7 +83,7 @@ def source_identity(settings: DataSettings) -> dict[str, str]:
     check_data(settings)
     source = settings.source
     if source is None:
-        return {flag: file_sum(_file(path)) for flag, path in _given_files(settings).items()}
+        return {name: file_sum(_file(path)) for flag in _given(settings) for name, path in _numbered(flag, settings)}
     path = Path(source)
     if source == "builtin":
         return {name: file_sum(Path(__file__).with_name(name)) for name in ("builtin.py", "builtin.yaml")}
@@ -88,7 +110,7 @@ def check_data(settings: DataSettings) -> None:
     Raises:
         InputError: Names the flag.
     """
-    files = _given_files(settings)
+    files = _given(settings)
     if settings.source is None and "train" not in files:
         raise InputError("no corpus given: set --data.source, or --data.train to a CSV, JSONL or parquet file")
     if settings.source is not None and files:
@@ -108,13 +130,43 @@ def check_data(settings: DataSettings) -> None:
         )
 
 
-def _given_files(settings: DataSettings) -> dict[str, Path]:
-    given = {flag: getattr(settings, flag) for flag in FILE_FLAGS}
-    return {flag: Path(path) for flag, path in given.items() if path is not None}
+def _given(settings: DataSettings) -> list[str]:
+    """The flags of those files that are given."""
+    return [flag for flag in FILE_FLAGS if getattr(settings, flag) is not None]
+
+
+def files_of(flag: str, settings: DataSettings) -> list[Path]:
+    """The files that a flag names: one, or all that a pattern such as `raw/*.jsonl.gz` matches.
+
+    Args:
+        flag: Which.
+        settings: Where the text comes from.
+
+    Returns:
+        The files, sorted. A file without wildcards need not be there.
+
+    Raises:
+        InputError: If the pattern matches nothing.
+    """
+    given = getattr(settings, flag)
+    if Path(given).exists() or not has_magic(given):
+        return [Path(given)]
+    names = glob(given, recursive=True)  # noqa: PTH207 (a pattern may be absolute)
+    files = [path for path in map(Path, sorted(names)) if path.is_file()]
+    if not files:
+        raise InputError(f"--data.{flag} {given}: no file matches")
+    return files
+
+
+def _numbered(flag: str, settings: DataSettings) -> Iterator[tuple[str, Path]]:
+    """The files of a flag, named by it and, if there are several, their numbers."""
+    files = files_of(flag, settings)
+    for index, file in enumerate(files):
+        yield flag if len(files) == 1 else f"{flag}-{index:05}", file
 
 
 def read_parts(settings: DataSettings) -> Mapping[str, list[NamedRows]]:
-    """Read the files of a source as they are, before anything is split or removed.
+    """Read the files of a source into memory as they are, before anything is split or removed.
 
     Args:
         settings: Where the text comes from.
@@ -125,27 +177,46 @@ def read_parts(settings: DataSettings) -> Mapping[str, list[NamedRows]]:
     Raises:
         InputError: If the source cannot be reached, or its content is not as it should be.
     """
+    return {
+        split: [part if isinstance(part, NamedRows) else part.read() for part in parts]
+        for split, parts in open_parts(settings).items()
+    }
+
+
+def open_parts(settings: DataSettings) -> Mapping[str, Iterable[RowStream | NamedRows]]:
+    """Open the files of a source, each when it is asked for.
+
+    Args:
+        settings: Where the text comes from.
+
+    Returns:
+        As `read_parts`; the reviews of aclImdb and the built-in corpus are in memory.
+
+    Raises:
+        InputError: As `read_parts`.
+    """
     check_data(settings)
     text, label = settings.text_column, settings.label_column
     if settings.source == "builtin":
         return _builtin_parts(settings.seed)
     if settings.source is None:
-        return {
-            flag: [read_file(path, text, None if flag == "unlabeled" else label)]
-            for flag, path in _given_files(settings).items()
-        }
+        files = {flag: files_of(flag, settings) for flag in _given(settings)}
+        return {split: _opened(open_file, paths, split, text, label) for split, paths in files.items()}
     path = Path(settings.source)
     if path.is_file():
         return read_acl_archive(path)
     if not path.is_dir():
-        return read_hub(settings.source, text, label)
+        return open_hub(settings.source, text, label)
     root = acl_root(path)
     if root is not None:
         return read_acl_folder(root)
-    return {
-        split: [read_parquet(shard, text, None if split == "unlabeled" else label) for shard in shards]
-        for split, shards in _shards(path).items()
-    }
+    return {split: _opened(open_parquet, shards, split, text, label) for split, shards in _shards(path).items()}
+
+
+def _opened(
+    open_one: Callable[[Path, str, str | None], RowStream], paths: Iterable[Path], split: str, text: str, label: str
+) -> Iterator[RowStream]:
+    return (open_one(path, text, None if split == "unlabeled" else label) for path in paths)
 
 
 def _builtin_parts(seed: int) -> dict[str, list[NamedRows]]:

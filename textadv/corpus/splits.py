@@ -1,70 +1,233 @@
 """From named rows to the four splits of a corpus: canonical order, duplicates, the validation cut, label budgets."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from textadv.corpus.rows import UNLABELED, Corpus, NamedRows, Rows
+from textadv.corpus.rows import UNLABELED, Corpus, Document, NamedRows, Rows, RowStream
+from textadv.corpus.spool import Row, SortedRows, text_bytes
+from textadv.corpus.store import SPLITS
 from textadv.errors import InputError
+from textadv.system.progress import progress
 
 CUT_STREAM, CHOICE_STREAM = 0, 1  # independent random streams under one seed
 TRAINING = ("train", "unlabeled")  # what a training may know, and the vocabulary
+HELD_OUT = ("validation", "test")
+SHARED = (
+    *(("test", name) for name in (*TRAINING, "validation")),
+    ("train", "unlabeled"),
+    *(("validation", name) for name in TRAINING),
+)
+REPORT = (
+    "train_rows_without_label",
+    *(f"{base}_duplicates_in_{other}" for base, other in SHARED),
+    *(f"{name}_rows_removed" for name in TRAINING),
+)
+
+SourceRows = RowStream | NamedRows
+Parts = Mapping[str, Iterable[SourceRows]]
 
 
-def build_corpus(
-    parts: Mapping[str, Sequence[NamedRows]], seed: int, validation_fraction: float, keep_duplicates: bool
-) -> Corpus:
-    """Bring the rows of any source under one schema.
+def build_corpus(parts: Parts, seed: int, validation_fraction: float, keep_duplicates: bool) -> Corpus:
+    """Bring the rows of any source under one schema, in memory; see `StreamedCorpus`."""
+    streamed = StreamedCorpus(parts, seed, validation_fraction, keep_duplicates, None)
+    splits: dict[str, Rows] = {name: Rows([], []) for name in SPLITS}
+    for split, text, label in streamed:
+        splits[split].texts.append(text)
+        splits[split].labels.append(label)
+    return Corpus(streamed.classes, splits, streamed.report)
+
+
+class StreamedCorpus:
+    """The rows of any source under one schema, read as often as one likes, of which a part is in memory at a time.
 
     Every split is sorted by text and label, so that a corpus does not depend on the order in which its source lists
     the rows. Training rows without a label go to `unlabeled`. Training and unlabeled texts that stand in test,
     or in a validation split of the source's own, are removed unless they are to be kept; where the source has none,
     validation is then cut from train.
 
-    Args:
-        parts: Files of each of `train`, `unlabeled`, `validation` and `test`; only `train` must be there.
-        seed: Seed of the validation cut.
-        validation_fraction: Share of each class that is cut off for validation.
-        keep_duplicates: Keep training and unlabeled texts that stand in validation or test.
+    All splits are sorted together, so that equal texts are neighbours, in whatever split they are.
 
-    Returns:
-        The corpus.
-
-    Raises:
-        InputError: If there are fewer than two classes, a label is unknown or missing, or a class has too few rows.
+    Attributes:
+        classes: Class names; their order is the source's own where it declares one, otherwise sorted.
+        report: Counts of what was found and done, such as texts shared between splits.
     """
-    classes = _classes(parts.get("train", ()))
-    given = [row for part in parts["train"] for row in _pairs(part, classes, need_label=False)]
-    hidden = [(text, UNLABELED) for part in parts.get("unlabeled", ()) for text in part.texts]
-    splits = {
-        "train": sorted(row for row in given if row[1] != UNLABELED),
-        "unlabeled": sorted(hidden + [row for row in given if row[1] == UNLABELED]),
-    }
-    for name in ("validation", "test"):
-        splits[name] = sorted(row for part in parts.get(name, ()) for row in _pairs(part, classes, need_label=True))
 
-    report = {"train_rows_without_label": sum(label == UNLABELED for _, label in given)}
-    report |= _shared_texts(splits, "test", (*TRAINING, "validation"))
-    report |= _shared_texts(splits, "train", ("unlabeled",))
-    report |= _shared_texts(splits, "validation", TRAINING)
-    held_out = set() if keep_duplicates else {text for name in ("validation", "test") for text, _ in splits[name]}
-    for name in TRAINING:
-        kept = [row for row in splits[name] if row[0] not in held_out]
-        report[f"{name}_rows_removed"] = len(splits[name]) - len(kept)
-        splits[name] = kept
-    if not splits["validation"]:
-        train, validation = _cut(splits["train"], classes, seed, validation_fraction, parts["train"])
-        splits |= {"train": train, "validation": validation}
-        report |= _shared_texts(splits, "validation", TRAINING)
-    present = {label for _, label in splits["train"]}
-    for index, name in enumerate(classes):
-        if index not in present:
-            row = f"{_first_place(parts['train'], name)}: class '{name}' has no training row left"
-            raise InputError(f"{row} that does not stand in validation or test")
-    rows = {name: Rows([text for text, _ in split], [label for _, label in split]) for name, split in splits.items()}
-    return Corpus(classes, rows, report)
+    def __init__(
+        self, parts: Parts, seed: int, validation_fraction: float, keep_duplicates: bool, folder: Path | None
+    ) -> None:
+        """Read the source and decide on every row.
+
+        Args:
+            parts: Files of each of `train`, `unlabeled`, `validation` and `test`; only `train` must be there.
+            seed: Seed of the validation cut.
+            validation_fraction: Share of each class that is cut off for validation.
+            keep_duplicates: Keep training and unlabeled texts that stand in validation or test.
+            folder: Where the texts lie if they are many; None for the system's folder of temporary files.
+
+        Raises:
+            InputError: If there are fewer than two classes, a label is unknown or missing, or a class has too few rows.
+        """
+        self._rows = SortedRows(folder, text_bytes)
+        self._keep_duplicates = keep_duplicates
+        names = _Names()
+        for split in SPLITS:
+            for part in parts.get(split, ()):
+                names.begin(split, part)
+                for number, text, name in part:
+                    self._rows.add((text, SPLITS.index(split), names.index(split, name, part, number)))
+        self.classes = names.classes()
+        self._labels = names.labels(self.classes)
+        self.report = dict.fromkeys(REPORT, 0) | {"train_rows_without_label": names.train_rows_without_label}
+        self._cut: list[NDArray[np.bool_]] | None = None  # is it cut off? By a text's rank in its class
+        also_unlabeled = self._survey(names)
+        if not names.has_validation:
+            self._cut = self._cut_off(also_unlabeled, names, seed, validation_fraction)
+
+    def __len__(self) -> int:
+        """Number of rows, some of which may be removed."""
+        return len(self._rows)
+
+    def __iter__(self) -> Iterator[Document]:
+        """All documents by text and label, all splits together."""
+        ranks = [0] * len(self.classes)
+        for text, labels in self._texts(self._rows):
+            for name in self._removed(labels):
+                del labels[name]
+            if self._cut is not None and "train" in labels:
+                label = labels["train"][0]
+                if self._cut[label][ranks[label]]:
+                    labels["validation"] = labels.pop("train")
+                ranks[label] += 1
+            for split, values in labels.items():
+                yield from (Document(split, text, label) for label in values)
+
+    def _texts(self, rows: Iterable[Row]) -> Iterator[tuple[str, dict[str, list[int]]]]:
+        """Each text once, with its sorted labels in each split in which it stands."""
+        for text, copies in groupby(rows, key=itemgetter(0)):
+            labels: dict[str, list[int]] = {}
+            for _, split, name in copies:
+                label = self._labels[name]
+                labels.setdefault("unlabeled" if label == UNLABELED else SPLITS[split], []).append(label)
+            yield text, {split: sorted(values) for split, values in labels.items()}
+
+    def _removed(self, labels: Mapping[str, list[int]]) -> list[str]:
+        """The splits that a text is removed from."""
+        if self._keep_duplicates or labels.keys().isdisjoint(HELD_OUT):
+            return []
+        return [name for name in TRAINING if name in labels]
+
+    def _survey(self, names: "_Names") -> list[bytearray]:
+        """Count what stands in several splits; tell for each training text of a class whether it is unlabeled as well.
+
+        Of contradicting labels of a text the first counts.
+        """
+        also_unlabeled = [bytearray() for _ in self.classes]
+        present: set[int] = set()
+        for _, labels in self._texts(progress(self._rows, len(self._rows), "comparing the texts")):
+            if len(labels) > 1:
+                for base, other in SHARED:
+                    self.report[f"{base}_duplicates_in_{other}"] += base in labels and other in labels
+                for name in self._removed(labels):
+                    self.report[f"{name}_rows_removed"] += len(labels.pop(name))
+            if "train" in labels:
+                present.update(labels["train"])
+                also_unlabeled[labels["train"][0]].append("unlabeled" in labels)
+        if names.has_validation:
+            for index, name in enumerate(self.classes):
+                if index not in present:
+                    row = f"{names.first_place('train', name)}: class '{name}' has no training row left"
+                    raise InputError(f"{row} that does not stand in validation or test")
+        return also_unlabeled
+
+    def _cut_off(
+        self, also_unlabeled: list[bytearray], names: "_Names", seed: int, fraction: float
+    ) -> list[NDArray[np.bool_]]:
+        """Choose the training texts that become validation, by class; all copies of a text go to the same side."""
+        cut = []
+        for label, name in enumerate(self.classes):
+            number = len(also_unlabeled[label])
+            if number < 2:
+                raise InputError(
+                    f"{names.first_place('train', name)}: class '{name}' has {number} training texts that do not stand "
+                    "in the test split; cutting validation off needs 2 (or give --data.validation)"
+                )
+            size = min(max(round(fraction * number), 1), number - 1)
+            chosen = np.zeros(number, np.bool_)
+            chosen[_shuffled(np.arange(number), seed, CUT_STREAM, label)[:size]] = True
+            shared = np.frombuffer(also_unlabeled[label], np.bool_) & chosen
+            self.report["validation_duplicates_in_unlabeled"] += int(shared.sum())
+            cut.append(chosen)
+        return cut
+
+
+class _Names:
+    """The class names of a source, numbered as they are met, and where each is met first in each split."""
+
+    def __init__(self) -> None:
+        self.train_rows_without_label = 0
+        self._first_train: SourceRows | None = None
+        self._indices: dict[str | None, int] = {None: 0}
+        self._places: dict[tuple[str, str | None], str] = {}
+
+    def begin(self, split: str, part: SourceRows) -> None:
+        """Take notice of a file."""
+        if split == "train" and self._first_train is None:
+            self._first_train = part
+
+    def index(self, split: str, name: str | None, part: SourceRows, number: int) -> int:
+        """The number of the name of a row."""
+        if split == "unlabeled":
+            name = None
+        if (split, name) not in self._places:
+            self._places[split, name] = f"{part.file}, {part.unit} {number}"
+        self.train_rows_without_label += split == "train" and name is None
+        return self._indices.setdefault(name, len(self._indices))
+
+    @property
+    def has_validation(self) -> bool:
+        """Whether there are validation rows."""
+        return any(split == "validation" for split, _ in self._places)
+
+    def first_place(self, split: str, name: str | None) -> str:
+        """Where a name is met first in a split."""
+        return self._places[split, name]
+
+    def classes(self) -> tuple[str, ...]:
+        """Classes that train holds: in the declared order, else by number if all are integers, else by name.
+
+        Raises:
+            InputError: There are fewer than two, or a row of validation or test has no such class.
+        """
+        in_train = [name for split, name in self._places if split == "train"]
+        if self._first_train is None or not in_train:
+            raise InputError("the training split holds no rows")
+        names = {name for name in in_train if name is not None}
+        if len(names) < 2:
+            found = f"only the class '{next(iter(names))}'" if names else "no labels"
+            raise InputError(
+                f"{self._first_train.file}: the training split has {found}; two classes are needed at least"
+            )
+        for (split, name), place in self._places.items():
+            if split in HELD_OUT and name not in names:
+                found = "no label" if name is None else f"label '{name}', which no training row has"
+                raise InputError(f"{place}: {found}")
+        declared = [name for name in self._first_train.declared if name in names]
+        if len(declared) == len(names):
+            return tuple(declared)
+        if all(name.lstrip("-").isdecimal() for name in names):
+            return tuple(sorted(names, key=lambda name: (int(name.lstrip("-")) * (-1) ** name.startswith("-"), name)))
+        return tuple(sorted(names))
+
+    def labels(self, classes: Sequence[str]) -> list[int]:
+        """The label of each number."""
+        labels: dict[str | None, int] = {None: UNLABELED} | {name: label for label, name in enumerate(classes)}
+        return [labels[name] for name in self._indices]
 
 
 class ChosenLabels(NamedTuple):
@@ -120,64 +283,6 @@ def choose_labels(
     turns = np.where(rank == 0, 0, np.where(rank == size - 1, np.inf, (rank + 0.5) / size))
     first = np.lexsort((labels[given], turns))[:num_validation]
     return ChosenLabels(np.delete(given, first), np.sort(given[first]))
-
-
-def _classes(train: Iterable[NamedRows]) -> tuple[str, ...]:
-    """Classes that train holds: in the declared order, else by number if all are integers, else by name."""
-    train = list(train)
-    if not any(part.texts for part in train):
-        raise InputError("the training split holds no rows")
-    names = {name for part in train for name in part.names if name is not None}
-    if len(names) < 2:
-        found = f"only the class '{next(iter(names))}'" if names else "no labels"
-        raise InputError(f"{train[0].file}: the training split has {found}; two classes are needed at least")
-    declared = [name for name in train[0].declared if name in names]
-    if len(declared) == len(names):
-        return tuple(declared)
-    if all(name.lstrip("-").isdecimal() for name in names):
-        return tuple(sorted(names, key=lambda name: (int(name.lstrip("-")) * (-1) ** name.startswith("-"), name)))
-    return tuple(sorted(names))
-
-
-def _first_place(train: Sequence[NamedRows], name: str) -> str:
-    """Where a class is met first."""
-    return next(part.place(part.names.index(name)) for part in train if name in part.names)
-
-
-def _pairs(part: NamedRows, classes: tuple[str, ...], need_label: bool) -> list[tuple[str, int]]:
-    indices: dict[str | None, int] = {name: index for index, name in enumerate(classes)}
-    if not need_label:
-        indices[None] = UNLABELED
-    for row, name in enumerate(part.names):
-        if name not in indices:
-            found = "no label" if name is None else f"label '{name}', which no training row has"
-            raise InputError(f"{part.place(row)}: {found}")
-    return [(text, indices[name]) for text, name in zip(part.texts, part.names, strict=True)]
-
-
-def _shared_texts(splits: Mapping[str, list[tuple[str, int]]], base: str, others: Sequence[str]) -> dict[str, int]:
-    """Count the unique texts of one split that stand in others."""
-    texts = {text for text, _ in splits[base]}
-    return {f"{base}_duplicates_in_{name}": len(texts & {text for text, _ in splits[name]}) for name in others}
-
-
-def _cut(
-    train: list[tuple[str, int]], classes: tuple[str, ...], seed: int, fraction: float, parts: Sequence[NamedRows]
-) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
-    """Cut validation off train, stratified by class; all copies of a text go to the same side."""
-    class_of = dict(reversed(train))  # of contradicting copies the first counts
-    held_out: set[str] = set()
-    for label, name in enumerate(classes):
-        texts = sorted(text for text in class_of if class_of[text] == label)
-        if len(texts) < 2:
-            raise InputError(
-                f"{_first_place(parts, name)}: class '{name}' has {len(texts)} training texts that do not stand in the "
-                "test split; cutting validation off needs 2 (or give --data.validation)"
-            )
-        size = min(max(round(fraction * len(texts)), 1), len(texts) - 1)
-        held_out.update(texts[i] for i in _shuffled(np.arange(len(texts)), seed, CUT_STREAM, label)[:size])
-    kept = [row for row in train if row[0] not in held_out]
-    return kept, [row for row in train if row[0] in held_out]
 
 
 def _shuffled(rows: NDArray[np.int64], seed: int, stream: int, label: int) -> NDArray[np.int64]:

@@ -7,7 +7,8 @@ little-endian integers), `<split>.offsets.npy` and `<split>.labels.npy`; then `t
 
 import hashlib
 import json
-from collections.abc import Mapping
+from array import array
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,73 @@ class TokenStore:
         )
 
 
+class StoreWriter:
+    """Writes a store into an empty folder, part by part."""
+
+    def __init__(self, path: Path, vocabulary_size: int) -> None:
+        """Begin a store.
+
+        Args:
+            path: The folder, existing and empty.
+            vocabulary_size: Number of token ids.
+        """
+        self._path = path
+        self._dtype = np.dtype("<u2" if vocabulary_size <= 2**16 else "<u4")
+        self._lengths = {name: array("q") for name in SPLITS}
+        self._labels = {name: array("q") for name in SPLITS}
+        for name in SPLITS:
+            self._tokens(name).touch()
+
+    def add(self, split: str, tokens: NDArray[Any], lengths: NDArray[np.int64], labels: Iterable[int]) -> None:
+        """Write documents of a split, behind those that it has.
+
+        Args:
+            split: Its name.
+            tokens: `(N,)`, all documents one after another.
+            lengths: `(n,)` tokens per document.
+            labels: `(n,)` indices into the classes, -1 for unlabeled.
+        """
+        with self._tokens(split).open("ab") as file:
+            tokens.astype(self._dtype).tofile(file)
+        self._lengths[split].frombytes(lengths.astype(np.int64).tobytes())
+        self._labels[split].extend(labels)
+
+    def finish(self, *, tokenizer_json: str, frequencies: NDArray[np.float64], manifest: Mapping[str, Any]) -> None:
+        """Write all that describes the documents, and have the store on the disk before returning.
+
+        Args:
+            tokenizer_json: The tokenizer.
+            frequencies: `(V,)` counts of the token ids.
+            manifest: `fingerprint`, `source`, `settings`, `classes` and `report`; what describes the files is added
+                here.
+        """
+        path = self._path
+        counts = {}
+        for name in SPLITS:
+            offsets = np.zeros(len(self._lengths[name]) + 1, np.int64)
+            np.cumsum(self._lengths[name], out=offsets[1:])
+            np.save(path / f"{name}.offsets.npy", offsets)
+            np.save(path / f"{name}.labels.npy", np.array(self._labels[name], np.int64))
+            counts[name] = {"documents": len(self._lengths[name]), "tokens": int(offsets[-1])}
+        np.save(path / FREQUENCIES, frequencies)
+        (path / TOKENIZER).write_bytes(tokenizer_json.encode("utf-8"))
+        content = dict(manifest) | {
+            "format_version": FORMAT_VERSION,
+            "vocabulary_size": len(frequencies),
+            "dtype": self._dtype.str,
+            "counts": counts,
+            "files": {file.name: _describe(file) for file in sorted(path.iterdir())},
+        }
+        content["checksum"] = checksum(content)
+        (path / MANIFEST).write_text(json.dumps(content, indent=1), encoding="utf-8")
+        for file in path.iterdir():
+            sync(file)
+        sync(path)
+
+    def _tokens(self, split: str) -> Path:
+        return self._path / f"{split}.tokens"
+
+
 def write_store(
     path: Path,
     splits: Mapping[str, Split],
@@ -124,35 +192,11 @@ def write_store(
     frequencies: NDArray[np.float64],
     manifest: Mapping[str, Any],
 ) -> None:
-    """Write a store into an empty folder and have it on the disk before returning.
-
-    Args:
-        path: The folder, existing and empty.
-        splits: The four splits.
-        tokenizer_json: The tokenizer.
-        frequencies: `(V,)` counts of the token ids.
-        manifest: `fingerprint`, `source`, `settings`, `classes` and `report`; what describes the files is added here.
-    """
-    dtype = np.dtype("<u2" if len(frequencies) <= 2**16 else "<u4")
-    for name in SPLITS:
-        split = splits[name]
-        split.tokens.astype(dtype).tofile(path / f"{name}.tokens")
-        np.save(path / f"{name}.offsets.npy", split.offsets)
-        np.save(path / f"{name}.labels.npy", split.labels)
-    np.save(path / FREQUENCIES, frequencies)
-    (path / TOKENIZER).write_bytes(tokenizer_json.encode("utf-8"))
-    content = dict(manifest) | {
-        "format_version": FORMAT_VERSION,
-        "vocabulary_size": len(frequencies),
-        "dtype": dtype.str,
-        "counts": {name: {"documents": len(splits[name]), "tokens": len(splits[name].tokens)} for name in SPLITS},
-        "files": {file.name: _describe(file) for file in sorted(path.iterdir())},
-    }
-    content["checksum"] = checksum(content)
-    (path / MANIFEST).write_text(json.dumps(content, indent=1), encoding="utf-8")
-    for file in path.iterdir():
-        sync(file)
-    sync(path)
+    """Write a store that is in memory; see `StoreWriter`."""
+    writer = StoreWriter(path, len(frequencies))
+    for name, split in splits.items():
+        writer.add(name, split.tokens, split.lengths, split.labels.tolist())
+    writer.finish(tokenizer_json=tokenizer_json, frequencies=frequencies, manifest=manifest)
 
 
 def _open_split(path: Path, name: str, dtype: np.dtype[Any]) -> Split:

@@ -8,27 +8,24 @@ a text without any known word is the single token `<eos>`.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import count, islice, pairwise
-from typing import TYPE_CHECKING, Any
+from itertools import count, pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from textadv.corpus.words import LINE_BREAK, word_splitter
+from textadv.corpus.spool import batches
 from textadv.errors import InputError
-from textadv.settings import TokenizerSettings
-from textadv.system.progress import progress
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 PAD, UNKNOWN, EOS = 0, 1, 2
 SPECIAL_TOKENS = ("<pad>", "<unk>", "<eos>")
-NUM_BYTES = 256
-TEXTS_PER_CHUNK = 2000
+CHARACTERS_PER_BATCH = 2**19  # of texts that are encoded at once: the library's encodings have ten times their size
 
 
 @dataclass(frozen=True)
@@ -49,6 +46,11 @@ class EncodedDocuments:
     def offsets(self) -> NDArray[np.int64]:
         """`(n + 1,)`: document i is `tokens[offsets[i]:offsets[i + 1]]`."""
         return np.concatenate([np.zeros(1, np.int64), np.cumsum(self.lengths, dtype=np.int64)])
+
+    @classmethod
+    def join(cls, parts: Sequence[EncodedDocuments]) -> EncodedDocuments:
+        """Put several one after another."""
+        return cls(np.concatenate([part.tokens for part in parts]), np.concatenate([part.lengths for part in parts]))
 
     def __iter__(self) -> Iterator[NDArray[np.int32]]:
         """Iterate over the documents, each `(length,)`."""
@@ -131,11 +133,10 @@ class TextTokenizer:
         return [document.astype(np.int64) for document in self.documents(texts)]
 
     def documents(self, texts: Iterable[str]) -> EncodedDocuments:
-        """Encode many texts, taken in chunks, on all cores."""
+        """Encode many texts, taken in batches, on all cores."""
         pieces: list[NDArray[np.int32]] = [np.zeros(0, np.int32)]
-        stream = map(valid_text, texts)
-        while chunk := list(islice(stream, TEXTS_PER_CHUNK)):
-            encodings = self._tokenizer.encode_batch_fast(chunk, add_special_tokens=False)
+        for batch in batches(map(valid_text, texts), len, CHARACTERS_PER_BATCH):
+            encodings = self._tokenizer.encode_batch_fast(batch, add_special_tokens=False)
             pieces += [np.array([*encoding.ids, EOS], np.int32) for encoding in encodings]
         documents = EncodedDocuments(np.concatenate(pieces), np.array([len(piece) for piece in pieces[1:]], np.int64))
         return documents.without_unknown() if self._drop_unknown else documents
@@ -174,130 +175,6 @@ class TextTokenizer:
         """Tokens to be shown one after another: each with the space before it, if there is one."""
         space = " " if self._tokenizer.decoder is None else ""  # a piece of BPE has its own
         return [space + self.token(id) for id in ids]
-
-
-def fit(
-    texts: Mapping[str, Sequence[str]], training: Sequence[str], settings: TokenizerSettings
-) -> tuple[TextTokenizer, dict[str, EncodedDocuments]]:
-    """Train a tokenizer on some splits and encode all of them.
-
-    Args:
-        texts: The texts of each split.
-        training: Names of the splits that the vocabulary comes from.
-        settings: How text becomes tokens.
-
-    Returns:
-        The tokenizer and the encoded documents of each split: exactly what the tokenizer makes of its texts.
-
-    Raises:
-        InputError: The settings contradict themselves.
-    """
-    smallest = len(SPECIAL_TOKENS) + (NUM_BYTES if settings.kind == "bpe" else 1)
-    if settings.max_vocabulary < smallest:
-        raise InputError(
-            f"--tokenizer.max_vocabulary {settings.max_vocabulary}: kind {settings.kind} needs at least {smallest}"
-        )
-    if settings.kind == "bpe":
-        return _fit_bpe(texts, training, settings)
-    return _fit_words(texts, training, settings)
-
-
-def _fit_words(
-    texts: Mapping[str, Sequence[str]], training: Sequence[str], settings: TokenizerSettings
-) -> tuple[TextTokenizer, dict[str, EncodedDocuments]]:
-    """Encode with all the words that may count, choose among them, renumber: so each text is encoded only once."""
-    candidates = _candidate_words(texts, training, settings)
-    provisional = TextTokenizer(_word_tokenizer(candidates, settings.lowercase))
-    documents = encode(provisional, texts)
-    words = [*SPECIAL_TOKENS, *candidates]
-    chosen = _choose([documents[name] for name in training], words, settings)
-    tokenizer = _word_tokenizer([words[id] for id in chosen[len(SPECIAL_TOKENS) :]], settings.lowercase)
-    new_ids = np.full(len(words), UNKNOWN, np.int32)
-    new_ids[chosen] = np.arange(len(chosen), dtype=np.int32)
-    renumbered = {name: EncodedDocuments(new_ids[split.tokens], split.lengths) for name, split in documents.items()}
-    if settings.unknown == "drop":
-        renumbered = {name: split.without_unknown() for name, split in renumbered.items()}
-    return TextTokenizer(tokenizer, settings.unknown == "drop"), renumbered
-
-
-def _choose(training: list[EncodedDocuments], words: list[str], settings: TokenizerSettings) -> list[int]:
-    """Give the ids of the final vocabulary in its order: special tokens, then words by falling count, then alphabet."""
-    counts = np.zeros(len(words), np.int64)
-    document_counts = np.zeros(len(words), np.int64)
-    for split in training:
-        counts += np.bincount(split.tokens, minlength=len(words))
-        for document in split:
-            document_counts[np.unique(document)] += 1
-    special = range(len(SPECIAL_TOKENS))
-    frequent = (id for id in range(len(special), len(words)) if document_counts[id] >= settings.min_documents)
-    ordered = sorted(frequent, key=lambda id: (-counts[id], words[id]))
-    return [*special, *ordered[: settings.max_vocabulary - len(special)]]
-
-
-def _candidate_words(
-    texts: Mapping[str, Sequence[str]], training: Sequence[str], settings: TokenizerSettings
-) -> list[str]:
-    """Count the words: one in n documents or more stands at least n times in the text."""
-    from tokenizers.trainers import WordLevelTrainer
-
-    counter = _word_tokenizer([], settings.lowercase)
-    trainer = WordLevelTrainer(vocab_size=2**31, min_frequency=settings.min_documents, show_progress=False)
-    counter.train_from_iterator(_training_texts(texts, training), trainer)
-    return sorted(counter.get_vocab(with_added_tokens=False))
-
-
-def _word_tokenizer(words: Sequence[str], lowercase: bool) -> Tokenizer:
-    """Make a tokenizer of known words. No word has punctuation, so none can be mistaken for a special token."""
-    from tokenizers import Tokenizer, models
-
-    vocabulary = {word: id for id, word in enumerate([*SPECIAL_TOKENS, *words])}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=SPECIAL_TOKENS[UNKNOWN]))
-    tokenizer.normalizer = _normalizer(lowercase)
-    tokenizer.pre_tokenizer = word_splitter()
-    return tokenizer
-
-
-def _fit_bpe(
-    texts: Mapping[str, Sequence[str]], training: Sequence[str], settings: TokenizerSettings
-) -> tuple[TextTokenizer, dict[str, EncodedDocuments]]:
-    """Train byte-level BPE without special tokens (the library would look for those in the text), then put them in."""
-    from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
-    from tokenizers.trainers import BpeTrainer
-
-    bpe = Tokenizer(models.BPE())
-    bpe.normalizer = _normalizer(settings.lowercase, normalizers.Replace(Regex(LINE_BREAK), " "))
-    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
-    bpe.decoder = decoders.ByteLevel()
-    trainer = BpeTrainer(
-        vocab_size=settings.max_vocabulary - len(SPECIAL_TOKENS),
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    bpe.train_from_iterator(_training_texts(texts, training), trainer)
-    content: dict[str, Any] = json.loads(bpe.to_str())
-    learned = {token: id + len(SPECIAL_TOKENS) for token, id in content["model"]["vocab"].items()}
-    content["model"]["vocab"] = {token: id for id, token in enumerate(SPECIAL_TOKENS)} | learned
-    tokenizer = TextTokenizer(Tokenizer.from_str(json.dumps(content)))
-    return tokenizer, encode(tokenizer, texts)
-
-
-def _normalizer(lowercase: bool, *before: Any) -> Any:
-    from tokenizers import normalizers
-
-    return normalizers.Sequence([*before, normalizers.NFC(), *([normalizers.Lowercase()] if lowercase else [])])
-
-
-def encode(tokenizer: TextTokenizer, texts: Mapping[str, Sequence[str]]) -> dict[str, EncodedDocuments]:
-    """Encode the texts of each split, and show how far that is."""
-    return {
-        name: tokenizer.documents(progress(split, len(split), f"encoding {name}") if split else [])
-        for name, split in texts.items()
-    }
-
-
-def _training_texts(texts: Mapping[str, Sequence[str]], training: Sequence[str]) -> Iterator[str]:
-    together = [text for name in training for text in texts[name]]
-    return map(valid_text, progress(together, len(together), "building the vocabulary"))
 
 
 def valid_text(text: str) -> str:

@@ -25,8 +25,8 @@ class DataSettings(ColumnSettings):
 
     Attributes:
         source: `builtin`, a Hub name, a folder (parquet as on the Hub, aclImdb, or a prepared store), or a tar.gz.
-        train: File of labeled training rows (CSV, JSONL or parquet); instead of `source`.
-        unlabeled: File of rows without labels.
+        train: Labeled training rows: CSV, JSONL (both also .gz) or parquet, or a pattern of files; without `source`.
+        unlabeled: File or pattern of rows without labels.
         validation: File of validation rows; without one, validation is cut from train.
         test: File of test rows.
         label_column: Name of the label column in the files.

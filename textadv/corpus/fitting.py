@@ -1,0 +1,208 @@
+"""A tokenizer for a corpus, and the corpus encoded with it, in memory that does not grow with the text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import numpy as np
+
+from textadv.corpus.rows import UNLABELED, Corpus, Document, Rows
+from textadv.corpus.spool import Spool, batches
+from textadv.corpus.tokenization import SPECIAL_TOKENS, UNKNOWN, EncodedDocuments, TextTokenizer, valid_text
+from textadv.corpus.vocabulary import WordCounts
+from textadv.corpus.words import LINE_BREAK, word_splitter
+from textadv.errors import InputError
+from textadv.settings import TokenizerSettings
+from textadv.system.progress import progress
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+NUM_BYTES = 256
+CHARACTERS_PER_PART = 2**23  # of a corpus, in memory at once
+
+
+class Documents(Protocol):
+    """A corpus in memory or on disk."""
+
+    def __len__(self) -> int:
+        """Number of documents, or somewhat more."""
+
+    def __iter__(self) -> Iterator[Document]:
+        """All documents, as often as one likes."""
+
+
+class EncodedRows(NamedTuple):
+    """Encoded documents of one split with their labels, -1 for an unlabeled one."""
+
+    split: str
+    documents: EncodedDocuments
+    labels: list[int]
+
+    def packed(self) -> tuple[str, bytes, bytes, list[int]]:
+        """The same as plain bytes."""
+        return self.split, self.documents.tokens.tobytes(), self.documents.lengths.tobytes(), self.labels
+
+    @classmethod
+    def unpacked(cls, packed: tuple[str, bytes, bytes, list[int]]) -> EncodedRows:
+        """What `packed` has packed."""
+        split, tokens, lengths, labels = packed
+        return cls(split, EncodedDocuments(np.frombuffer(tokens, np.int32), np.frombuffer(lengths, np.int64)), labels)
+
+
+def fit(
+    texts: Mapping[str, Sequence[str]], training: Sequence[str], settings: TokenizerSettings
+) -> tuple[TextTokenizer, dict[str, EncodedDocuments]]:
+    """Train a tokenizer and encode with it, in memory; see `fit_corpus`.
+
+    Args:
+        texts: The documents of each split.
+        training: Splits from whose texts the vocabulary is made.
+        settings: How text becomes tokens.
+
+    Returns:
+        The tokenizer and the encoded documents of each split: exactly what the tokenizer makes of its texts.
+
+    Raises:
+        InputError: The settings contradict themselves.
+    """
+    corpus = Corpus((), {name: Rows(list(split), [UNLABELED] * len(split)) for name, split in texts.items()}, {})
+    tokenizer, encoded = fit_corpus(corpus, training, settings, None)
+    nothing = EncodedDocuments(np.zeros(0, np.int32), np.zeros(0, np.int64))
+    parts = {name: [nothing] for name in texts}
+    for part in encoded:
+        parts[part.split].append(part.documents)
+    return tokenizer, {name: EncodedDocuments.join(documents) for name, documents in parts.items()}
+
+
+def fit_corpus(
+    corpus: Documents, training: Sequence[str], settings: TokenizerSettings, folder: Path | None
+) -> tuple[TextTokenizer, Iterator[EncodedRows]]:
+    """Train a tokenizer and encode with it, with a part of the corpus in memory at a time.
+
+    Args:
+        corpus: The documents; they are read more than once.
+        training: Splits from whose texts the vocabulary is made.
+        settings: How text becomes tokens.
+        folder: Where tokens lie meanwhile, in files without a name; None for the system's folder of temporary files.
+
+    Returns:
+        The tokenizer, and the documents of each split in their order, in parts: exactly what the tokenizer makes of
+        its texts.
+
+    Raises:
+        InputError: The settings contradict themselves, or the disk is full.
+    """
+    smallest = len(SPECIAL_TOKENS) + (NUM_BYTES if settings.kind == "bpe" else 1)
+    if settings.max_vocabulary < smallest:
+        raise InputError(
+            f"--tokenizer.max_vocabulary {settings.max_vocabulary}: kind {settings.kind} needs at least {smallest}"
+        )
+    if settings.kind == "bpe":
+        tokenizer = _fit_bpe(corpus, training, settings)
+        return tokenizer, encode_corpus(tokenizer, corpus)
+    return _fit_words(corpus, training, settings, folder)
+
+
+def _fit_words(
+    corpus: Documents, training: Sequence[str], settings: TokenizerSettings, folder: Path | None
+) -> tuple[TextTokenizer, Iterator[EncodedRows]]:
+    """Encode each part with the words that it has, choose among all words, renumber: so a text is encoded only once."""
+    counts = WordCounts(folder)
+    spool = Spool(folder)
+    for part in _parts(progress(corpus, len(corpus), "building the vocabulary")):
+        words = _words_of(part, settings.lowercase)
+        tokenizer = TextTokenizer(_word_tokenizer(words, settings.lowercase))
+        encoded = [EncodedRows(split, tokenizer.documents(rows.texts), rows.labels) for split, rows in part.items()]
+        for rows in encoded:
+            if rows.split in training:
+                counts.add(words, rows.documents, len(SPECIAL_TOKENS))
+        spool.append((words, [rows.packed() for rows in encoded]))
+    special = len(SPECIAL_TOKENS)
+    chosen = counts.most_frequent(settings.max_vocabulary - special, settings.min_documents)
+    drop = settings.unknown == "drop"
+    return TextTokenizer(_word_tokenizer(chosen, settings.lowercase), drop), _renumbered(spool, chosen, drop)
+
+
+def _renumbered(spool: Spool, chosen: Sequence[str], drop_unknown: bool) -> Iterator[EncodedRows]:
+    """The parts that were encoded with their own words, with the ids of the chosen ones."""
+    special = range(len(SPECIAL_TOKENS))
+    ids = {word: id for id, word in enumerate(chosen, len(special))}
+    for words, parts in spool:
+        new_ids = np.array([*special, *(ids.get(word, UNKNOWN) for word in words)], np.int32)
+        for packed in parts:
+            rows = EncodedRows.unpacked(packed)
+            documents = EncodedDocuments(new_ids[rows.documents.tokens], rows.documents.lengths)
+            yield rows._replace(documents=documents.without_unknown() if drop_unknown else documents)
+
+
+def _words_of(part: Mapping[str, Rows], lowercase: bool) -> list[str]:
+    """The words of a part of a corpus."""
+    from tokenizers.trainers import WordLevelTrainer
+
+    tokenizer = _word_tokenizer([], lowercase)
+    trainer = WordLevelTrainer(vocab_size=2**31, min_frequency=0, show_progress=False)
+    texts = chain.from_iterable(rows.texts for rows in part.values())
+    tokenizer.train_from_iterator(map(valid_text, texts), trainer)
+    return list(tokenizer.get_vocab(with_added_tokens=False))
+
+
+def _word_tokenizer(words: Sequence[str], lowercase: bool) -> Tokenizer:
+    """Make a tokenizer of known words. No word has punctuation, so none can be mistaken for a special token."""
+    from tokenizers import Tokenizer, models
+
+    vocabulary = {word: id for id, word in enumerate([*SPECIAL_TOKENS, *words])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=SPECIAL_TOKENS[UNKNOWN]))
+    tokenizer.normalizer = _normalizer(lowercase)
+    tokenizer.pre_tokenizer = word_splitter()
+    return tokenizer
+
+
+def _fit_bpe(corpus: Documents, training: Sequence[str], settings: TokenizerSettings) -> TextTokenizer:
+    """Train byte-level BPE without special tokens (the library would look for those in the text), then put them in."""
+    from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
+    from tokenizers.trainers import BpeTrainer
+
+    bpe = Tokenizer(models.BPE())
+    bpe.normalizer = _normalizer(settings.lowercase, normalizers.Replace(Regex(LINE_BREAK), " "))
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    bpe.decoder = decoders.ByteLevel()
+    trainer = BpeTrainer(
+        vocab_size=settings.max_vocabulary - len(SPECIAL_TOKENS),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    documents = progress(corpus, len(corpus), "building the vocabulary")
+    bpe.train_from_iterator((valid_text(text) for split, text, _ in documents if split in training), trainer)
+    content: dict[str, Any] = json.loads(bpe.to_str())
+    learned = {token: id + len(SPECIAL_TOKENS) for token, id in content["model"]["vocab"].items()}
+    content["model"]["vocab"] = {token: id for id, token in enumerate(SPECIAL_TOKENS)} | learned
+    return TextTokenizer(Tokenizer.from_str(json.dumps(content)))
+
+
+def _normalizer(lowercase: bool, *before: Any) -> Any:
+    from tokenizers import normalizers
+
+    return normalizers.Sequence([*before, normalizers.NFC(), *([normalizers.Lowercase()] if lowercase else [])])
+
+
+def encode_corpus(tokenizer: TextTokenizer, corpus: Documents) -> Iterator[EncodedRows]:
+    """Encode a corpus in parts that fit into memory, and show how far that is."""
+    for part in _parts(progress(corpus, len(corpus), "encoding")):
+        for split, rows in part.items():
+            yield EncodedRows(split, tokenizer.documents(rows.texts), rows.labels)
+
+
+def _parts(documents: Iterable[Document]) -> Iterator[dict[str, Rows]]:
+    """Cut a corpus into parts that fit into memory; within a split the order stays."""
+    for part in batches(documents, lambda document: len(document.text), CHARACTERS_PER_PART):
+        splits: dict[str, Rows] = {}
+        for split, text, label in part:
+            rows = splits.setdefault(split, Rows([], []))
+            rows.texts.append(text)
+            rows.labels.append(label)
+        yield splits
