@@ -13,7 +13,7 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities.exceptions import MisconfigurationException  # type: ignore[attr-defined]
 
-from textadv.checkpoints import BEST, LAST, load_encoder, model_card
+from textadv.checkpoints import BEST, LAST, load_encoder, model_card, remove_weights
 from textadv.corpus.datamodules import FinetuningData, PretrainingData
 from textadv.corpus.store import TokenStore
 from textadv.errors import InputError
@@ -123,6 +123,8 @@ def finetune(
         callbacks += [Patience(settings.patience), best]
     elif resume is None and is_main():
         remove_file(output / BEST)  # of an earlier run in this folder: it would be taken for the result of this one
+    if resume is None and is_main():
+        remove_weights(output)
     description = f"fine-tuning {settings.method}"
     run = _fit(experiment, module, data, output, description, callbacks, resume)
     error = None if best.best_model_score is None else float(best.best_model_score)
