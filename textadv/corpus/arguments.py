@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from textadv.errors import InputError
 from textadv.settings import DataSettings
-from textadv.system.durable import writing
 from textadv.system.estimators import DataConversionWarning
 
 TRAIN, UNLABELED = "train.jsonl", "unlabeled.jsonl"
@@ -102,16 +101,14 @@ def written(
     """
     if len(texts) != len(names):
         raise InputError(f"X and y: {len(texts)} texts, but {len(names)} labels")
-    rows = [{data.text_column: text, data.label_column: name} for text, name in zip(texts, names, strict=True)]
-    _write_rows(folder / TRAIN, rows)
-    data = replace(data, source=None, train=str(folder / TRAIN))
+    files = {TRAIN: [{data.text_column: t, data.label_column: name} for t, name in zip(texts, names, strict=True)]}
     if unlabeled is not None:
-        _write_rows(folder / UNLABELED, [{data.text_column: text} for text in checked_texts(unlabeled, "unlabeled")])
-        data = replace(data, unlabeled=str(folder / UNLABELED))
-    return data
-
-
-def _write_rows(path: Path, rows: Sequence[dict[str, str]]) -> None:
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        files[UNLABELED] = [{data.text_column: text} for text in checked_texts(unlabeled, "unlabeled")]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, rows in files.items():
+            (folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"output {folder}: cannot be written ({error.strerror or error})") from None
+    paths = {"train": str(folder / TRAIN)} | ({} if unlabeled is None else {"unlabeled": str(folder / UNLABELED)})
+    return replace(data, source=None, **paths)
