@@ -67,7 +67,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         """
         with TemporaryDirectory(prefix="textadv-") if output is None else nullcontext(str(output)) as place:
             folder = Path(place)
-            with in_words_of_python(folder):
+            with in_words_of_python(folder), torch.random.fork_rng(devices=[]):  # the caller's random numbers stay
                 labels = checked_labels(y)
                 classes = np.unique(labels)
                 if len(classes) < 2:
@@ -76,7 +76,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
                 data = written(folder, experiment.data, checked_texts(X, "X"), class_names(labels), unlabeled)
                 _prepare_machine(experiment.trainer)
                 pretrained = None if self.pretrained is None else str(self.pretrained)
-                with _interruptible(), torch.random.fork_rng(devices=[]):  # the caller's random numbers stay
+                with _interruptible():
                     train_classifier(replace(experiment, data=data), pretrained, False, place, announce=False)
                 loaded = load_classifier(folder / WEIGHTS)
                 typed = {"label_values": classes.tolist(), "label_type": labels.dtype.str}
@@ -132,7 +132,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         Raises:
             ArgumentError: There is no such classifier, or it is damaged.
         """
-        with in_words_of_python():
+        with in_words_of_python(), torch.random.fork_rng(devices=[]):
             path = Path(name) if Path(name).is_file() else pretrained_folder(str(name), "from_pretrained")
             loaded = load_classifier(path / WEIGHTS if (path / WEIGHTS).is_file() else path)
             classifier = cls(**keywords_of(loaded.card) | settings)

@@ -79,8 +79,8 @@ def readme(card: Mapping[str, Any]) -> str:
         **{f"version of {name}": version for name, version in card["versions"].items()},
     }
     sections = {
-        "": "A text classifier that was trained with textadv: supervised learning beside adversarial and virtual "
-        "adversarial training in the space of word embeddings (Miyato, Dai and Goodfellow, ICLR 2017).",
+        "": "A text classifier that was trained with textadv, whose methods are adversarial and virtual adversarial "
+        "training in the space of word embeddings (Miyato, Dai and Goodfellow, ICLR 2017).",
         "Use": USE,
         "Labels": _table(("label", "training texts") if counts else ("label",), labels),
         "Data": _table(("split", "texts", "tokens"), splits),
