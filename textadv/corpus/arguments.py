@@ -110,5 +110,5 @@ def written(
             (folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     except OSError as error:
         raise InputError(f"output {folder}: cannot be written ({error.strerror or error})") from None
-    paths = {"train": str(folder / TRAIN)} | ({} if unlabeled is None else {"unlabeled": str(folder / UNLABELED)})
-    return replace(data, source=None, **paths)
+    raw = data.unlabeled if unlabeled is None else str(folder / UNLABELED)
+    return replace(data, source=None, train=str(folder / TRAIN), unlabeled=raw)
