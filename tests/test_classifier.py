@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from command_line import BAD, GOOD, SMALL, sentence
 from numpy.typing import NDArray
+from tiny_classifier import BOTH, LABELS, RAW, TEXTS, TINY
 
 import textadv
 from textadv import cli
@@ -21,16 +21,6 @@ from textadv.errors import InputError, Stopped
 from textadv.keywords import KEYWORDS
 from textadv.settings import Experiment
 from textadv.system.estimators import NotFittedError
-
-TINY: dict[str, Any] = {
-    "tokenizer_min_documents": 1,
-    **{name: value for section in ("model", "finetuning") for name, value in SMALL[section].items()},
-    **{f"pretraining_{name}": value for name, value in SMALL["pretraining"].items()},
-    "trainer_accelerator": "cpu",
-}
-BOTH = [(sentence(i, words), label) for i in range(20) for words, label in ((GOOD, True), (BAD, False))]
-TEXTS, LABELS = [text for text, _ in BOTH], [label for _, label in BOTH]
-RAW = [sentence(200 + i, GOOD if i % 2 else BAD) for i in range(30)]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -141,7 +131,7 @@ def test_labels_keep_their_types_and_are_sorted(tiny: dict[str, Any], labels: An
 
 
 def test_a_column_of_labels_is_a_list_of_them(tiny: dict[str, Any]) -> None:
-    with pytest.warns(Warning, match="y is a column"):
+    with pytest.warns(Warning, match="column-vector y"):
         classifier = textadv.TextClassifier(**tiny).fit(TEXTS, np.array(LABELS)[:, None])
     assert classifier.predict(TEXTS).shape == (40,)
 

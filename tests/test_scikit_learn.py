@@ -1,6 +1,5 @@
 """What scikit-learn and cleanlab do with the estimator; slow, as each check trains several times."""
 
-import importlib.util
 import warnings
 from collections.abc import Callable
 from typing import Any, Self
@@ -13,13 +12,11 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from sklearn.utils.validation import validate_data
-from test_classifier import LABELS, RAW, TEXTS, TINY
+from tiny_classifier import LABELS, RAW, TEXTS, TINY
 
 import textadv
 
 TRAINED = TINY | {"steps": 60, "learning_rate": 0.05, "ema_decay": 0.0, "batch_size": 8, "unlabeled_batch_size": 8}
-# The checks that text does not allow, by their names.
-NOT_APPLICABLE: dict[str, str] = {}
 
 
 class OnNumbers(textadv.TextClassifier):
@@ -53,10 +50,7 @@ def _machine_and_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
 
 
 @pytest.mark.slow
-@parametrize_with_checks(
-    [OnNumbers(**TINY | {"pretrained": "none", "method": "adversarial"})],
-    expected_failed_checks=lambda estimator: NOT_APPLICABLE,
-)
+@parametrize_with_checks([OnNumbers(**TINY | {"pretrained": "none", "method": "adversarial"})])
 def test_an_estimator_check(estimator: OnNumbers, check: Callable[[OnNumbers], None]) -> None:
     check(estimator)
 
@@ -88,17 +82,15 @@ def test_a_grid_search_over_epsilon() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(importlib.util.find_spec("cleanlab") is None, reason="cleanlab is not installed")
 def test_cleanlab_finds_flipped_labels() -> None:
+    classification = pytest.importorskip("cleanlab.classification", reason="cleanlab is not installed")
     both = [(sentence(i, words), label) for i in range(60) for words, label in ((GOOD, 1), (BAD, 0))]
     texts, labels = np.array([text for text, _ in both]), np.array([label for _, label in both])
     flipped = np.arange(5, 120, 17)
     labels[flipped] = 1 - labels[flipped]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # cleanlab's own
-        from cleanlab.classification import CleanLearning
-
-        cleaner = CleanLearning(textadv.TextClassifier(**TRAINED), cv_n_folds=3, seed=0)
+        cleaner = classification.CleanLearning(textadv.TextClassifier(**TRAINED), cv_n_folds=3, seed=0)
         issues = cleaner.find_label_issues(texts, labels, clf_kwargs={"unlabeled": RAW})
     found = set(np.flatnonzero(issues["is_label_issue"]).tolist())
     assert len(found & set(flipped.tolist())) >= 0.8 * len(flipped)
