@@ -38,9 +38,7 @@ def checked_labels(y: Any) -> NDArray[Any]:
         raise InputError("y: must be a list of labels, but holds lists of several lengths") from None
     given = list(y) if isinstance(y, list | tuple) and labels.ndim == 1 else None  # NumPy makes [1, "a"] two strings
     if labels.ndim == 2 and labels.shape[1] == 1:
-        message = (
-            "A column-vector y was passed when a 1d array was expected; it is read as one"
-        )
+        message = "A column-vector y was passed when a 1d array was expected; it is read as one"
         warnings.warn(message, DataConversionWarning, stacklevel=4)
         labels = labels[:, 0]
     if labels.ndim != 1 or not len(labels):
