@@ -8,6 +8,8 @@ from types import FrameType
 
 import pytest
 import torch
+import yaml
+from command_line import SMALL
 
 from textadv import cli
 from textadv.corpus.datamodules import FinetuningData
@@ -28,12 +30,17 @@ TINY += ["--finetuning.method", "none", "--finetuning.batch_size", "4", "--token
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the classifier that the documents load, trained for one step."""
+    """A folder with the files that the documents read, and the classifier that they load, trained for one step."""
     folder = tmp_path_factory.mktemp("documents")
     rows = [
         f"a {word} film of number {i},{label}" for i in range(6) for word, label in (("dull", "neg"), ("fine", "pos"))
     ]
     (folder / "train.csv").write_text("\n".join(["text,label", *rows]) + "\n", encoding="utf-8")
+    (folder / "labeled.csv").write_text((folder / "train.csv").read_text(encoding="utf-8"), encoding="utf-8")
+    (folder / "raw.txt").write_text("a dull plot\na fine plot\n" * 4, encoding="utf-8")
+    sizes = {key: SMALL[key] | {"steps": 1} for key in ("pretraining", "finetuning")}
+    small = yaml.safe_dump(SMALL | sizes)
+    (folder / "quickstart").write_text(small, encoding="utf-8")  # comes before the config of that name
     files = ["--data.train", str(folder / "train.csv"), "--data.cache", str(folder / "cache")]
     output = str(folder / "runs" / "first" / "adversarial+vat")
     cli.run(["finetune", *TINY, *files, "--trainer.accelerator", "cpu", "--pretrained", "none", "--output", output])
@@ -49,9 +56,10 @@ def test_a_python_block_runs(
     assert bool(capsys.readouterr().out) == ("print(" in block)
 
 
-def test_the_readme_shows_the_losses_and_the_predictor() -> None:
+def test_the_readme_shows_the_losses_the_estimator_and_the_predictor() -> None:
     shown = " ".join(re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL))
     assert set(re.findall(r"textadv\.(\w+)", shown)) == {"Predictor", "adversarial_loss", "virtual_adversarial_loss"}
+    assert "from textadv import TextClassifier\n" in shown
 
 
 def test_the_walk_of_an_embedding_is_that_of_a_step(

@@ -15,6 +15,8 @@ if TYPE_CHECKING:  # the same names, for editors and type checkers
     from textadv.adversarial.losses import adversarial_loss, virtual_adversarial_loss
     from textadv.adversarial.norms import random_noise, steepest_step
     from textadv.adversarial.virtual import closed_form_direction, logit_gradients, power_iteration, virtual_direction
+    from textadv.classifier import TextClassifier
+    from textadv.errors import ArgumentError, InputError
     from textadv.evaluation.predictor import Prediction, Predictor
 
 _MODULES = {
@@ -24,6 +26,8 @@ _MODULES = {
     "adversarial.losses": ("adversarial_loss", "virtual_adversarial_loss"),
     "adversarial.norms": ("random_noise", "steepest_step"),
     "adversarial.virtual": ("closed_form_direction", "logit_gradients", "power_iteration", "virtual_direction"),
+    "classifier": ("TextClassifier",),
+    "errors": ("ArgumentError", "InputError"),
     "evaluation.predictor": ("Prediction", "Predictor"),
 }
 _HOME = {name: f"textadv.{module}" for module, names in _MODULES.items() for name in names}

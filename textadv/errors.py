@@ -12,6 +12,10 @@ class InputError(Exception):
     """
 
 
+class ArgumentError(InputError, ValueError):
+    """Wrong input to a function of Python: a `ValueError`, too, as Python and scikit-learn have it."""
+
+
 class ProcessLostError(Exception):
     """Another process of the same run is gone, and with it the run. The command line prints it and exits with 1."""
 

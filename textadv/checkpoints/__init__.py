@@ -11,9 +11,12 @@ from textadv.checkpoints.files import load_file as load_file
 from textadv.checkpoints.files import read_checkpoint as read_checkpoint
 from textadv.checkpoints.files import resolve_checkpoint as resolve_checkpoint
 from textadv.checkpoints.files import write_checkpoint as write_checkpoint
+from textadv.checkpoints.model_folder import WEIGHTS as WEIGHTS
+from textadv.checkpoints.model_folder import remove_weights as remove_weights
 from textadv.checkpoints.networks import LoadedClassifier as LoadedClassifier
 from textadv.checkpoints.networks import load_classifier as load_classifier
 from textadv.checkpoints.networks import load_encoder as load_encoder
 from textadv.checkpoints.networks import network_weights as network_weights
+from textadv.checkpoints.networks import save_classifier as save_classifier
 from textadv.checkpoints.resuming import changed_settings as changed_settings
 from textadv.checkpoints.resuming import newest_intact as newest_intact

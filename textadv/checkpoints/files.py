@@ -10,6 +10,7 @@ from zipfile import ZIP_STORED, ZipFile
 import torch
 
 from textadv.checkpoints.card import CARD, FORMAT
+from textadv.checkpoints.model_folder import WEIGHTS, read_model_folder
 from textadv.errors import InputError
 from textadv.system.durable import open_intact, write_file
 
@@ -19,7 +20,7 @@ URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # two letters at least, one is a
 
 
 def resolve_checkpoint(path: Path) -> Path:
-    """The checkpoint file meant by a file or by the folder of a run.
+    """The checkpoint file meant by a file, by the folder of a run, or by one that holds nothing but the classifier.
 
     Raises:
         InputError: There is none.
@@ -27,10 +28,10 @@ def resolve_checkpoint(path: Path) -> Path:
     if URL.match(str(path)):
         raise InputError(f"{path}: no such checkpoint: only files of this machine are read, no URLs")
     if path.is_dir():
-        for name in (BEST, LAST):
+        for name in (BEST, LAST, WEIGHTS):
             if (path / name).is_file():
                 return path / name
-        raise InputError(f"{path}: no checkpoint ({BEST} or {LAST}) in this folder")
+        raise InputError(f"{path}: no checkpoint ({BEST}, {LAST} or {WEIGHTS}) in this folder")
     if not path.is_file():
         raise InputError(f"{path}: no such checkpoint")
     return path
@@ -81,7 +82,7 @@ def read_checkpoint(path: Path, kind: str) -> dict[str, Any]:
     """Read a checkpoint without running any code in it.
 
     Args:
-        path: The file, or the folder of a run.
+        path: The file, or the folder of a run, or `model.safetensors` with what belongs to it.
         kind: The kind the card must name.
 
     Returns:
@@ -91,7 +92,7 @@ def read_checkpoint(path: Path, kind: str) -> dict[str, Any]:
         InputError: The file is missing, damaged, or of another kind.
     """
     path = resolve_checkpoint(path)
-    checkpoint = load_file(path)
+    checkpoint = read_model_folder(path.parent) if path.name == WEIGHTS else load_file(path)
     try:
         found, version = checkpoint[CARD]["kind"], checkpoint[CARD]["format"]
     except Exception:

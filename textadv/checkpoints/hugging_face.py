@@ -12,15 +12,16 @@ from textadv.errors import InputError
 from textadv.models.transformer import TransformerEncoder
 from textadv.system.network import REQUEST_SECONDS, failure_of
 
-FILES = ["*.json", "*.safetensors"]  # all that is read: configuration, tokenizer, weights
+FILES = ["*.json", "*.safetensors", "SHA256SUMS"]  # all that is read: configuration, tokenizer, weights, their sums
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
 
-def pretrained_folder(name: str) -> Path:
+def pretrained_folder(name: str, flag: str = "--model.pretrained") -> Path:
     """The folder of a pretrained model: a local one, or what the Hub has under a name, kept in its cache.
 
     Args:
         name: Folder, or name on the Hub.
+        flag: What has given it, for the message.
 
     Returns:
         The folder; the Hub is asked only for what is not in its cache.
@@ -39,21 +40,47 @@ def pretrained_folder(name: str) -> Path:
         if any(folder.glob("*.safetensors")):  # others may have loaded a part
             return folder
     except HFValidationError:
-        raise InputError(f"--model.pretrained {name}: no such folder, and no name on the Hub") from None
+        raise InputError(f"{flag} {name}: no such folder, and no name on the Hub") from None
     except LocalEntryNotFoundError:
         pass
     failure = failure_of(lambda: HfApi().model_info(name, timeout=REQUEST_SECONDS))
     if isinstance(failure, RepositoryNotFoundError):
-        raise InputError(f"--model.pretrained {name}: no such folder, and no such model on the Hub")
+        raise InputError(f"{flag} {name}: no such folder, and no such model on the Hub")
     if failure is None:
         try:
             return Path(snapshot_download(name, **wanted))
         except Exception as error:  # whatever the network throws means: not reachable
             failure = error
     raise InputError(
-        f"--model.pretrained {name}: no such folder, and the Hub cannot be reached; give the folder of a downloaded "
-        "model instead"
+        f"{flag} {name}: no such folder, and the Hub cannot be reached; give the folder of a downloaded model instead"
     ) from failure
+
+
+def push_folder(folder: Path, name: str, private: bool) -> str:
+    """Upload all files of a folder.
+
+    Args:
+        folder: The folder.
+        name: Name on the Hub, made where there is none.
+        private: Whether a new one is for its owner only.
+
+    Returns:
+        Where it is.
+
+    Raises:
+        InputError: The Hub refuses it, or cannot be reached.
+    """
+    from huggingface_hub import HfApi
+
+    api, urls = HfApi(), []
+    failure = failure_of(lambda: urls.append(api.create_repo(name, private=private, exist_ok=True)))
+    try:
+        if failure is not None:
+            raise failure
+        api.upload_folder(repo_id=urls[0].repo_id, folder_path=folder)
+    except Exception as error:  # whatever the network throws
+        raise InputError(f"push_to_hub {name}: {_reason(error) or 'the Hub cannot be reached'}") from None
+    return str(urls[0])
 
 
 def load_body(name: str) -> Any:

@@ -10,13 +10,12 @@ from torch import Tensor
 from textadv.checkpoints.card import CARD
 from textadv.checkpoints.files import read_checkpoint
 from textadv.checkpoints.hugging_face import body_from_config
+from textadv.checkpoints.model_folder import PREFIX, write_model_folder
 from textadv.errors import InputError
 from textadv.models.classifier import Classifier
 from textadv.models.encoders import Encoder
 from textadv.models.factory import build_classifier, build_encoder, build_transformer
 from textadv.settings import ModelSettings
-
-PREFIX = "model."  # the attribute under which the Lightning modules keep their network
 
 
 class LoadedClassifier(NamedTuple):
@@ -92,3 +91,16 @@ def load_classifier(path: Path) -> LoadedClassifier:
     except (RuntimeError, KeyError, TypeError, AttributeError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{path}: its card and its weights do not describe a classifier: {reason}") from None
+
+
+def save_classifier(folder: Path, loaded: LoadedClassifier) -> None:
+    """Write a classifier as a folder of safetensors, JSON and a model card, which `load_classifier` reads as well.
+
+    Args:
+        folder: The folder; other files in it stay.
+        loaded: The classifier. Of its card, `corpus` and `figures` are shown on the model card.
+
+    Raises:
+        InputError: A file cannot be written.
+    """
+    write_model_folder(folder, loaded.classifier.state_dict(), loaded.card)

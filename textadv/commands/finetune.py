@@ -2,9 +2,13 @@
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from textadv.errors import InputError
 from textadv.settings import Experiment
+
+if TYPE_CHECKING:
+    from textadv.corpus.store import TokenStore
 
 
 def finetune(
@@ -18,6 +22,40 @@ def finetune(
         resume: Go on from the last checkpoint in --output.
         output: Folder for everything the command writes; by default a new one under runs/.
     """
+    from textadv.system.processes import is_main
+
+    metrics = train_classifier(experiment, pretrained, resume, output)
+    if not is_main():
+        return
+    error, selecting = metrics["validation_error"], metrics["validation_labels"]
+    result = f"best validation error {error:.2f} %" if selecting else f"step {metrics['steps']} is the result"
+    if metrics["selection"] == "macro_f1":
+        result = f"best validation macro-F1 {metrics['validation_macro_f1']:.4f}, error {error:.2f} %"
+    if metrics["temperature"] is not None:
+        result += f", temperature {metrics['temperature']:.3f}"
+    seen = f"{metrics['labels_seen']} labels seen: {metrics['labels']} train, {selecting} select"
+    print(f"{result} ({seen})")
+
+
+def train_classifier(
+    experiment: Experiment, pretrained: str | None, resume: bool, output: str | None, announce: bool = True
+) -> dict[str, Any]:
+    """What `finetune` and `textadv.TextClassifier` do: from the settings to the classifier in its folder.
+
+    Args:
+        experiment: The settings.
+        pretrained: As of `finetune`.
+        resume: As of `finetune`.
+        output: As of `finetune`.
+        announce: Say where the folder is.
+
+    Returns:
+        Figures of the run, as in `metrics.json`.
+
+    Raises:
+        InputError: The input is wrong, or a run that goes on has lost its best checkpoint.
+    """
+    from textadv.checkpoints import load_classifier, save_classifier
     from textadv.commands.folder import run_folder
     from textadv.commands.pretrained import pretrained_encoder
     from textadv.commands.shared import prepared, resume_point
@@ -29,21 +67,25 @@ def finetune(
     runs.check_encoder(experiment, pretrained)
     experiment, store = prepared(experiment)
     runs.check_finetuning(experiment, store)
-    with run_folder("finetune", output, asdict(experiment)) as (folder, metrics):
+    with run_folder("finetune", output, asdict(experiment), announce) as (folder, metrics):
         last = resume_point(folder, resume)
         encoder = None  # random weights, or those of the run that goes on
         if last is None and pretrained != "none":
             encoder = pretrained_encoder(experiment, store) if pretrained is None else Path(pretrained)
         metrics |= runs.finetune(experiment, store, folder, encoder, last)
-        if not is_main():
-            return
-        error, selecting = metrics["validation_error"], metrics["validation_labels"]
-        if selecting and error is None:
-            raise InputError(f"--resume: the best checkpoint in {folder} is damaged or gone, and no steps are left")
-        result = f"best validation error {error:.2f} %" if selecting else f"step {metrics['steps']} is the result"
-        if metrics["selection"] == "macro_f1":
-            result = f"best validation macro-F1 {metrics['validation_macro_f1']:.4f}, error {error:.2f} %"
-        if metrics["temperature"] is not None:
-            result += f", temperature {metrics['temperature']:.3f}"
-        seen = f"{metrics['labels_seen']} labels seen: {metrics['labels']} train, {selecting} select"
-        print(f"{result} ({seen})")
+        if is_main():
+            if metrics["validation_labels"] and metrics["validation_error"] is None:
+                raise InputError(f"--resume: the best checkpoint in {folder} is damaged or gone, and no steps are left")
+            loaded = load_classifier(folder)
+            facts = {"corpus": _corpus(store), "figures": metrics.copy()}
+            save_classifier(folder, loaded._replace(card=loaded.card | facts))
+    return metrics
+
+
+def _corpus(store: "TokenStore") -> dict[str, Any]:
+    """What a model card says about the data: texts and tokens of each split, training texts of each label."""
+    labels = store.splits["train"].labels.tolist()
+    return {
+        "splits": {name: [len(split), len(split.tokens)] for name, split in store.splits.items() if len(split)},
+        "labels": {name: labels.count(index) for index, name in enumerate(store.classes)},
+    }

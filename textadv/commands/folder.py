@@ -19,7 +19,9 @@ SPEED = ("seconds", "tokens_per_second")
 
 
 @contextmanager
-def run_folder(command: str, path: str | None, settings: Mapping[str, Any]) -> Iterator[tuple[Path, dict[str, Any]]]:
+def run_folder(
+    command: str, path: str | None, settings: Mapping[str, Any], announce: bool = True
+) -> Iterator[tuple[Path, dict[str, Any]]]:
     """A run's folder and its figures: writes the resolved config first, `metrics.json` at the end, says where.
 
     Of several processes only the main one writes and speaks.
@@ -28,6 +30,7 @@ def run_folder(command: str, path: str | None, settings: Mapping[str, Any]) -> I
         command: Name of the command.
         path: The folder; None for a new one under `runs/`.
         settings: What goes into the config.
+        announce: Say where the folder is.
     """
     output = Path(path or f"runs/{command}-{start_time()}")
     metrics: dict[str, Any] = {}
@@ -51,7 +54,8 @@ def run_folder(command: str, path: str | None, settings: Mapping[str, Any]) -> I
     report = metrics | {"command": command, "versions": versions()}
     with writing(output / METRICS):
         replace_text(output / METRICS, json.dumps(report, indent=2) + "\n")
-    print(f"everything is in {output}", file=sys.stderr)
+    if announce:
+        print(f"everything is in {output}", file=sys.stderr)
 
 
 def _read(path: Path) -> dict[str, Any]:

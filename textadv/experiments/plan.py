@@ -1,27 +1,20 @@
 """The grid: one YAML file becomes a list of runs, each with its whole settings. Nothing is trained here."""
 
 import re
-from argparse import ArgumentError
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields, is_dataclass, replace
-from functools import cache
+from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-import yaml
-from jsonargparse import ArgumentParser
-
 from textadv.errors import InputError
+from textadv.experiments.overrides import Overrides, flat, load_yaml, overrides, typed_experiment
 from textadv.settings import Experiment
-from textadv.system.yaml_text import PARSER_MODE, TextLoader, check_file
 
 KEYS = ("base", "settings", "labels", "seeds", "pretrained", "baseline")
 CONTENDERS = ("textadv", "tfidf")
 LONGEST_NAME = 200  # bytes; file systems allow 255
-BESIDE = ("pretrained", "contender")  # what can be overridden besides the settings
-Overrides = dict[str, Any]  # dotted names of settings, and their values as the text that stands in the file
 
 
 @dataclass(frozen=True)
@@ -79,7 +72,7 @@ def read_plan(file: Path) -> Plan:
     Raises:
         InputError: A key is unknown, a value is out of range, or a part is missing; the message names file and key.
     """
-    content = _load(file)
+    content = load_yaml(file)
     for key in content:
         if key not in KEYS:
             raise InputError(f"{file}: {key}: there is no such key; there are {', '.join(KEYS)}")
@@ -98,7 +91,7 @@ def read_plan(file: Path) -> Plan:
     seeds = _listed(file, content, "seeds")
     runs: list[PlannedRun] = []
     for (name, value), budget in product(settings.items(), _listed(file, content, "labels")):
-        values = base | _overrides(file, f"settings.{name}", value) | budget
+        values = base | overrides(file, f"settings.{name}", value) | budget
         runs += _runs(file, name, values, budget, seeds)
     names = [run.name for run in runs]
     for name in names:
@@ -138,58 +131,24 @@ def _run_name(text: str) -> str:
     return name.encode()[: LONGEST_NAME - len(end)].decode(errors="ignore") + end
 
 
-@cache
-def _parser() -> ArgumentParser:
-    parser = ArgumentParser(exit_on_error=False, parser_mode=PARSER_MODE)
-    parser.add_class_arguments(Experiment, as_group=False)
-    return parser
-
-
 def _experiment(file: Path, name: str, values: Overrides) -> Experiment:
-    """Settings of the types that they have.
+    """The settings of a run.
 
     Raises:
         InputError: One has another type, or is out of range.
     """
-    nested: dict[str, Any] = {}
-    for key, value in values.items():
-        section, _, setting = key.rpartition(".")
-        if key not in BESIDE:
-            (nested.setdefault(section, {}) if section else nested)[setting] = value
     try:
-        # Without the defaults, which take jsonargparse a hundred times as long; the classes have them.
-        given = _parser().parse_string(yaml.safe_dump(nested), defaults=False).as_dict()
-        types: dict[str, Any] = {one.name: one.type for one in fields(Experiment)}
-        typed = {key: types[key](**value) if isinstance(value, dict) else value for key, value in given.items()}
-        return Experiment(**typed)
-    except (ArgumentError, InputError) as error:
-        raise InputError(f"{file}: {name}: {' '.join(str(error).split())}") from None
-
-
-def _load(file: Path) -> dict[str, Any]:
-    """A YAML file with keys.
-
-    Raises:
-        InputError: It cannot be read as one.
-    """
-    check_file(str(file))
-    try:
-        content = yaml.load(file.read_text(encoding="utf-8"), Loader=TextLoader)
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read ({error.strerror})") from None
-    except yaml.YAMLError as error:
-        raise InputError(f"{file}: not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{file}: must hold keys with values")
-    return content
+        return typed_experiment(values)
+    except InputError as error:
+        raise InputError(f"{file}: {name}: {error}") from None
 
 
 def _base(file: Path, base: Any) -> Overrides:
     """The settings that all runs start from."""
     if isinstance(base, str):
         path = file.parent / base
-        return _overrides(path, "", _load(path))
-    return _overrides(file, "base", base)
+        return overrides(path, "", load_yaml(path))
+    return overrides(file, "base", base)
 
 
 def _listed(file: Path, content: Mapping[str, Any], key: str) -> list[Overrides]:
@@ -197,44 +156,7 @@ def _listed(file: Path, content: Mapping[str, Any], key: str) -> list[Overrides]
     listed = content.get(key, [{}])
     if not isinstance(listed, list) or not listed:
         raise InputError(f"{file}: {key}: must be a list of overrides, such as `- {{data.seed: 1}}`")
-    found = [_overrides(file, key, one) for one in listed]
+    found = [overrides(file, key, one) for one in listed]
     if any("contender" in one for one in found):
         raise InputError(f"{file}: {key}: contender: belongs to settings")
     return found
-
-
-def _overrides(file: Path, place: str, content: Any) -> Overrides:
-    """Settings by dotted name.
-
-    Raises:
-        InputError: One is unknown, or is given twice.
-    """
-    if not isinstance(content, dict):
-        raise InputError(f"{file}: {place}: must hold settings by their names")
-    found: Overrides = {}
-    for key, value in flat(content):
-        if key not in _KNOWN:
-            raise InputError(f"{file}: {f'{place}: ' if place else ''}{key}: there is no such setting")
-        if key in found:
-            raise InputError(f"{file}: {f'{place}: ' if place else ''}{key}: is given twice")
-        found[key] = value
-    return found
-
-
-def flat(content: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Values with their dotted names."""
-    for key, value in content.items():
-        if isinstance(value, dict):
-            yield from flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def _known() -> set[str]:
-    """Dotted names of all that can be overridden."""
-    sections: list[tuple[str, Any]] = [(one.name, one.type) for one in fields(Experiment)]
-    nested = {f"{name}.{one.name}" for name, kind in sections if is_dataclass(kind) for one in fields(kind)}
-    return nested | {name for name, kind in sections if not is_dataclass(kind)} | set(BESIDE)
-
-
-_KNOWN = _known()

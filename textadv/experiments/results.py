@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from textadv.errors import InputError
-from textadv.experiments.plan import Plan, PlannedRun, flat
+from textadv.experiments.overrides import flat
+from textadv.experiments.plan import Plan, PlannedRun
 from textadv.settings import Experiment
 from textadv.system.durable import open_intact, write_file
 

@@ -14,7 +14,7 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities.exceptions import MisconfigurationException  # type: ignore[attr-defined]
 
-from textadv.checkpoints import BEST, LAST, load_encoder, model_card
+from textadv.checkpoints import BEST, LAST, load_encoder, model_card, remove_weights
 from textadv.checkpoints.hugging_face import check_pretrained, load_body
 from textadv.corpus.datamodules import FinetuningData, PretrainingData
 from textadv.corpus.store import TokenStore
@@ -150,6 +150,8 @@ def finetune(
             print(f"textadv: macro-F1 selects the checkpoint, not the error ({reason})", file=sys.stderr)
     elif resume is None and is_main():
         remove_file(output / BEST)  # of an earlier run in this folder: it would be taken for the result of this one
+    if resume is None and is_main():
+        remove_weights(output)
     description = f"fine-tuning {settings.method}"
     run = _fit(experiment, module, data, output, description, callbacks, resume)
     if best.figures.get(TEMPERATURE) == 1 and is_main():
