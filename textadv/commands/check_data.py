@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 WIDTH = 80
 SAMPLE_ROWS = 1000
+MOST_BYTES = 50_000_000  # of files that are looked over before a training: half a minute
 PLACE = re.compile(r"(?:[^\s,]*/)+(?=[^/]+, (?:line|row) \d)")  # the folders of a file
 
 
@@ -44,6 +45,32 @@ def check_data(data: DataSettings, tokenizer: TokenizerSettings, json: bool = Fa
     sys.stdout.flush()
     if wrong:
         raise InputError(f"{len(wrong)} of {len(checks)} checks found something wrong: {', '.join(wrong)}")
+
+
+def look_over(data: DataSettings, tokenizer: TokenizerSettings) -> None:
+    """Say, before files of one's own are prepared for the first time, what is wrong with them or worth a look.
+
+    What is wrong `prepare` then refuses, with the row. Large files are not looked over: that reads all into memory.
+
+    Args:
+        data: The corpus; nothing is said of any but files.
+        tokenizer: How text becomes tokens.
+
+    Raises:
+        InputError: A file cannot be read at all.
+    """
+    from textadv.corpus.preparation import is_prepared
+    from textadv.system.processes import is_main
+
+    files = [path for path in (data.train, data.unlabeled, data.validation, data.test) if path is not None]
+    if data.source is not None or not is_main() or is_prepared(data, tokenizer):
+        return
+    if sum(Path(path).stat().st_size for path in files) > MOST_BYTES:
+        print("textadv: the files are large; `textadv check-data` looks for what is wrong with them", file=sys.stderr)
+        return
+    found = [check for check in check_corpus(data, tokenizer) if check.verdict != "ok"]
+    if found:
+        print(screen(found), file=sys.stderr)
 
 
 def check_corpus(data: DataSettings, tokenizer: TokenizerSettings) -> list["Check"]:

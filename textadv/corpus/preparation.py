@@ -73,6 +73,20 @@ def prepare(data: DataSettings, tokenizer: TokenizerSettings) -> TokenStore:
     return _open(folder, fingerprint)
 
 
+def is_prepared(data: DataSettings, tokenizer: TokenizerSettings) -> bool:
+    """Whether the store of these settings is there, so that the texts need not be read.
+
+    Args:
+        data: Where the text comes from.
+        tokenizer: How text becomes tokens.
+
+    Raises:
+        InputError: The source cannot be found.
+    """
+    fingerprint = checksum(_identity(data, tokenizer))
+    return is_store(Path(data.cache) / "stores" / fingerprint[:NAME_LENGTH])
+
+
 def _identity(data: DataSettings, tokenizer: TokenizerSettings) -> dict[str, Any]:
     """Collect what the content of the store depends on."""
     source = source_identity(data)
