@@ -16,6 +16,7 @@ from textadv.settings import Experiment, TokenizerSettings
 from textadv.system.configs import FOLDER
 
 ENOUGH_FOR_BASE, ENOUGH_FOR_PAPER = 3_000_000, 10_000_000  # tokens
+SMALLEST = "small"
 USUAL_LABELS = 1000
 PRETRAINING_VALIDATIONS, FINETUNING_VALIDATIONS = 8, 10
 FINAL_LEARNING_RATE = 0.05  # as a share of that of the first step
@@ -67,7 +68,7 @@ def choose_preset(tokens: int, device: str) -> Choice:
         The choice.
     """
     if tokens < ENOUGH_FOR_BASE:
-        return Choice("small", f"for less than {ENOUGH_FOR_BASE:,} tokens")
+        return Choice(SMALLEST, f"for less than {ENOUGH_FOR_BASE:,} tokens")
     if device != "cuda":
         return Choice("base", f"for {ENOUGH_FOR_BASE:,} tokens or more without a GPU")
     if tokens < ENOUGH_FOR_PAPER:
@@ -116,21 +117,27 @@ def sized(experiment: Experiment, name: str, given: Set[str], tokens: int, label
     return _filled(experiment, following, given)
 
 
-def sized_tokenizer(tokenizer: TokenizerSettings, given: Set[str], name: str | None = None) -> TokenizerSettings:
+def sized_tokenizer(tokenizer: TokenizerSettings, name: str | None, given: Set[str] | None) -> TokenizerSettings:
     """The tokenizer of a preset, which must be known before the tokens can be counted.
 
     Args:
         tokenizer: With the settings that were given.
-        given: Dotted names of these settings.
-        name: Of the preset; None for that of all small corpora, by which a preset is chosen.
+        name: Of the preset; None for the tokenizer by whose tokens a preset is chosen.
+        given: Dotted names of the settings that were given; None where a config has given all of them.
 
     Returns:
-        The tokenizer with the values of the preset.
+        The tokenizer with the values of the preset, unless a config has given it.
 
     Raises:
-        InputError: There is no such preset.
+        InputError: There is no such preset, or there is a config as well.
     """
-    return _filled(Experiment(tokenizer=tokenizer), {"tokenizer": _read(name or "small")["tokenizer"]}, given).tokenizer
+    if given is not None:
+        return _filled(
+            Experiment(tokenizer=tokenizer), {"tokenizer": _read(name or SMALLEST)["tokenizer"]}, given
+        ).tokenizer
+    if name is not None:
+        raise InputError(f"--preset {name}: --config gives all sizes; only one of the two can be used")
+    return tokenizer
 
 
 def _filled(experiment: Experiment, values: Mapping[str, Mapping[str, Any]], given: Set[str]) -> Experiment:

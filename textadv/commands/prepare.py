@@ -2,22 +2,33 @@
 
 import json
 import time
+from collections.abc import Set
 from dataclasses import asdict
 
+from textadv.presets import sized_tokenizer
 from textadv.settings import DataSettings, TokenizerSettings
 
 
-def prepare(data: DataSettings, tokenizer: TokenizerSettings, output: str | None = None) -> None:
+def prepare(
+    data: DataSettings,
+    tokenizer: TokenizerSettings,
+    preset: str | None = None,
+    output: str | None = None,
+    given: Set[str] | None = None,
+) -> None:
     """Turn a corpus into a token store, or find the store that there is.
 
     Args:
         data: The corpus.
         tokenizer: How text becomes tokens.
+        preset: The tokenizer is that of this preset (small, base or paper) where no config is given.
         output: Folder for everything the command writes; by default a new one under runs/.
+        given: Names of the settings that a preset leaves as they are; None: all of them, so that none is used.
     """
     from textadv.commands.folder import run_folder
     from textadv.corpus import preparation
 
+    tokenizer = sized_tokenizer(tokenizer, preset, given)
     with run_folder("prepare", output, {"data": asdict(data), "tokenizer": asdict(tokenizer)}) as (_, metrics):
         started = time.perf_counter()
         store = preparation.prepare(data, tokenizer)

@@ -3,13 +3,16 @@
 import sys
 from collections.abc import Set
 from dataclasses import replace
+from tempfile import TemporaryDirectory
 
 from textadv.commands.check_data import look_over
 from textadv.commands.shared import prepared
+from textadv.corpus.checks import Check
+from textadv.corpus.preparation import is_prepared
 from textadv.corpus.splits import TRAINING, choose_labels
 from textadv.corpus.store import TokenStore
 from textadv.errors import InputError
-from textadv.presets import choose_preset, sized, sized_tokenizer
+from textadv.presets import Choice, choose_preset, sized, sized_tokenizer
 from textadv.settings import Experiment
 from textadv.system.machine import device
 from textadv.system.processes import is_main
@@ -32,27 +35,27 @@ def prepared_and_sized(
     Raises:
         InputError: There is no such preset, or there is a config as well.
     """
-    if given is None and preset is not None:
-        raise InputError(f"--preset {preset}: --config gives all sizes; only one of the two can be used")
-    tokenizer = experiment.tokenizer if given is None else sized_tokenizer(experiment.tokenizer, given, preset)
+    tokenizer = sized_tokenizer(experiment.tokenizer, preset, given)
     look_over(experiment.data, tokenizer)
     experiment, store = prepared(replace(experiment, tokenizer=tokenizer))
     if given is None:
         return experiment, store
-    experiment, line = sized_for(experiment, store, preset, given)
-    _say(line)
+    experiment, choice = with_preset(experiment, store, preset, given)
+    _say(f"preset {choice.name}, {choice.reason}")
     if experiment.tokenizer == tokenizer:
         return experiment, store
     return prepared(experiment)  # the preset that was chosen has another one
 
 
-def sized_for(experiment: Experiment, store: TokenStore, preset: str | None, given: Set[str]) -> tuple[Experiment, str]:
-    """The experiment with the sizes of a preset, and the line that says which one, and why."""
+def with_preset(
+    experiment: Experiment, store: TokenStore, preset: str | None, given: Set[str]
+) -> tuple[Experiment, Choice]:
+    """The experiment with the sizes of a preset, and which one that is, and why."""
     tokens, labels = _size(experiment, store)
     kind = device(experiment.trainer)
-    name, reason = (preset, "as given") if preset is not None else choose_preset(tokens, kind)
-    line = f"preset {name} ({reason}): {tokens:,} tokens of text, {labels:,} labels that train, device {kind}"
-    return sized(experiment, name, given, tokens, labels), line
+    choice = choose_preset(tokens, kind) if preset is None else Choice(preset, "as given")
+    reason = f"{choice.reason}: {tokens:,} tokens of text, {labels:,} labels that train, device {kind}"
+    return sized(experiment, choice.name, given, tokens, labels), Choice(choice.name, reason)
 
 
 def tell_durations(experiment: Experiment, store: TokenStore, pretrains: bool) -> dict[str, float]:
@@ -72,6 +75,27 @@ def tell_durations(experiment: Experiment, store: TokenStore, pretrains: bool) -
     for stage, seconds in measured.items():
         _say(f"{stage}: {lines[stage]}, about {duration(seconds)} on this machine")
     return measured
+
+
+def measured_time(experiment: Experiment, preset: str | None, given: Set[str] | None) -> Check:
+    """How long a training on a corpus would take; its store is kept only if it is there already."""
+    with TemporaryDirectory() as folder:
+        is_there = is_prepared(experiment.data, experiment.tokenizer)
+        data = experiment.data if is_there else replace(experiment.data, cache=folder)
+        experiment, store = prepared(replace(experiment, data=data))
+        sizes = "the config"
+        if given is not None:
+            experiment, choice = with_preset(experiment, store, preset, given)
+            sizes = f"preset {choice.name}"
+        try:
+            seconds = {
+                "pretraining": pretraining_seconds(experiment, store),
+                "fine-tuning": finetuning_seconds(experiment, store),
+            }
+        except InputError as error:
+            return Check("time", "look", "not measured, as training would refuse the settings", {}, str(error))
+    message = ", ".join(f"{stage} {duration(value)}" for stage, value in seconds.items())
+    return Check("time", "ok", f"{message} ({sizes})", {"seconds": seconds, "sizes": sizes})
 
 
 def stages(experiment: Experiment, store: TokenStore) -> dict[str, str]:
