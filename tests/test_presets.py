@@ -89,6 +89,14 @@ def test_steps_follow_from_the_tokens_and_the_labels(name: str) -> None:
     assert passes[100_000] == pytest.approx(schedule["label_passes"] / 10, rel=0.05)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_many_labels_want_a_perturbation_of_their_own_size(name: str) -> None:
+    content = yaml.safe_load((FOLDER / "presets" / f"{name}.yaml").read_text())
+    few, many = (sized(Experiment(), name, NOTHING, 10**6, labels).finetuning.epsilon for labels in (4999, 5000))
+    assert (few, many) == (content["finetuning"]["epsilon"], content["schedule"]["many_labels_epsilon"])
+    assert sized(Experiment(), name, {"finetuning.epsilon"}, 10**6, 5000).finetuning.epsilon == 5.0
+
+
 def test_a_larger_batch_needs_fewer_steps() -> None:
     start = Experiment()
     start = replace(start, finetuning=replace(start.finetuning, batch_size=320))
@@ -106,6 +114,7 @@ def test_the_base_preset_has_the_budget_of_the_small_imdb_configs() -> None:
     assert preset.finetuning.steps * preset.finetuning.batch_size == pytest.approx(labels, rel=0.2)
     config = cli.parse(["finetune", "--config", "imdb/small"])[1]["experiment"]
     preset = sized(Experiment(), "base", NOTHING, 20_600_000, 21_148)
+    assert preset.finetuning.epsilon == config.finetuning.epsilon
     labels = config.finetuning.steps * config.finetuning.batch_size
     assert preset.finetuning.steps * preset.finetuning.batch_size == pytest.approx(labels, rel=0.2)
 

@@ -17,7 +17,7 @@ from textadv.system.configs import FOLDER
 
 ENOUGH_FOR_BASE, ENOUGH_FOR_PAPER = 3_000_000, 10_000_000  # tokens
 SMALLEST = "small"
-USUAL_LABELS = 1000
+USUAL_LABELS, MANY_LABELS = 1000, 5000
 PRETRAINING_VALIDATIONS, FINETUNING_VALIDATIONS = 8, 10
 FINAL_LEARNING_RATE = 0.05  # as a share of that of the first step
 
@@ -32,6 +32,7 @@ class Schedule:
         most_pretraining_steps: Of much text they are fewer.
         label_passes: Passes of fine-tuning over 1,000 labels; over n labels, sqrt(1,000 / n) times as many.
         ramp: Share of the steps of fine-tuning over which the terms beside the labeled loss rise.
+        many_labels_epsilon: Size of the perturbation with 5,000 labels or more, which leave it less to do.
     """
 
     text_passes: float
@@ -39,6 +40,7 @@ class Schedule:
     most_pretraining_steps: int
     label_passes: float
     ramp: float
+    many_labels_epsilon: float
 
     def pretraining_steps(self, tokens: int, tokens_per_step: int) -> int:
         """Steps of the language model."""
@@ -58,7 +60,7 @@ class Choice(NamedTuple):
 
 
 def choose_preset(tokens: int, device: str) -> Choice:
-    """Choose the preset for a corpus; the number of labels changes the steps only.
+    """Choose the preset for a corpus. The number of labels has no say in it: the steps follow from that.
 
     Args:
         tokens: Tokens of all training and unlabeled text.
@@ -96,10 +98,12 @@ def sized(experiment: Experiment, name: str, given: Set[str], tokens: int, label
     schedule = Schedule(**content.pop("schedule"))
     experiment = _filled(experiment, content, given)
     pretraining, finetuning = experiment.pretraining, experiment.finetuning
-    steps = {
+    steps: dict[str, dict[str, float]] = {
         "pretraining": {"steps": schedule.pretraining_steps(tokens, pretraining.batch_size * pretraining.window)},
         "finetuning": {"steps": schedule.finetuning_steps(labels, finetuning.batch_size)},
     }
+    if labels >= MANY_LABELS:
+        steps["finetuning"]["epsilon"] = schedule.many_labels_epsilon
     experiment = _filled(experiment, steps, given)
     pretraining, finetuning = experiment.pretraining, experiment.finetuning
     following = {
@@ -131,13 +135,12 @@ def sized_tokenizer(tokenizer: TokenizerSettings, name: str | None, given: Set[s
     Raises:
         InputError: There is no such preset, or there is a config as well.
     """
-    if given is not None:
-        return _filled(
-            Experiment(tokenizer=tokenizer), {"tokenizer": _read(name or SMALLEST)["tokenizer"]}, given
-        ).tokenizer
-    if name is not None:
-        raise InputError(f"--preset {name}: --config gives all sizes; only one of the two can be used")
-    return tokenizer
+    if given is None:
+        if name is not None:
+            raise InputError(f"--preset {name}: --config gives all sizes; only one of the two can be used")
+        return tokenizer
+    values = {"tokenizer": _read(name or SMALLEST)["tokenizer"]}
+    return _filled(Experiment(tokenizer=tokenizer), values, given).tokenizer
 
 
 def _filled(experiment: Experiment, values: Mapping[str, Mapping[str, Any]], given: Set[str]) -> Experiment:

@@ -8,15 +8,9 @@ import yaml
 from command_line import Run, metrics, refused, write_rows
 
 from textadv.commands import check_data
-from textadv.training import estimates
 
 FEW = ["--tokenizer.min_documents", "1", "--model.hidden_size", "9", "--pretraining.steps", "2"]
 FEW += ["--finetuning.steps", "2", "--finetuning.batch_size", "8", "--trainer.accelerator", "cpu"]
-
-
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(estimates, "SECONDS", 0.01)
 
 
 def told(capsys: pytest.CaptureFixture[str]) -> list[str]:
