@@ -282,4 +282,4 @@ def test_the_store_stands_for_the_settings_of_the_data_that_may_change() -> None
     assert free == {"cache", "source", *FILE_FLAGS, *others}  # the content of the files is in the fingerprint, too
     for name, value in others.items():
         changed = replace(data, **{name: value})
-        assert _identity(changed, TokenizerSettings()) != _identity(data, TokenizerSettings()), name
+        assert _identity(changed, TokenizerSettings(), None) != _identity(data, TokenizerSettings(), None), name

@@ -10,8 +10,8 @@ import yaml
 
 from textadv import cli
 from textadv.errors import InputError
-from textadv.presets import FINAL_LEARNING_RATE, FOLDER, choose_preset, sized, sized_tokenizer
-from textadv.settings import Experiment, TokenizerSettings
+from textadv.presets import FINAL_LEARNING_RATE, FOLDER, beside_preset, choose_preset, sized, sized_tokenizer
+from textadv.settings import EncoderSettings, Experiment, TokenizerSettings
 
 NAMES = ("base", "paper", "small")
 NOTHING: Set[str] = frozenset()
@@ -126,7 +126,6 @@ def test_the_tokenizer_is_that_of_the_preset() -> None:
     assert sized_tokenizer(default, None, NOTHING) == small == base
     assert paper == default
     assert sized_tokenizer(default, "small", {"tokenizer.lowercase"}) == replace(small, lowercase=False)
-    assert sized_tokenizer(default, None, None) == default
 
 
 @pytest.mark.parametrize("name", ["tiny", "", "../quickstart", "presets/small"])
@@ -135,9 +134,14 @@ def test_another_preset_is_refused(name: str) -> None:
         sized(Experiment(), name, NOTHING, 1, 1)
 
 
-def test_a_preset_beside_a_config_is_refused() -> None:
-    with pytest.raises(InputError, match="--preset small: --config gives all sizes"):
-        sized_tokenizer(TokenizerSettings(), "small", None)
+def test_a_config_and_a_transformer_have_sizes_of_their_own() -> None:
+    lstm, transformer = EncoderSettings(), EncoderSettings("transformer", "folder")
+    assert beside_preset(lstm, None, {"seed"}) == beside_preset(lstm, "small", {"seed"}) == {"seed"}
+    assert beside_preset(lstm, None, None) is beside_preset(transformer, None, {"seed"}) is None
+    with pytest.raises(InputError, match="--preset small: cannot be used, as --config has"):
+        beside_preset(lstm, "small", None)
+    with pytest.raises(InputError, match=r"cannot be used, as --model\.encoder transformer has"):
+        beside_preset(transformer, "small", {"seed"})
 
 
 @pytest.mark.parametrize(

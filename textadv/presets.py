@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from textadv.errors import InputError
-from textadv.settings import Experiment, TokenizerSettings
+from textadv.settings import EncoderSettings, Experiment, TokenizerSettings
 from textadv.system.configs import FOLDER
 
 ENOUGH_FOR_BASE, ENOUGH_FOR_PAPER = 3_000_000, 10_000_000  # tokens
@@ -121,26 +121,41 @@ def sized(experiment: Experiment, name: str, given: Set[str], tokens: int, label
     return _filled(experiment, following, given)
 
 
-def sized_tokenizer(tokenizer: TokenizerSettings, name: str | None, given: Set[str] | None) -> TokenizerSettings:
+def sized_tokenizer(tokenizer: TokenizerSettings, name: str | None, given: Set[str]) -> TokenizerSettings:
     """The tokenizer of a preset, which must be known before the tokens can be counted.
 
     Args:
         tokenizer: With the settings that were given.
         name: Of the preset; None for the tokenizer by whose tokens a preset is chosen.
-        given: Dotted names of the settings that were given; None where a config has given all of them.
+        given: Dotted names of the settings that were given.
 
     Returns:
-        The tokenizer with the values of the preset, unless a config has given it.
+        The tokenizer with the values of the preset.
 
     Raises:
-        InputError: There is no such preset, or there is a config as well.
+        InputError: There is no such preset.
     """
-    if given is None:
-        if name is not None:
-            raise InputError(f"--preset {name}: --config gives all sizes; only one of the two can be used")
-        return tokenizer
     values = {"tokenizer": _read(name or SMALLEST)["tokenizer"]}
     return _filled(Experiment(tokenizer=tokenizer), values, given).tokenizer
+
+
+def beside_preset(model: EncoderSettings, name: str | None, given: Set[str] | None) -> Set[str] | None:
+    """What a preset leaves as it is; None where there is none, since a config or a Transformer has sizes of its own.
+
+    Args:
+        model: The encoder.
+        name: Of the preset, if one was named.
+        given: Dotted names of the settings that were given; None where a config has given all of them.
+
+    Raises:
+        InputError: A preset was named that cannot be used.
+    """
+    owner = "--config" if given is None else "--model.encoder transformer" if model.is_transformer else None
+    if owner is None:
+        return given
+    if name is not None:
+        raise InputError(f"--preset {name}: cannot be used, as {owner} has sizes of its own")
+    return None
 
 
 def _filled(experiment: Experiment, values: Mapping[str, Mapping[str, Any]], given: Set[str]) -> Experiment:

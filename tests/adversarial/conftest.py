@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from textadv.adversarial.norms import perturbation_mask
+from textadv.models.encoders import positions_before
 
 LENGTHS = torch.tensor([6, 4, 5])  # the final EOS counted; padded to 6
 
@@ -40,4 +40,4 @@ def embeddings() -> Tensor:
 
 @pytest.fixture
 def mask() -> Tensor:
-    return perturbation_mask(LENGTHS, torch.ones(len(LENGTHS), 6))
+    return positions_before(LENGTHS - 1, torch.ones(len(LENGTHS), 6))

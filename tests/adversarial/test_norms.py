@@ -10,18 +10,13 @@ from torch import Tensor
 from textadv.adversarial.norms import (
     Norm,
     l2_norm,
-    perturbation_mask,
     project,
     scale_to_norm,
     steepest_step,
 )
+from textadv.models.encoders import positions_before
 
 each_norm = pytest.mark.parametrize("norm", ["l2", "linf"])
-
-
-def test_perturbation_mask_leaves_out_padding_and_the_final_eos() -> None:
-    mask = perturbation_mask(torch.tensor([4, 1, 2]), torch.ones(3, 4))
-    assert mask.tolist() == [[True, True, True, False], [False] * 4, [True, False, False, False]]
 
 
 def test_l2_norm_is_over_everything_but_the_batch() -> None:
@@ -71,7 +66,7 @@ def _float32_sequences(draw: st.DrawFn) -> Tensor:
 @settings(max_examples=150, deadline=None)
 @given(x=_float32_sequences(), length=st.integers(1, 5), epsilon=st.sampled_from([1e-3, 1.0, 5.0, 100.0]))
 def test_scale_to_norm_is_finite_and_of_norm_epsilon_for_any_float32(x: Tensor, length: int, epsilon: float) -> None:
-    mask = perturbation_mask(torch.tensor([length]), torch.ones(1, 4))
+    mask = positions_before(torch.tensor([length]) - 1, torch.ones(1, 4))
     scaled = scale_to_norm(x, mask, epsilon)
     assert torch.isfinite(scaled).all()
     assert (scaled[~mask] == 0).all()

@@ -17,7 +17,6 @@ from command_line import SMALL, Run, refused
 
 from textadv.commands import shared
 from textadv.corpus.store import Split, TokenStore
-from textadv.settings import DataSettings, TokenizerSettings
 from textadv.training import runs
 from textadv.training.finetuning import FinetuningModule
 
@@ -124,8 +123,8 @@ def test_without_final_the_test_split_is_not_read(
 ) -> None:
     prepare = shared.prepare
 
-    def guarded(data: DataSettings, tokenizer: TokenizerSettings) -> TokenStore:
-        store = prepare(data, tokenizer)
+    def guarded(*settings: Any) -> TokenStore:
+        store = prepare(*settings)
         return replace(store, splits=_Guarded(store.splits))
 
     monkeypatch.setattr(shared, "prepare", guarded)

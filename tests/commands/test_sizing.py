@@ -68,7 +68,7 @@ def test_a_wrong_preset_is_one_line(
     line = refused(run, capsys, command, *corpus, "--preset", "tiny")
     assert line == "textadv: error: --preset tiny: no such preset; there are base, paper, small"
     line = refused(run, capsys, command, *corpus, "--config", config, "--preset", "small")
-    assert line == "textadv: error: --preset small: --config gives all sizes; only one of the two can be used"
+    assert line == "textadv: error: --preset small: cannot be used, as --config has sizes of its own"
     assert not Path("cache").exists()
     assert not Path("runs").exists()
 

@@ -10,7 +10,6 @@ from torch import Tensor
 from textadv.adversarial.attacks import Attack
 from textadv.adversarial.divergences import cross_entropy
 from textadv.adversarial.interpretable import word_directions
-from textadv.adversarial.norms import perturbation_mask
 from textadv.attack_names import parse_attack
 from textadv.checkpoints import LoadedClassifier
 from textadv.corpus.batching import Batch
@@ -19,6 +18,7 @@ from textadv.evaluation.attacks import clean_pass, loss_gradient, neighbours_of,
 from textadv.evaluation.substitution import NUM_NEIGHBOURS
 from textadv.models.classifier import Classifier
 from textadv.models.clean_pass import CleanPass
+from textadv.models.encoders import positions_before
 
 CLASSES = ("bad", "so-so", "good")
 NAMES = [
@@ -97,7 +97,7 @@ def test_every_attack_stays_in_its_ball_and_off_eos(victim: CleanPass, batch: Ba
     r = perturb(attack, victim, batch.labels, 0.3, generator())
     assert (norm_of(r, attack.norm) <= 0.3 * (1 + 1e-6)).all()
     assert norm_of(r, attack.norm)[:3].gt(0).all()
-    assert not r[~perturbation_mask(batch.lengths, batch.tokens)].any()
+    assert not r[~positions_before(batch.lengths - 1, batch.tokens)].any()
 
 
 @pytest.mark.parametrize("name", [*(name for name in NAMES if "noise" not in name), "interpretable-l2"])
@@ -141,7 +141,7 @@ def test_an_interpretable_attack_is_a_sum_of_weighted_directions(victim: CleanPa
     assert (neighbours != batch.tokens[:, :, None]).all()
     assert (neighbours >= 3).all()
     gradient = loss_gradient(victim, batch.labels)
-    mask = perturbation_mask(batch.lengths, batch.tokens)
+    mask = positions_before(batch.lengths - 1, batch.tokens)
     slopes = torch.einsum("btkd,btd->btk", directions, gradient) * mask[:, :, None]
     weights = 0.3 * slopes / slopes.flatten(1).norm(dim=1).clamp_min(1e-12)[:, None, None]
     torch.testing.assert_close(r, torch.einsum("btk,btkd->btd", weights, directions))

@@ -37,7 +37,13 @@ def there(loaded: LoadedClassifier, monkeypatch: pytest.MonkeyPatch) -> Iterator
         return x.as_subclass(Tensor)
 
     class Moved:
-        encoder = SimpleNamespace(word_table=lambda: on_mps(classifier.encoder.word_table()))
+        encoder = SimpleNamespace(
+            word_table=lambda: on_mps(classifier.encoder.word_table()),
+            is_special=on_mps(classifier.encoder.is_special),
+            perturbation_mask=lambda tokens, lengths: on_mps(
+                classifier.encoder.perturbation_mask(here(tokens), lengths)
+            ),
+        )
 
         def embed(self, tokens: Tensor) -> Tensor:
             return on_mps(classifier.embed(here(tokens)))

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from textadv.adversarial.norms import perturbation_mask
 from textadv.checkpoints import CARD, LoadedClassifier, load_classifier, write_checkpoint
 from textadv.corpus.batching import Batch, Documents
 from textadv.corpus.store import Split, TokenStore
@@ -20,6 +19,7 @@ from textadv.evaluation.report.measure import along_directions, smoothness
 from textadv.evaluation.robustness import robustness
 from textadv.evaluation.samples import Sample
 from textadv.evaluation.substitution import substitute_words
+from textadv.models.encoders import positions_before
 from textadv.settings import AttackSettings
 
 WINDOW = 20
@@ -70,7 +70,7 @@ def store(split: Split, trained: LoadedClassifier) -> TokenStore:
 
 
 def test_attacks_reach_every_word(trained: LoadedClassifier, windowed: LoadedClassifier, batch: Batch) -> None:
-    words = perturbation_mask(batch.lengths, batch.tokens)
+    words = positions_before(batch.lengths - 1, batch.tokens)
     reached = loss_gradient(clean_pass(trained.classifier, batch), batch.labels).norm(dim=2) > 0
     assert (reached == (words | (batch.tokens == 2))).all()
     within = loss_gradient(clean_pass(windowed.classifier, batch), batch.labels).norm(dim=2) > 0
@@ -118,7 +118,7 @@ def test_words_before_the_window_are_replaced(trained: LoadedClassifier, batch: 
     result = substitute_words(trained.classifier, batch, lexicon, [0.05], -1.0)
     changed = result.tokens[0] != batch.tokens
     width = batch.tokens.shape[1]
-    from_both_ends = perturbation_mask(batch.lengths - WINDOW, batch.tokens) & (torch.arange(width) >= WINDOW)
+    from_both_ends = positions_before(batch.lengths - WINDOW - 1, batch.tokens) & (torch.arange(width) >= WINDOW)
     assert changed[from_both_ends].any()
     assert changed[~from_both_ends].any()
 

@@ -11,13 +11,14 @@ from torch import Tensor
 
 from textadv.adversarial import virtual
 from textadv.adversarial.divergences import cross_entropy, kl_divergence
-from textadv.adversarial.norms import Norm, l2_norm, perturbation_mask
+from textadv.adversarial.norms import Norm, l2_norm
 from textadv.benchmark.textbook import TextbookStep
 from textadv.corpus.batching import Batch
 from textadv.corpus.datamodules import FinetuningData
 from textadv.corpus.store import TokenStore
 from textadv.errors import InputError
 from textadv.models.classifier import Classifier
+from textadv.models.encoders import positions_before
 from textadv.models.factory import build_classifier, build_encoder
 from textadv.settings import Experiment, FinetuningSettings
 from textadv.training import finetuning, objective
@@ -97,7 +98,7 @@ def test_every_perturbation_has_norm_epsilon_on_words_only(
     for embeddings, lengths, _ in calls:
         base = clean.setdefault(id(lengths), embeddings)
         difference = (embeddings - base).detach()
-        mask = perturbation_mask(lengths, embeddings)
+        mask = positions_before(lengths - 1, embeddings)
         assert not difference[~mask].any()
         has_words = lengths > 1
         norms += l2_norm(difference)[has_words].tolist()
@@ -186,7 +187,7 @@ def test_every_adversary_of_the_family_trains(
     assert not r[~words].any()
     assert (norm_of(r, norm) <= epsilon * (1 + 1e-9)).all()
     assert (norm_of(r, norm)[words] > epsilon / 2).all()
-    assert not r[~perturbation_mask(lengths, r)].any()
+    assert not r[~positions_before(lengths - 1, r)].any()
     change = cross_entropy(perturbed, wanted) - cross_entropy(logits, wanted)
     assert ((change > 0) if target is None else (change < 0))[words].all()
     expected = cross_entropy(logits, batch.labels).mean() + cross_entropy(perturbed, batch.labels).mean()
@@ -204,7 +205,7 @@ def test_interpretable_perturbations_lie_between_words(
     assert len(calls) == 5  # r_adv and r_vadv are no longer on one line
     (clean, lengths, logits), (moved, _, perturbed) = calls[0], calls[2]
     r = (moved - clean).detach()
-    assert not r[~perturbation_mask(lengths, r)].any()
+    assert not r[~positions_before(lengths - 1, r)].any()
     assert (cross_entropy(perturbed, batch.labels) > cross_entropy(logits, batch.labels))[lengths > 1].all()
     kept = (clean != 0).any(1)  # (B, D): dropout takes the same dimensions from a word and its neighbours
     assert not r.masked_select(~kept[:, None]).any()

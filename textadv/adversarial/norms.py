@@ -1,4 +1,4 @@
-"""Masks and norms of perturbations. A norm is taken over a whole sequence: all time steps and dimensions together."""
+"""Norms of perturbations. A norm is taken over a whole sequence: all time steps and dimensions together."""
 
 from typing import Literal
 
@@ -8,20 +8,6 @@ from torch import Tensor
 from textadv.draws import Generator, normal, uniform
 
 Norm = Literal["l2", "linf"]
-
-
-def perturbation_mask(lengths: Tensor, embeddings: Tensor) -> Tensor:
-    """Mark the positions that a perturbation may change: the words, neither the padding nor the final EOS.
-
-    Args:
-        lengths: Tokens per document, the final EOS counted, (B,), on any device.
-        embeddings: Only their width T and their device count, (B, T, D) or (B, T).
-
-    Returns:
-        True where a perturbation is allowed, (B, T), on the device of the embeddings.
-    """
-    lengths = lengths.to(embeddings.device, non_blocking=True)
-    return (lengths - 1)[:, None].gt(torch.arange(embeddings.shape[1], device=embeddings.device))
 
 
 def l2_norm(x: Tensor) -> Tensor:

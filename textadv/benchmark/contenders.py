@@ -28,6 +28,7 @@ from textadv.models.factory import build_classifier, build_encoder
 from textadv.models.layers import LAYERS
 from textadv.precision import allow_tf32
 from textadv.settings import Experiment
+from textadv.settings.training import LEARNING_RATE
 from textadv.system.machine import prepare_machine
 from textadv.system.openmp import default_spinning
 from textadv.training.base import TrainingModule
@@ -187,7 +188,8 @@ def _textbook(
     step = TextbookStep(classifier, settings, torch.Generator(device).manual_seed(experiment.seed))
     sources = {"labeled": data.labeled} | ({"unlabeled": data.unlabeled} if data.unlabeled else {})
     pairs = ({name: random_batch(source, i) for name, source in sources.items()} for i in range(1 << 62))
-    return classifier, lambda b: step.loss(b["labeled"], b.get("unlabeled")), pairs, settings.learning_rate
+    rate = settings.learning_rate or LEARNING_RATE
+    return classifier, lambda b: step.loss(b["labeled"], b.get("unlabeled")), pairs, rate
 
 
 def _run_textbook(

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from textadv.adversarial.divergences import cross_entropy, kl_divergence
-from textadv.adversarial.norms import perturbation_mask, scale_to_norm
+from textadv.adversarial.norms import scale_to_norm
 from textadv.corpus.batching import Batch, DocumentBatches, StreamBatch
 from textadv.draws import Generator, normal
 from textadv.errors import InputError
@@ -81,24 +81,23 @@ class TextbookStep:
     def adversarial(self, supervised: Tensor, embeddings: Tensor, batch: Batch) -> Tensor:
         """r_adv, (B, T, D)."""
         gradient = self._full_backward(supervised, embeddings)
-        return scale_to_norm(gradient, _mask(batch), self.settings.epsilon)
+        return scale_to_norm(gradient, self._mask(batch), self.settings.epsilon)
 
     def virtual(self, clean: Tensor, embeddings: Tensor, batch: Batch) -> Tensor:
         """r_vadv by one power iteration, (B, T, D)."""
-        mask = _mask(batch)
+        mask = self._mask(batch)
         d = scale_to_norm(normal(embeddings, self.generator), mask, self.settings.xi).requires_grad_()
         near = self.classifier.classify(embeddings.detach() + d, batch.lengths)
         gradient = self._full_backward(kl_divergence(clean, near).sum(), d)
         return scale_to_norm(gradient, mask, self.settings.virtual_epsilon)
 
+    def _mask(self, batch: Batch) -> Tensor:
+        return self.classifier.encoder.perturbation_mask(batch.tokens, batch.lengths)
+
     def _full_backward(self, loss: Tensor, point: Tensor) -> Tensor:
         """Gradient at a point, found as `loss.backward()` does: with those of all parameters."""
         parameters = list(self.classifier.parameters())
         return torch.autograd.grad(loss, [point, *parameters], retain_graph=True, allow_unused=True)[0]
-
-
-def _mask(batch: Batch) -> Tensor:
-    return perturbation_mask(batch.lengths, batch.tokens)
 
 
 def random_batch(batches: DocumentBatches, step: int) -> Batch:

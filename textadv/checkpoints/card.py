@@ -12,7 +12,7 @@ CARD = "textadv"
 FORMAT = 2
 
 
-def model_card(kind: str, experiment: Experiment, store: TokenStore, **training: str | int | None) -> dict[str, Any]:
+def model_card(kind: str, experiment: Experiment, store: TokenStore, **training: Any) -> dict[str, Any]:
     """What a checkpoint says about itself, primitives only (`weights_only` loading refuses all else).
 
     Args:

@@ -6,7 +6,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from textadv.errors import InputError
+from textadv.models.transformer import TransformerEncoder
 from textadv.system.network import REQUEST_SECONDS, failure_of
 
 FILES = ["*.json", "*.safetensors"]  # all that is read: configuration, tokenizer, weights
@@ -90,13 +93,8 @@ def _load(name: str, kind: str) -> tuple[Any, list[str]]:
     """A model of one of the library's automatic classes, and the names of the weights of its head that are missing."""
     transformers = _library()
     folder = pretrained_folder(name)
-    _require_weights(name, folder)
+    config = _checked_config(transformers, name, folder)
     with _quiet(transformers):
-        try:
-            config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
-        except Exception as error:  # OSError, ValueError, KeyError, errors of its own
-            raise InputError(f"--model.pretrained {name}: {_reason(error)}") from None
-        _require_embeddings(name, config)
         try:
             model, report = getattr(transformers, kind).from_pretrained(
                 folder, config=config, use_safetensors=True, dtype="float32", output_loading_info=True
@@ -109,6 +107,42 @@ def _load(name: str, kind: str) -> tuple[Any, list[str]]:
     if lost:
         raise InputError(f"--model.pretrained {name}: its weights lack {lost[0]} and {len(lost) - 1} others")
     return model, missing
+
+
+def check_pretrained(name: str, max_tokens: int, frozen_layers: int) -> None:
+    """Refuse what fine-tuning would refuse once the corpus is prepared, without reading the weights.
+
+    Args:
+        name: Folder, or name on the Hub.
+        max_tokens: Length of the longest document.
+        frozen_layers: How many layers are not trained.
+
+    Raises:
+        InputError: As `load_body`; or there are fewer positions, or fewer layers.
+    """
+    transformers = _library()
+    folder = pretrained_folder(name)
+    config = _checked_config(transformers, name, folder)
+    with torch.device("meta"), _quiet(transformers):
+        encoder = TransformerEncoder(transformers.AutoModel.from_config(config), torch.ones(1), [])
+    if max_tokens > encoder.max_tokens:
+        raise InputError(
+            f"--tokenizer.max_tokens {max_tokens}: {name} has positions for {encoder.max_tokens} tokens at most"
+        )
+    if frozen_layers > len(encoder.layers):
+        raise InputError(f"--model.frozen_layers {frozen_layers}: {name} has {len(encoder.layers)} layers")
+
+
+def _checked_config(transformers: Any, name: str, folder: Path) -> Any:
+    """The configuration of a model that has weights and takes embeddings."""
+    _require_weights(name, folder)
+    with _quiet(transformers):
+        try:
+            config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        except Exception as error:  # OSError, ValueError, KeyError, errors of its own
+            raise InputError(f"--model.pretrained {name}: {_reason(error)}") from None
+    _require_embeddings(name, config)
+    return config
 
 
 def body_from_config(config: dict[str, Any]) -> Any:

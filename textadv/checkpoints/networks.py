@@ -8,10 +8,11 @@ from torch import Tensor
 
 from textadv.checkpoints.card import CARD
 from textadv.checkpoints.files import read_checkpoint
+from textadv.checkpoints.hugging_face import body_from_config
 from textadv.errors import InputError
 from textadv.models.classifier import Classifier
 from textadv.models.encoders import Encoder
-from textadv.models.factory import build_classifier, build_encoder
+from textadv.models.factory import build_classifier, build_encoder, build_transformer
 from textadv.settings import ModelSettings
 
 PREFIX = "model."  # the attribute under which the Lightning modules keep their network
@@ -70,9 +71,12 @@ def load_classifier(path: Path) -> LoadedClassifier:
     card = checkpoint[CARD]
     try:
         model = ModelSettings(**card["settings"]["model"])
-        encoder = build_encoder(
-            model, torch.ones(card["vocabulary_size"]), dropout=card["settings"]["finetuning"]["dropout"]
-        )
+        frequencies = torch.ones(card["vocabulary_size"])  # the checkpoint has the real ones
+        encoder: Encoder
+        if model.is_transformer:
+            encoder = build_transformer(model, body_from_config(card["body"]), frequencies, [])
+        else:
+            encoder = build_encoder(model, frequencies, card["settings"]["finetuning"]["dropout"])
         classifier = build_classifier(model, encoder, len(card["classes"]))
         classifier.load_state_dict(network_weights(checkpoint), strict=True)
         card = card | {"step": checkpoint["global_step"]}

@@ -16,10 +16,11 @@ def benchmark(experiment: Experiment, quick: bool = False, output: str | None = 
     from textadv.benchmark import suite
     from textadv.benchmark.textbook import require_textbook
     from textadv.commands.folder import run_folder
-    from textadv.commands.shared import prepared
+    from textadv.commands.shared import prepared, require_language_model
     from textadv.system.machine import device
 
     require_textbook(experiment.finetuning)
+    require_language_model(experiment.model, "benchmark")
     experiment, store = prepared(experiment)
     with run_folder("benchmark", output, asdict(experiment)) as (_, metrics):
         metrics |= suite.benchmark(experiment, store, device(experiment.trainer), quick)

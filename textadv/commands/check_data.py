@@ -10,7 +10,7 @@ from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from textadv.errors import InputError, one_line
-from textadv.presets import sized_tokenizer
+from textadv.presets import beside_preset, sized_tokenizer
 from textadv.settings import DataSettings, Experiment, TokenizerSettings
 
 if TYPE_CHECKING:
@@ -43,7 +43,9 @@ def check_data(
     from textadv.commands.sizing import measured_time
     from textadv.system.durable import replace_text, writing
 
-    experiment = replace(experiment, tokenizer=sized_tokenizer(experiment.tokenizer, preset, given))
+    given = beside_preset(experiment.model, preset, given)
+    if given is not None:
+        experiment = replace(experiment, tokenizer=sized_tokenizer(experiment.tokenizer, preset, given))
     checks = check_corpus(experiment.data, experiment.tokenizer)
     wrong = [check.name for check in checks if check.verdict == "wrong"]
     if not wrong:
@@ -60,28 +62,28 @@ def check_data(
         raise InputError(f"{len(wrong)} of {len(checks)} checks found something wrong: {', '.join(wrong)}")
 
 
-def look_over(data: DataSettings, tokenizer: TokenizerSettings) -> None:
+def look_over(experiment: Experiment) -> None:
     """Say, before files of one's own are prepared for the first time, what is wrong with them or worth a look.
 
     What is wrong `prepare` then refuses, with the row. Large files are not looked over: that reads all into memory.
 
     Args:
-        data: The corpus; nothing is said of any but files.
-        tokenizer: How text becomes tokens.
+        experiment: For the corpus, of which nothing is said unless it is files, and for what makes tokens of it.
 
     Raises:
         InputError: A file cannot be read at all.
     """
-    from textadv.corpus.preparation import is_prepared
+    from textadv.commands.shared import is_prepared
     from textadv.system.processes import is_main
 
-    files = [path for path in (data.train, data.unlabeled, data.validation, data.test) if path is not None]
-    if data.source is not None or not is_main() or is_prepared(data, tokenizer):
+    data = experiment.data
+    files = [Path(path) for path in (data.train, data.unlabeled, data.validation, data.test) if path is not None]
+    if data.source is not None or not is_main() or is_prepared(experiment):
         return
-    if sum(Path(path).stat().st_size for path in files) > MOST_BYTES:
+    if sum(file.stat().st_size for file in files) > MOST_BYTES:
         print("textadv: the files are large; `textadv check-data` looks for what is wrong with them", file=sys.stderr)
         return
-    found = [check for check in check_corpus(data, tokenizer) if check.verdict != "ok"]
+    found = [check for check in check_corpus(data, experiment.tokenizer) if check.verdict != "ok"]
     if found:
         print(screen(found), file=sys.stderr)
 

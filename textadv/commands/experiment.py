@@ -112,7 +112,10 @@ def _checked(file: Path, due: "list[PlannedRun]", rows: dict[str, "Row"], final:
             machine.device(run.experiment.trainer)
             if run.contender == "tfidf":
                 require_library()
-            key = repr((replace(run.shared.data, labels_per_class=None, validation_labels=None), run.shared.tokenizer))
+            runs.check_encoder(run.experiment, None if run.pretrained is None else str(run.pretrained))
+            shared = run.shared
+            data = replace(shared.data, labels_per_class=None, validation_labels=None)
+            key = repr((data, shared.tokenizer, shared.model.pretrained))
             if key not in opened:
                 _, opened[key] = prepared(run.shared)
             store = opened[key]

@@ -35,6 +35,7 @@ def finetune(
 
     if resume and output is None:
         raise InputError("--resume: --output must name the folder of the run to go on with")
+    runs.check_encoder(experiment, pretrained)
     experiment, store = prepared_and_sized(experiment, preset, given)
     runs.check_finetuning(experiment, store)
     with run_folder("finetune", output, asdict(experiment)) as (folder, metrics):

@@ -5,13 +5,14 @@ import time
 from collections.abc import Set
 from dataclasses import asdict
 
-from textadv.presets import sized_tokenizer
-from textadv.settings import DataSettings, TokenizerSettings
+from textadv.presets import beside_preset, sized_tokenizer
+from textadv.settings import DataSettings, EncoderSettings, TokenizerSettings
 
 
 def prepare(
     data: DataSettings,
     tokenizer: TokenizerSettings,
+    model: EncoderSettings,
     preset: str | None = None,
     output: str | None = None,
     given: Set[str] | None = None,
@@ -21,6 +22,7 @@ def prepare(
     Args:
         data: The corpus.
         tokenizer: How text becomes tokens.
+        model: Which encoder it is for: a pretrained one brings its tokenizer along.
         preset: The tokenizer is that of this preset (small, base or paper) where no config is given.
         output: Folder for everything the command writes; by default a new one under runs/.
         given: Names of the settings that a preset leaves as they are; None: all of them, so that none is used.
@@ -28,10 +30,19 @@ def prepare(
     from textadv.commands.folder import run_folder
     from textadv.corpus import preparation
 
-    tokenizer = sized_tokenizer(tokenizer, preset, given)
-    with run_folder("prepare", output, {"data": asdict(data), "tokenizer": asdict(tokenizer)}) as (_, metrics):
+    given = beside_preset(model, preset, given)
+    if given is not None:
+        tokenizer = sized_tokenizer(tokenizer, preset, given)
+    settings = {"data": asdict(data), "tokenizer": asdict(tokenizer)}
+    pretrained = None
+    if model.is_transformer:
+        from textadv.commands.shared import encoder_tokenizer  # imports torch, which takes seconds
+
+        settings["model"] = asdict(model)
+        pretrained = encoder_tokenizer(model, tokenizer)
+    with run_folder("prepare", output, settings) as (_, metrics):
         started = time.perf_counter()
-        store = preparation.prepare(data, tokenizer)
+        store = preparation.prepare(data, tokenizer, pretrained)
         metrics |= {
             "store": str(store.path),
             "vocabulary_size": store.vocabulary_size,

@@ -39,7 +39,9 @@ def pretrain(
         given: Names of the settings that a preset leaves as they are; None: all of them, so that none is used.
     """
     from textadv.commands.pretrained import pretrain_encoder
+    from textadv.commands.shared import require_language_model
     from textadv.commands.sizing import prepared_and_sized
 
+    require_language_model(model, "pretrain")
     experiment = Experiment(data, tokenizer, model, pretraining, trainer=trainer, seed=seed)
     pretrain_encoder(*prepared_and_sized(experiment, preset, given), output, resume)

@@ -42,12 +42,17 @@ def pretrain_encoder(experiment: Experiment, store: TokenStore, output: str | No
 
 
 def has_encoder(experiment: Experiment, store: TokenStore) -> bool:
-    """Whether the encoder of these settings is there."""
-    return _is_complete(_pretrained_folder(experiment, store))
+    """Whether the encoder of these settings is there; a Transformer is pretrained already."""
+    return experiment.model.is_transformer or _is_complete(_pretrained_folder(experiment, store))
 
 
-def pretrained_encoder(experiment: Experiment, store: TokenStore) -> Path:
-    """The encoder of these settings; trained, or its training finished, where that is missing or damaged."""
+def pretrained_encoder(experiment: Experiment, store: TokenStore) -> Path | None:
+    """The encoder of these settings; trained, or its training finished, where that is missing or damaged.
+
+    None for a Transformer, which is pretrained already.
+    """
+    if experiment.model.is_transformer:
+        return None
     folder = _pretrained_folder(experiment, store)
     if not _is_complete(folder):
         with _alone(experiment, folder):

@@ -17,12 +17,13 @@ def quickstart(experiment: Experiment, output: str | None = None) -> None:
     """
     from textadv.checkpoints import LAST, load_classifier
     from textadv.commands.folder import run_folder
-    from textadv.commands.shared import prepared
+    from textadv.commands.shared import prepared, require_language_model
     from textadv.evaluation.evaluate import evaluate_split
     from textadv.system.machine import device
     from textadv.system.processes import is_main
     from textadv.training import runs
 
+    require_language_model(experiment.model, "quickstart")
     rows: list[dict[str, Any]] = []
     plan: list[tuple[Method, bool]] = [("none", False), ("none", True), ("adversarial+vat", True)]
     experiment, store = prepared(experiment)

@@ -36,6 +36,7 @@ def report(
     from textadv.checkpoints import load_classifier
     from textadv.commands.folder import run_folder
     from textadv.commands.shared import measured_experiment
+    from textadv.corpus.tokenization import TextTokenizer
     from textadv.evaluation.evaluate import check_match, evaluate_split
     from textadv.evaluation.report import measure
     from textadv.evaluation.report.examples import choose_examples, word_examples
@@ -62,6 +63,8 @@ def report(
         ]
         seed, where, documents = attack.seed, device(trainer), store.splits[split]
         sample = Sample.draw(documents, attack.documents, seed)
+        reader = TextTokenizer.from_json(store.tokenizer_json)
+        num_special = len(reader.prefix) + len(reader.suffix)
         few = Sample.draw(documents, min(attack.check_documents, len(sample.rows)), seed)
         for subject, one in zip(subjects, loaded, strict=True):
             print(f"{subject.name}:", file=sys.stderr)
@@ -71,7 +74,8 @@ def report(
             subject.robustness = robustness(one, store, split, attack, attacker, where)
             subject.directions = measure.along_directions(one.classifier, few, attack.l2_epsilons[-1], seed, where)
             subject.smoothness = measure.smoothness(one.classifier, sample, epsilons, seed, where)
-            subject.examples = word_examples(one, choose_examples(sample, NUM_EXAMPLES), subject.epsilon, where)
+            examples = choose_examples(sample, NUM_EXAMPLES, num_special)
+            subject.examples = word_examples(one, examples, subject.epsilon, where)
         page = write_report(folder, subjects, store, split)
         metrics |= {"report": str(page), "split": split, "settings": asdict(attack)}
         metrics["checkpoints"] = [subject.figures() for subject in subjects]

@@ -6,18 +6,68 @@ from pathlib import Path
 from typing import Any
 
 from textadv.checkpoints import LoadedClassifier, newest_intact, trained_with
-from textadv.corpus.preparation import prepare
+from textadv.checkpoints.hugging_face import pretrained_folder
+from textadv.corpus.preparation import has_store, prepare
+from textadv.corpus.pretrained_tokenizer import read_tokenizer
 from textadv.corpus.store import TokenStore
+from textadv.corpus.tokenization import TextTokenizer
 from textadv.errors import InputError
-from textadv.settings import DataSettings, DeviceSettings, Experiment, TokenizerSettings, TrainerSettings
+from textadv.settings import (
+    DataSettings,
+    DeviceSettings,
+    EncoderSettings,
+    Experiment,
+    TokenizerSettings,
+    TrainerSettings,
+)
 from textadv.system.processes import is_main
 
 
-def prepared(experiment: Experiment) -> tuple[Experiment, TokenStore]:
-    """The experiment with the tokenizer that its corpus has, for a store that is given has its own, and the corpus."""
-    store = prepare(experiment.data, experiment.tokenizer)
-    tokenizer = asdict(experiment.tokenizer) | store.settings["tokenizer"]
-    return replace(experiment, tokenizer=TokenizerSettings(**tokenizer)), store
+def prepared(experiment: Experiment, pretrained: TextTokenizer | None = None) -> tuple[Experiment, TokenStore]:
+    """The experiment with the tokenizer that its corpus has, for a store that is given has its own, and the corpus.
+
+    Args:
+        experiment: The settings.
+        pretrained: The tokenizer of the pretrained encoder; read from its folder if None.
+
+    Raises:
+        InputError: The corpus cannot be prepared, or a store that is given has another tokenizer than the encoder.
+    """
+    own = pretrained or encoder_tokenizer(experiment.model, experiment.tokenizer)
+    store = prepare(experiment.data, experiment.tokenizer, own)
+    tokenizer = TokenizerSettings(**asdict(experiment.tokenizer) | store.settings["tokenizer"])
+    if own is not None and tokenizer != experiment.tokenizer:
+        own = encoder_tokenizer(experiment.model, tokenizer)
+    if store.tokenizer_json != own.to_json() if own is not None else "truncation" in store.settings["tokenizer"]:
+        raise InputError(f"{store.path}: was prepared with another tokenizer than that of --model.encoder")
+    return replace(experiment, tokenizer=tokenizer), store
+
+
+def is_prepared(experiment: Experiment) -> bool:
+    """Whether the corpus is there as a store, so that no text has to be read.
+
+    Raises:
+        InputError: The source cannot be found.
+    """
+    own = encoder_tokenizer(experiment.model, experiment.tokenizer)
+    return has_store(experiment.data, experiment.tokenizer, own)
+
+
+def encoder_tokenizer(model: EncoderSettings, tokenizer: TokenizerSettings) -> TextTokenizer | None:
+    """The tokenizer of a pretrained encoder; None for an encoder whose tokenizer is trained on the corpus."""
+    if model.pretrained is None:
+        return None
+    return read_tokenizer(pretrained_folder(model.pretrained), tokenizer.max_tokens, tokenizer.truncation)
+
+
+def require_language_model(model: EncoderSettings, command: str) -> None:
+    """Refuse an encoder that no language model pretrains.
+
+    Raises:
+        InputError: It is a Transformer.
+    """
+    if model.is_transformer:
+        raise InputError(f"--model.encoder transformer: is pretrained already, and {command} trains a language model")
 
 
 def measured_experiment(
@@ -43,7 +93,9 @@ def measured_experiment(
         data, tokenizer = replace(own.data, **_given(data)), replace(own.tokenizer, **_given(tokenizer))
     elif tokenizer == TokenizerSettings():
         tokenizer = own.tokenizer
-    return prepared(replace(own, data=data, tokenizer=tokenizer, trainer=TrainerSettings(**asdict(device))))
+    pretrained = TextTokenizer.from_json(loaded.tokenizer_json) if own.model.is_transformer else None
+    used = replace(own, data=data, tokenizer=tokenizer, trainer=TrainerSettings(**asdict(device)))
+    return prepared(used, pretrained)
 
 
 def _given(settings: DataSettings | TokenizerSettings) -> dict[str, Any]:

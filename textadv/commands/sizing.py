@@ -6,13 +6,12 @@ from dataclasses import replace
 from tempfile import TemporaryDirectory
 
 from textadv.commands.check_data import look_over
-from textadv.commands.shared import prepared
+from textadv.commands.shared import is_prepared, prepared
 from textadv.corpus.checks import Check
-from textadv.corpus.preparation import is_prepared
 from textadv.corpus.splits import TRAINING, choose_labels
 from textadv.corpus.store import TokenStore
 from textadv.errors import InputError
-from textadv.presets import Choice, choose_preset, sized, sized_tokenizer
+from textadv.presets import Choice, beside_preset, choose_preset, sized, sized_tokenizer
 from textadv.settings import Experiment
 from textadv.system.machine import device
 from textadv.system.processes import is_main
@@ -35,11 +34,14 @@ def prepared_and_sized(
     Raises:
         InputError: There is no such preset, or there is a config as well.
     """
-    tokenizer = sized_tokenizer(experiment.tokenizer, preset, given)
-    look_over(experiment.data, tokenizer)
-    experiment, store = prepared(replace(experiment, tokenizer=tokenizer))
+    given = beside_preset(experiment.model, preset, given)
     if given is None:
-        return experiment, store
+        look_over(experiment)
+        return prepared(experiment)
+    tokenizer = sized_tokenizer(experiment.tokenizer, preset, given)
+    experiment = replace(experiment, tokenizer=tokenizer)
+    look_over(experiment)
+    experiment, store = prepared(experiment)
     experiment, choice = with_preset(experiment, store, preset, given)
     _say(f"preset {choice.name}, {choice.reason}")
     if experiment.tokenizer == tokenizer:
@@ -69,36 +71,37 @@ def tell_durations(experiment: Experiment, store: TokenStore, pretrains: bool) -
     Returns:
         Seconds of each stage.
     """
-    lines = stages(experiment, store)
-    measured = {"pretraining": pretraining_seconds(experiment, store)} if pretrains else {}
-    measured["fine-tuning"] = finetuning_seconds(experiment, store)
+    lines = _stages(experiment, store)
+    measured = _measured(experiment, store, pretrains)
     for stage, seconds in measured.items():
-        _say(f"{stage}: {lines[stage]}, about {duration(seconds)} on this machine")
+        _say(f"{stage}: {lines[stage]}, about {_duration(seconds)} on this machine")
     return measured
 
 
 def measured_time(experiment: Experiment, preset: str | None, given: Set[str] | None) -> Check:
     """How long a training on a corpus would take; its store is kept only if it is there already."""
     with TemporaryDirectory() as folder:
-        is_there = is_prepared(experiment.data, experiment.tokenizer)
-        data = experiment.data if is_there else replace(experiment.data, cache=folder)
+        data = experiment.data if is_prepared(experiment) else replace(experiment.data, cache=folder)
         experiment, store = prepared(replace(experiment, data=data))
         sizes = "the config"
         if given is not None:
             experiment, choice = with_preset(experiment, store, preset, given)
             sizes = f"preset {choice.name}"
         try:
-            seconds = {
-                "pretraining": pretraining_seconds(experiment, store),
-                "fine-tuning": finetuning_seconds(experiment, store),
-            }
+            seconds = _measured(experiment, store, pretrains=not experiment.model.is_transformer)
         except InputError as error:
             return Check("time", "look", "not measured, as training would refuse the settings", {}, str(error))
-    message = ", ".join(f"{stage} {duration(value)}" for stage, value in seconds.items())
+    message = ", ".join(f"{stage} {_duration(value)}" for stage, value in seconds.items())
     return Check("time", "ok", f"{message} ({sizes})", {"seconds": seconds, "sizes": sizes})
 
 
-def stages(experiment: Experiment, store: TokenStore) -> dict[str, str]:
+def _measured(experiment: Experiment, store: TokenStore, pretrains: bool) -> dict[str, float]:
+    """Seconds of each stage that there is."""
+    measured = {"pretraining": pretraining_seconds(experiment, store)} if pretrains else {}
+    return measured | {"fine-tuning": finetuning_seconds(experiment, store)}
+
+
+def _stages(experiment: Experiment, store: TokenStore) -> dict[str, str]:
     """What each stage does, in a few words."""
     tokens, labels = _size(experiment, store)
     pretraining, finetuning = experiment.pretraining, experiment.finetuning
@@ -110,7 +113,7 @@ def stages(experiment: Experiment, store: TokenStore) -> dict[str, str]:
     }
 
 
-def duration(seconds: float) -> str:
+def _duration(seconds: float) -> str:
     """A time in words, in the unit that suits it."""
     for unit, length in (("h", 3600), ("min", 60)):
         if seconds >= 2 * length:

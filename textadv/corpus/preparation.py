@@ -15,7 +15,7 @@ from textadv.corpus.rows import Corpus
 from textadv.corpus.sources import check_data, load_corpus, source_identity
 from textadv.corpus.splits import TRAINING
 from textadv.corpus.store import FORMAT_VERSION, SPLITS, Split, TokenStore, checksum, is_store, write_store
-from textadv.corpus.tokenization import fit
+from textadv.corpus.tokenization import EncodedDocuments, TextTokenizer, encode, fit
 from textadv.errors import InputError
 from textadv.settings import DataSettings, TokenizerSettings
 from textadv.system.locks import lock
@@ -23,7 +23,7 @@ from textadv.system.locks import lock
 NAME_LENGTH = 16
 
 
-def prepare(data: DataSettings, tokenizer: TokenizerSettings) -> TokenStore:
+def prepare(data: DataSettings, tokenizer: TokenizerSettings, pretrained: TextTokenizer | None = None) -> TokenStore:
     """Open the store of these settings under `data.cache`, and build it if it is missing or damaged.
 
     The store does not depend on `data.labels_per_class` and `data.validation_labels`: which labels are used is decided
@@ -36,6 +36,7 @@ def prepare(data: DataSettings, tokenizer: TokenizerSettings) -> TokenStore:
     Args:
         data: Where the text comes from and how it is split.
         tokenizer: How text becomes tokens.
+        pretrained: The tokenizer of a pretrained encoder, which then makes the tokens.
 
     Returns:
         The store.
@@ -46,7 +47,7 @@ def prepare(data: DataSettings, tokenizer: TokenizerSettings) -> TokenStore:
     if data.source is not None and is_store(Path(data.source)):
         check_data(data)
         return TokenStore.open(Path(data.source))
-    identity = _identity(data, tokenizer)
+    identity = _identity(data, tokenizer, pretrained)
     fingerprint = checksum(identity)
     folder = Path(data.cache) / "stores" / fingerprint[:NAME_LENGTH]
     with suppress(InputError):
@@ -65,7 +66,10 @@ def prepare(data: DataSettings, tokenizer: TokenizerSettings) -> TokenStore:
             _clear(folder, alone=held is not None)
             temporary.mkdir()
         try:
-            _build(temporary, load_corpus(data), data, tokenizer, identity | {"fingerprint": fingerprint})
+            corpus = load_corpus(data)
+            _say_what_is_removed(corpus.report)
+            encoded = _encoded(corpus, tokenizer, pretrained)
+            _build(temporary, corpus, *encoded, data, identity | {"fingerprint": fingerprint})
             with _writing(data.cache):
                 _publish(temporary, folder)
         finally:
@@ -73,22 +77,25 @@ def prepare(data: DataSettings, tokenizer: TokenizerSettings) -> TokenStore:
     return _open(folder, fingerprint)
 
 
-def is_prepared(data: DataSettings, tokenizer: TokenizerSettings) -> bool:
-    """Whether the store of these settings is there, so that the texts need not be read.
+def has_store(data: DataSettings, tokenizer: TokenizerSettings, pretrained: TextTokenizer | None) -> bool:
+    """Whether the store of these settings is there.
 
     Args:
         data: Where the text comes from.
         tokenizer: How text becomes tokens.
+        pretrained: The tokenizer of a pretrained encoder.
 
     Raises:
         InputError: The source cannot be found.
     """
-    fingerprint = checksum(_identity(data, tokenizer))
+    fingerprint = checksum(_identity(data, tokenizer, pretrained))
     return is_store(Path(data.cache) / "stores" / fingerprint[:NAME_LENGTH])
 
 
-def _identity(data: DataSettings, tokenizer: TokenizerSettings) -> dict[str, Any]:
+def _identity(data: DataSettings, tokenizer: TokenizerSettings, pretrained: TextTokenizer | None) -> dict[str, Any]:
     """Collect what the content of the store depends on."""
+    cutting = {"max_tokens": tokenizer.max_tokens, "truncation": tokenizer.truncation}
+    training = {name: value for name, value in asdict(tokenizer).items() if name not in cutting}
     source = source_identity(data)
     settings = {
         "validation_fraction": data.validation_fraction,
@@ -96,20 +103,41 @@ def _identity(data: DataSettings, tokenizer: TokenizerSettings) -> dict[str, Any
         "keep_test_duplicates": data.keep_duplicates,
         "text_column": data.text_column,
         "label_column": data.label_column,
-        "tokenizer": asdict(tokenizer),
+        "tokenizer": training if pretrained is None else cutting,
     }
     if any(name.startswith("validation") for name in source):  # its own rather than a cut of train
         settings["keep_validation_duplicates"] = data.keep_duplicates
-    return {"format_version": FORMAT_VERSION, "source": source, "settings": settings}
+    identity = {"format_version": FORMAT_VERSION, "source": source, "settings": settings}
+    return identity if pretrained is None else identity | {"tokenizer": checksum({"json": pretrained.to_json()})}
+
+
+def _encoded(
+    corpus: Corpus, settings: TokenizerSettings, pretrained: TextTokenizer | None
+) -> tuple[TextTokenizer, dict[str, EncodedDocuments]]:
+    """The tokenizer, and what it makes of each split."""
+    texts = {name: corpus.splits[name].texts for name in SPLITS}
+    if pretrained is None:
+        return fit(texts, TRAINING, settings)
+    documents = encode(pretrained, texts)
+    if cut := {name: len(split.truncated) for name, split in documents.items() if split.truncated}:
+        corpus.report.update({f"{name}_rows_cut": count for name, count in cut.items()})
+        counts = ", ".join(f"{count:,} of {len(texts[name]):,} in {name}" for name, count in cut.items())
+        kept = f"their {settings.truncation.replace('+', ' and ')} is kept (--tokenizer.truncation)"
+        print(f"textadv: longer than --tokenizer.max_tokens {settings.max_tokens}: {counts}; {kept}", file=sys.stderr)
+    return pretrained, documents
 
 
 def _build(
-    path: Path, corpus: Corpus, data: DataSettings, settings: TokenizerSettings, identity: dict[str, Any]
+    path: Path,
+    corpus: Corpus,
+    text_tokenizer: TextTokenizer,
+    documents: dict[str, EncodedDocuments],
+    data: DataSettings,
+    identity: dict[str, Any],
 ) -> None:
-    """Encode the corpus and write the store into an empty folder."""
-    _say_what_is_removed(corpus.report)
-    text_tokenizer, documents = fit({name: corpus.splits[name].texts for name in SPLITS}, TRAINING, settings)
-    if len(documents["train"].tokens) == len(documents["train"].lengths):  # nothing but <eos>
+    """Write the store into an empty folder."""
+    around = len(text_tokenizer.prefix) + len(text_tokenizer.suffix)
+    if len(documents["train"].tokens) == around * len(documents["train"].lengths):  # nothing but special tokens
         raise InputError(f"{data.train or data.source}: the training split has no document with a known word")
     size = text_tokenizer.vocabulary_size
     counts = [np.bincount(documents[name].tokens, minlength=size) for name in TRAINING]

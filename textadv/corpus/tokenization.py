@@ -1,7 +1,7 @@
 """Text to token ids: words by the rules of Miyato et al. (2017), or byte-level BPE.
 
-The ids 0, 1 and 2 are `<pad>`, `<unk>` and `<eos>` in both. They are never made from text: a document in which
-somebody wrote "<eos>" yields the word `eos` or the bytes `<`, `eos`, `>`. Every document ends with one `<eos>`, so that
+The ids 0, 1 and 2 are `<pad>`, `<unk>` and `<eos>` in both. They are never made from text: a document in which somebody
+wrote "<eos>" yields the word `eos` or the bytes `<`, `eos`, `>`. Every document ends with one `<eos>`, so that
 a text without any known word is the single token `<eos>`.
 """
 
@@ -38,10 +38,12 @@ class EncodedDocuments:
     Attributes:
         tokens: `(N,)` int32, every document ending in `<eos>`.
         lengths: `(n,)` int64, tokens per document, `<eos>` counted.
+        truncated: Numbers of the documents that were longer and have been cut.
     """
 
     tokens: NDArray[np.int32]
     lengths: NDArray[np.int64]
+    truncated: frozenset[int] = frozenset()
 
     @property
     def offsets(self) -> NDArray[np.int64]:
@@ -67,8 +69,15 @@ class TextTokenizer:
     roughly that of frequency.
 
     Attributes:
-        vocabulary_size: Number of ids, the three special ones included.
+        vocabulary_size: Number of ids, the special ones included.
+        prefix: Ids before the text of each document.
+        suffix: Ids behind it.
+        special_tokens: Ids of the special tokens: nothing that stands for them is a word.
     """
+
+    prefix: tuple[int, ...] = ()
+    suffix: tuple[int, ...] = (EOS,)
+    special_tokens: Sequence[int] = range(len(SPECIAL_TOKENS))
 
     def __init__(self, tokenizer: Tokenizer, drop_unknown: bool = False) -> None:
         """Wrap a tokenizer of the `tokenizers` library.
@@ -98,9 +107,18 @@ class TextTokenizer:
 
         try:
             content = json.loads(text)
-            return cls(Tokenizer.from_str(json.dumps(content["tokenizer"])), content["unknown"] == "drop")
+            tokenizer = Tokenizer.from_str(json.dumps(content["tokenizer"]))
+            if "truncation" in content:
+                from textadv.corpus.pretrained_tokenizer import PretrainedTokenizer  # a subclass
+
+                return PretrainedTokenizer(tokenizer, content["max_tokens"], content["truncation"])
+            return cls(tokenizer, content["unknown"] == "drop")
         except Exception as error:  # `tokenizers` raises plain Exception
             raise InputError(f"not a tokenizer of textadv: {' '.join(str(error).split())}") from error
+
+    def text_ids(self, ids: Sequence[int]) -> Sequence[int]:
+        """The ids of a document (length,) between those that stand before and behind each text."""
+        return ids[len(self.prefix) : len(ids) - len(self.suffix)]
 
     def to_json(self) -> str:
         """The tokenizer as JSON, the same for the same one: the library's own and the rule for unknown words."""
@@ -115,7 +133,7 @@ class TextTokenizer:
     def documents(self, texts: Iterable[str]) -> EncodedDocuments:
         """Encode many texts, taken in chunks, on all cores."""
         pieces: list[NDArray[np.int32]] = [np.zeros(0, np.int32)]
-        stream = map(_valid, texts)
+        stream = map(valid_text, texts)
         while chunk := list(islice(stream, TEXTS_PER_CHUNK)):
             encodings = self._tokenizer.encode_batch_fast(chunk, add_special_tokens=False)
             pieces += [np.array([*encoding.ids, EOS], np.int32) for encoding in encodings]
@@ -190,7 +208,7 @@ def _fit_words(
     """Encode with all the words that may count, choose among them, renumber: so each text is encoded only once."""
     candidates = _candidate_words(texts, training, settings)
     provisional = TextTokenizer(_word_tokenizer(candidates, settings.lowercase))
-    documents = _encode(provisional, texts)
+    documents = encode(provisional, texts)
     words = [*SPECIAL_TOKENS, *candidates]
     chosen = _choose([documents[name] for name in training], words, settings)
     tokenizer = _word_tokenizer([words[id] for id in chosen[len(SPECIAL_TOKENS) :]], settings.lowercase)
@@ -260,7 +278,7 @@ def _fit_bpe(
     learned = {token: id + len(SPECIAL_TOKENS) for token, id in content["model"]["vocab"].items()}
     content["model"]["vocab"] = {token: id for id, token in enumerate(SPECIAL_TOKENS)} | learned
     tokenizer = TextTokenizer(Tokenizer.from_str(json.dumps(content)))
-    return tokenizer, _encode(tokenizer, texts)
+    return tokenizer, encode(tokenizer, texts)
 
 
 def _normalizer(lowercase: bool, *before: Any) -> Any:
@@ -269,7 +287,8 @@ def _normalizer(lowercase: bool, *before: Any) -> Any:
     return normalizers.Sequence([*before, normalizers.NFC(), *([normalizers.Lowercase()] if lowercase else [])])
 
 
-def _encode(tokenizer: TextTokenizer, texts: Mapping[str, Sequence[str]]) -> dict[str, EncodedDocuments]:
+def encode(tokenizer: TextTokenizer, texts: Mapping[str, Sequence[str]]) -> dict[str, EncodedDocuments]:
+    """Encode the texts of each split, and show how far that is."""
     return {
         name: tokenizer.documents(progress(split, len(split), f"encoding {name}") if split else [])
         for name, split in texts.items()
@@ -278,9 +297,9 @@ def _encode(tokenizer: TextTokenizer, texts: Mapping[str, Sequence[str]]) -> dic
 
 def _training_texts(texts: Mapping[str, Sequence[str]], training: Sequence[str]) -> Iterator[str]:
     together = [text for name in training for text in texts[name]]
-    return map(_valid, progress(together, len(together), "building the vocabulary"))
+    return map(valid_text, progress(together, len(together), "building the vocabulary"))
 
 
-def _valid(text: str) -> str:
+def valid_text(text: str) -> str:
     """Make lone surrogates, which JSON can spell but UTF-8 cannot, into question marks."""
     return text.encode("utf-8", "replace").decode("utf-8")

@@ -11,9 +11,7 @@ from textadv.adversarial import attacks as mathematics
 from textadv.adversarial.attacks import Attack, gradient_at
 from textadv.adversarial.divergences import cross_entropy
 from textadv.adversarial.interpretable import word_directions
-from textadv.adversarial.norms import perturbation_mask
 from textadv.corpus.batching import Batch
-from textadv.corpus.tokenization import SPECIAL_TOKENS
 from textadv.evaluation.substitution import near_words
 from textadv.models.classifier import Classifier
 from textadv.models.clean_pass import CleanPass
@@ -28,15 +26,15 @@ def clean_pass(classifier: Classifier, batch: Batch, interpretable: bool = False
     embeddings = classifier.embed(batch.tokens)
     logits = classifier.classify(embeddings, batch.lengths)
     near = classifier.encoder.word_table()[neighbours_of(classifier, batch.tokens)] if interpretable else None
-    return CleanPass(classifier, embeddings, batch.lengths, perturbation_mask(batch.lengths, embeddings), logits, near)
+    mask = classifier.encoder.perturbation_mask(batch.tokens, batch.lengths)
+    return CleanPass(classifier, embeddings, batch.lengths, mask, logits, near)
 
 
 def neighbours_of(classifier: Classifier, tokens: Tensor) -> Tensor:
     """Ids of the nearest words of every word (B, T), nearest first, (B, T, K); K is 0 where there are no two words."""
     table = classifier.encoder.word_table()
     words, places = torch.unique(tokens, return_inverse=True)
-    special = torch.arange(len(table), device=tokens.device) < len(SPECIAL_TOKENS)
-    return near_words(table, words, special)[places]
+    return near_words(table, words, classifier.encoder.is_special)[places]
 
 
 def loss_gradient(clean: CleanPass, labels: Tensor) -> Tensor:

@@ -8,10 +8,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from textadv.adversarial.norms import perturbation_mask
-from textadv.corpus.tokenization import EOS, SPECIAL_TOKENS, TextTokenizer
+from textadv.corpus.tokenization import TextTokenizer
 from textadv.corpus.words import word_places
 from textadv.evaluation.stop_words import STOP_WORDS
+from textadv.models.encoders import positions_before
 
 PART = "\ufffd"  # how a token reads that is part of a character
 
@@ -42,9 +42,9 @@ class Lexicon(NamedTuple):
         words = np.zeros(len(pieces), np.bool_)
         for tokens in corpus:
             words[tokens[:-1][~continuing[tokens[1:]]]] = True  # where no token goes on with it
-        words &= [_is_word(piece) and alone[i].tolist() == [i, EOS] for i, piece in enumerate(pieces)]
+        words &= [_is_word(piece) and tokenizer.text_ids(alone[i].tolist()) == [i] for i, piece in enumerate(pieces)]
         words &= [piece.strip().lower() not in STOP_WORDS for piece in pieces]
-        words[: len(SPECIAL_TOKENS)] = False
+        words[list(tokenizer.special_tokens)] = False
         return cls(tokenizer, torch.from_numpy(~words).to(device), torch.from_numpy(continuing).to(device))
 
     @property
@@ -55,11 +55,11 @@ class Lexicon(NamedTuple):
     def exchangeable(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """Where a word stands that may be replaced, (B, T)."""
         whole = ~self.continuing[tokens].roll(-1, dims=1)  # the first comes last, where no word stands
-        return perturbation_mask(lengths, tokens) & ~self.fixed[tokens] & whole
+        return positions_before(lengths, tokens) & ~self.fixed[tokens] & whole
 
     def texts(self, tokens: Tensor, lengths: Tensor) -> list[str]:
         """The documents as texts."""
-        return [self.tokenizer.decode(ids[:-1]) for ids in _rows(tokens, lengths)]
+        return [self.tokenizer.decode(self.tokenizer.text_ids(ids)) for ids in _rows(tokens, lengths)]
 
     def count_words(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """Words of each document, in several tokens or in one, (B,)."""

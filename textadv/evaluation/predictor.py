@@ -24,7 +24,8 @@ class Prediction:
     Attributes:
         label: Name of the most probable class.
         probabilities: Of every class by name, summing to 1.
-        truncated: Whether the text was longer than `MAX_TOKENS`, so that its beginning was not read.
+        truncated: Whether the text was longer than `MAX_TOKENS`, so that its beginning was not read, or than what a
+            pretrained tokenizer leaves of a text.
     """
 
     label: str
@@ -42,7 +43,8 @@ class Predictor:
     A text is read from its first to its last token, however long, up to `MAX_TOKENS` tokens (the closing `<eos>`
     counted): of a longer one the end is read. A text in which the tokenizer finds nothing, such as an empty one, or one
     of unknown words only under a tokenizer that drops those, is a document too: its prediction is what the classifier
-    makes of a bare `<eos>`. A tokenizer that replaces unknown words shows the classifier one `<unk>` for each instead.
+    makes of the special tokens alone, such as a bare `<eos>`. A tokenizer that replaces unknown words shows the
+    classifier one `<unk>` for each instead.
 
     Args:
         loaded: A classifier with its class names and its tokenizer.
@@ -81,14 +83,16 @@ class Predictor:
             yield from self._predict_chunk(chunk)
 
     def _predict_chunk(self, texts: list[str]) -> Iterator[Prediction]:
-        encoded = self._tokenizer.encode(texts)
+        encoded = self._tokenizer.documents(texts)
         tokens = [document[-MAX_TOKENS:] for document in encoded]
+        lengths = encoded.lengths.tolist()
+        cut = [number in encoded.truncated or length > MAX_TOKENS for number, length in enumerate(lengths)]
         offsets = np.cumsum([0] + [len(document) for document in tokens])
         split = Split(np.concatenate(tokens), offsets, np.full(len(tokens), -1))
         probabilities = class_probabilities(self._classifier, split, self._device)
-        for document, row in zip(encoded, probabilities, strict=True):
+        for was_cut, row in zip(cut, probabilities, strict=True):
             label = self.classes[int(row.argmax())]
-            yield Prediction(label, dict(zip(self.classes, row.tolist(), strict=True)), len(document) > MAX_TOKENS)
+            yield Prediction(label, dict(zip(self.classes, row.tolist(), strict=True)), was_cut)
 
 
 def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:

@@ -22,6 +22,7 @@ from textadv.evaluation.lexicon import Lexicon
 from textadv.evaluation.samples import Sample
 from textadv.evaluation.substitution import WordCurve, substitution_curve
 from textadv.models.classifier import Classifier
+from textadv.models.encoders import StreamEncoder
 from textadv.settings import AttackSettings
 from textadv.system.progress import progress
 
@@ -161,6 +162,7 @@ def _checks(
     few = Sample.draw(sample.split, min(settings.check_documents, len(sample.rows)), settings.seed)
     by_length = sample.rows[np.argsort(-sample.lengths, kind="stable")[: settings.check_documents]]
     longest = Sample(sample.split, by_length[sample.split.lengths[by_length] > window])
+    through_streams = isinstance(classifier.encoder, StreamEncoder)  # others read whole documents in training, too
     batches, long = ([batch for _, batch in one.batches(device)] for one in (few, longest))
     sizes = settings.l2_epsilons
     own, transfer = ({row.attack: np.array(row.accuracy) for row in rows} for rows in (result.attacks, result.transfer))
@@ -172,7 +174,7 @@ def _checks(
     checks = [
         partial(masking.check_repeatability, classifier, batches),
         partial(masking.check_gradients, result.zero_gradients),
-        partial(masking.check_whole_documents, classifier, long, sizes, window, generator),
+        *([partial(masking.check_whole_documents, classifier, long, sizes, window, generator)] * through_streams),
         partial(masking.check_huge_perturbation, classifier, batches, sizes[-1], generator),
         partial(masking.check_many_steps, classifier, batches, sizes[len(sizes) // 2], generator),
         partial(masking.check_monotony, falling),

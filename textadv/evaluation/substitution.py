@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from textadv.adversarial.attacks import gradient_at
 from textadv.adversarial.divergences import cross_entropy
@@ -120,7 +121,8 @@ def substitute_words(
     words = lexicon.count_words(original, lengths)  # (B,)
     words_in_batch, places = torch.unique(original, return_inverse=True)
     table = classifier.encoder.word_table()  # (V, D)
-    neighbours = near_words(table, words_in_batch, lexicon.fixed)  # (U, K)
+    fixed = F.pad(lexicon.fixed, (0, len(table) - len(lexicon.fixed)), value=True)  # a table may have spare entries
+    neighbours = near_words(table, words_in_batch, fixed)  # (U, K)
     close = torch.cosine_similarity(table[words_in_batch][:, None], table[neighbours], dim=2) >= minimum_similarity
     candidates, allowed = neighbours[places], close[places]  # (B, T, K)
     free = lexicon.exchangeable(original, lengths)  # (B, T)

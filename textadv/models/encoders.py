@@ -11,6 +11,9 @@ from textadv.models.embedding import NormalizedEmbedding, time_shared_dropout
 State = tuple[Tensor, ...]  # what is carried from one window of a stream to the next, (1, B, ...) each
 
 
+NUM_SPECIAL = 3  # ids 0, 1 and 2 of a tokenizer that is trained on the corpus: padding, the unknown word, EOS
+
+
 class Encoder(nn.Module, ABC):
     """Documents to features, in two halves: perturbations live between `embed` and `features`.
 
@@ -20,6 +23,7 @@ class Encoder(nn.Module, ABC):
     """
 
     window: int | None = None  # tokens of each document that gradients reach; None for all
+    is_special: Tensor  # which ids are no words: they are nobody's neighbours, (V,), bool
 
     def __init__(self, embedding_size: int, num_features: int) -> None:
         super().__init__()
@@ -113,6 +117,7 @@ class StreamEncoder(Encoder):
     ) -> None:
         super().__init__(embedding_size, num_features)
         self.embedding = NormalizedEmbedding(frequencies, embedding_size)
+        self.register_buffer("is_special", torch.arange(len(frequencies)) < NUM_SPECIAL, persistent=False)
         self.window = window
         self.dropout = dropout
 

@@ -1,6 +1,7 @@
 """Encoders and classifiers of given sizes; `textadv.settings.ModelSettings` holds them for an experiment."""
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 from torch import Tensor
 
@@ -8,6 +9,7 @@ from textadv.models.classifier import Activation, Classifier
 from textadv.models.encoders import Encoder, StreamEncoder
 from textadv.models.layers import LAYERS, POOLINGS
 from textadv.models.recurrent import RecurrentEncoder
+from textadv.models.transformer import Pooling, TransformerEncoder
 
 
 class ModelSizes(Protocol):
@@ -30,8 +32,16 @@ class ModelSizes(Protocol):
         """Whether a second layer reads each document from its end."""
 
     @property
-    def pooling(self) -> str:
-        """What the features are, one of `POOLINGS`."""
+    def pooling(self) -> str | None:
+        """What the features are, one of `POOLINGS`, or `first` or `mean` of a Transformer; None for the default."""
+
+    @property
+    def frozen_layers(self) -> int:
+        """Layers of a Transformer that are not trained, from below."""
+
+    @property
+    def checkpointing(self) -> bool:
+        """Whether a Transformer's activations are computed again in the backward pass."""
 
     @property
     def head_size(self) -> int:
@@ -62,10 +72,31 @@ def build_encoder(
         sizes.hidden_size,
         sizes.bidirectional,
         LAYERS[sizes.encoder],
-        POOLINGS[sizes.pooling],
+        POOLINGS[sizes.pooling or "last"],
         window,
         dropout,
     )
+
+
+def build_transformer(
+    sizes: ModelSizes, body: Any, frequencies: Tensor, special_tokens: Sequence[int]
+) -> TransformerEncoder:
+    """A pretrained Transformer as an encoder.
+
+    Args:
+        sizes: Pooling, and what is trained.
+        body: A model of `transformers.AutoModel`, which then belongs to the encoder.
+        frequencies: Counts of the vocabulary entries, shape (V,).
+        special_tokens: Ids that are no words; entries of the table behind the vocabulary are none either.
+
+    Returns:
+        The encoder.
+    """
+    unused = range(len(frequencies), len(body.get_input_embeddings().weight))
+    pooling: Pooling = "first" if sizes.pooling == "first" else "mean"
+    encoder = TransformerEncoder(body, frequencies, [*special_tokens, *unused], pooling, sizes.checkpointing)
+    encoder.freeze(sizes.frozen_layers)
+    return encoder
 
 
 def build_classifier(sizes: ModelSizes, encoder: Encoder, num_classes: int) -> Classifier:

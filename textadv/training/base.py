@@ -15,6 +15,7 @@ from textadv.errors import InputError
 from textadv.models.classifier import Classifier
 from textadv.models.language_model import LanguageModel
 from textadv.settings import FinetuningSettings, PretrainingSettings
+from textadv.settings.training import LEARNING_RATE
 from textadv.training.guards import FiniteGuard
 
 STEPS_UNWATCHED = 20  # between two looks at a device that the host does not wait for otherwise
@@ -92,12 +93,20 @@ class TrainingModule(pl.LightningModule):
         parts = torch.split(values, [mean.numel() for mean in means.values()])
         self.log_dict({name: part.max() for name, part in zip(means, parts, strict=True)})
 
+    def build_optimizer(self) -> torch.optim.Optimizer:
+        """Adam on all parameters."""
+        rate = self.settings.learning_rate
+        return torch.optim.Adam(self.parameters(), lr=LEARNING_RATE if rate is None else rate, fused=True)
+
+    def decay(self, step: int) -> float:
+        """Factor on the learning rate, exponential in the step."""
+        return float(self.settings.learning_rate_decay**step)
+
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Adam with linear warm-up and exponential decay per step."""
-        s = self.settings
-        optimizer = torch.optim.Adam(self.parameters(), lr=s.learning_rate, fused=True)
+        """Linear warm-up and decay per step."""
+        optimizer, warmup_steps = self.build_optimizer(), max(1, self.settings.warmup_steps)
         schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: s.learning_rate_decay**step * min(1.0, (step + 1) / max(1, s.warmup_steps))
+            optimizer, lambda step: self.decay(step) * min(1.0, (step + 1) / warmup_steps)
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -119,7 +128,7 @@ class TrainingModule(pl.LightningModule):
         others = [p for p in self.parameters() if not any(p is other for other in embedding)]
         norm = nn.utils.clip_grad_norm_(others, self.settings.gradient_clip)
         self.log("gradient_norm", norm)
-        self.log("learning_rate", torch.tensor(optimizer.param_groups[0]["lr"]))
+        self.log("learning_rate", torch.tensor(max(group["lr"] for group in optimizer.param_groups)))
         embeddings = [p.grad for p in embedding if p.grad is not None]
         self.finite.note(self.global_step, self.loss, norm + nn.utils.get_total_norm(embeddings))
         optimizer.found_inf = self.finite.skip  # type: ignore[attr-defined]

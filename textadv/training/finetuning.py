@@ -12,11 +12,12 @@ from textadv.adversarial.interpretable import nearest_words
 from textadv.attack_names import parse_attack
 from textadv.checkpoints import CARD
 from textadv.corpus.batching import Batch
-from textadv.corpus.tokenization import SPECIAL_TOKENS
 from textadv.errors import InputError
 from textadv.models.classifier import Classifier
+from textadv.models.transformer import TransformerEncoder, parameter_groups
 from textadv.precision import in_float64
 from textadv.settings import FinetuningSettings
+from textadv.settings.training import TRANSFORMER_LEARNING_RATE
 from textadv.training.base import TrainingModule
 from textadv.training.objective import BATCHES, objective, weights
 
@@ -84,13 +85,27 @@ class FinetuningModule(TrainingModule):
 
     def _nearest_words(self) -> Tensor:
         """Neighbours of the whole vocabulary, (V, K)."""
-        table = self.model.encoder.word_table()
-        everything = torch.arange(len(table))
-        words = len(everything) - len(SPECIAL_TOKENS)
+        table, special = self.model.encoder.word_table(), self.model.encoder.is_special
+        words = int((~special).sum())
         if self.settings.num_neighbours >= words:
             flag = f"--finetuning.num_neighbours {self.settings.num_neighbours}"
             raise InputError(f"{flag}: a word has only {words - 1} others in a vocabulary of {words}")
-        return nearest_words(table, everything, self.settings.num_neighbours, everything < len(SPECIAL_TOKENS))
+        return nearest_words(table, torch.arange(len(table)), self.settings.num_neighbours, special)
+
+    def build_optimizer(self) -> torch.optim.Optimizer:
+        """Adam; for a Transformer AdamW, whose rate falls from the head down to the embeddings."""
+        if not isinstance(self.model.encoder, TransformerEncoder):
+            return super().build_optimizer()
+        s = self.settings
+        rate = TRANSFORMER_LEARNING_RATE if s.learning_rate is None else s.learning_rate
+        groups = parameter_groups(self.model.encoder, self.model.head, rate, s.layer_decay, s.weight_decay)
+        return torch.optim.AdamW(groups, fused=True)
+
+    def decay(self, step: int) -> float:
+        """Factor on the learning rate; a Transformer's falls linearly to 0 at the last step."""
+        if not isinstance(self.model.encoder, TransformerEncoder):
+            return super().decay(step)
+        return max(0.0, 1.0 - step / self.settings.steps)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Say of a run that goes on what it once started from."""

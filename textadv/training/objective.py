@@ -14,7 +14,7 @@ from textadv.adversarial.divergences import (
 )
 from textadv.adversarial.gradients import early_backward
 from textadv.adversarial.interpretable import word_directions
-from textadv.adversarial.norms import perturbation_mask, random_signs, steepest_step, zero_rows
+from textadv.adversarial.norms import random_signs, steepest_step, zero_rows
 from textadv.adversarial.pseudo_labels import aligned_prediction, imbalance, pseudo_labels
 from textadv.adversarial.virtual import (
     closed_form_direction,
@@ -96,7 +96,7 @@ def clean_pass(
         near = embeddings[:, width:].detach().reshape(len(tokens), width, -1, embeddings.shape[2])
         embeddings = embeddings[:, :width]
     logits = classifier.classify(embeddings, batch.lengths)
-    mask = perturbation_mask(batch.lengths, embeddings)
+    mask = classifier.encoder.perturbation_mask(batch.tokens, batch.lengths)
     return CleanPass(classifier, embeddings, batch.lengths, mask, logits, near)
 
 
@@ -217,9 +217,10 @@ def takes_closed_form(clean: CleanPass, settings: FinetuningSettings) -> bool:
 
 
 def classifying_parameters(classifier: Classifier) -> list[nn.Parameter]:
-    """All that lies between the embeddings and the logits."""
+    """All that lies between the embeddings and the logits, and is trained."""
     embedding = classifier.encoder.embedding_parameters()
-    return [p for p in classifier.parameters() if not any(p is other for other in embedding)]
+    trained = (p for p in classifier.parameters() if p.requires_grad)
+    return [p for p in trained if not any(p is other for other in embedding)]
 
 
 def weights(settings: FinetuningSettings, step: int) -> dict[str, float]:

@@ -14,11 +14,15 @@ from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities.exceptions import MisconfigurationException  # type: ignore[attr-defined]
 
 from textadv.checkpoints import BEST, LAST, load_encoder, model_card
+from textadv.checkpoints.hugging_face import check_pretrained, load_body
 from textadv.corpus.datamodules import FinetuningData, PretrainingData
 from textadv.corpus.store import TokenStore
+from textadv.corpus.tokenization import TextTokenizer
 from textadv.errors import InputError
-from textadv.models.factory import build_classifier, build_encoder
+from textadv.models.encoders import Encoder
+from textadv.models.factory import build_classifier, build_encoder, build_transformer
 from textadv.models.language_model import LanguageModel
+from textadv.models.transformer import TransformerEncoder
 from textadv.settings import Experiment, TrainerSettings
 from textadv.system.durable import remove_file
 from textadv.system.machine import device
@@ -78,6 +82,24 @@ def pretrain(experiment: Experiment, store: TokenStore, output: Path, resume: Pa
     }
 
 
+def check_encoder(experiment: Experiment, pretrained: str | None) -> None:
+    """Refuse before the corpus is prepared what a pretrained Transformer cannot do.
+
+    Args:
+        experiment: The settings.
+        pretrained: Checkpoint of a language model that is given, if any.
+
+    Raises:
+        InputError: It cannot be read, or has fewer layers or positions than asked for.
+    """
+    model = experiment.model
+    if model.pretrained is None:
+        return
+    if pretrained is not None:
+        raise InputError("--pretrained: is a language model for lstm and gru, not for --model.encoder transformer")
+    check_pretrained(model.pretrained, experiment.tokenizer.max_tokens, model.frozen_layers)
+
+
 def check_finetuning(experiment: Experiment, store: TokenStore) -> None:
     """Refuse at once what fine-tuning would refuse after hours of pretraining.
 
@@ -104,16 +126,14 @@ def finetuning_parts(
     """
     settings = experiment.finetuning
     torch.manual_seed(experiment.seed)
-    frequencies = torch.from_numpy(store.frequencies)
-    encoder = build_encoder(experiment.model, frequencies, settings.dropout, settings.window)
-    if pretrained is not None:
-        load_encoder(encoder, pretrained, store.tokenizer_fingerprint)
+    encoder = _encoder(experiment, store, pretrained)
     classifier = build_classifier(experiment.model, encoder, len(store.classes))
     data = FinetuningData(store, experiment.data, settings, experiment.seed)
-    origin = None if pretrained is None else str(pretrained)
+    origin = experiment.model.pretrained if pretrained is None else str(pretrained)
+    body = encoder.body.config.to_dict() if isinstance(encoder, TransformerEncoder) else None
     labels = {"labels": data.num_labeled, "validation_labels": data.num_validation}
     labels["labels_seen"] = sum(labels.values())
-    card = model_card("classifier", experiment, store, pretrained=origin, **labels)
+    card = model_card("classifier", experiment, store, pretrained=origin, body=body, **labels)
     counts = np.bincount(store.splits["train"].labels[data.labeled.indices], minlength=len(store.classes))
     shares = (counts / counts.sum()).tolist()
     return FinetuningModule(classifier, settings, experiment.seed, card, shares), data
@@ -158,6 +178,21 @@ def finetune(
         "validation_error": error,
         "checkpoint": str(output / (BEST if data.num_validation else LAST)),
     }
+
+
+def _encoder(experiment: Experiment, store: TokenStore, pretrained: Path | None) -> Encoder:
+    """The encoder that fine-tuning starts from."""
+    model, settings, frequencies = experiment.model, experiment.finetuning, torch.from_numpy(store.frequencies)
+    if model.pretrained is None:
+        encoder = build_encoder(model, frequencies, settings.dropout, settings.window)
+        if pretrained is not None:
+            load_encoder(encoder, pretrained, store.tokenizer_fingerprint)
+        return encoder
+    body = load_body(model.pretrained)
+    if len(body.get_input_embeddings().weight) < len(frequencies):
+        raise InputError(f"--model.pretrained {model.pretrained}: its tokenizer has more entries than its word table")
+    special_tokens = TextTokenizer.from_json(store.tokenizer_json).special_tokens
+    return build_transformer(model, body, frequencies, special_tokens)
 
 
 def _fit(

@@ -41,8 +41,8 @@ class BestCheckpoint(ModelCheckpoint):
     """The checkpoint with the lowest validation error, found again after the folder of the run was moved.
 
     Of equally good ones it is the last: few labels often say the same of all, and the first may have hardly begun to
-    learn. Lightning's keeps the first; after a move it forgets its score, takes a lost or damaged file for the best, and
-    never restores `current_score`.
+    learn. Lightning's keeps the first; after a move it forgets its score, takes a lost or damaged file for the best,
+    and never restores `current_score`.
 
     Args:
         folder: The folder of the run.

@@ -1,3 +1,4 @@
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from textadv.corpus.batching import Documents
 from textadv.evaluation import samples
 from textadv.evaluation.report.measure import Smoothness, along_directions, smoothness
 from textadv.evaluation.samples import Sample
+from textadv.models.encoders import positions_before
 
 
 class Linear(nn.Module):
@@ -19,6 +21,7 @@ class Linear(nn.Module):
     def __init__(self, vocabulary_size: int, weights: Tensor) -> None:
         super().__init__()
         self.weights = weights  # (D, C)
+        self.encoder = SimpleNamespace(perturbation_mask=lambda tokens, lengths: positions_before(lengths - 1, tokens))
         generator = torch.Generator().manual_seed(0)
         self.register_buffer("table", torch.randn((vocabulary_size, len(weights)), generator=generator))
 

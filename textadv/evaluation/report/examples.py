@@ -46,9 +46,12 @@ class WordExample:
     moves: list[Move]  # what the interpretable perturbation moves most, the largest move first
 
 
-def choose_examples(sample: Sample, count: int) -> Sample:
-    """The first documents of a sample that have words and are short enough to be read; longer ones if there are not."""
-    words = sample.lengths - 1
+def choose_examples(sample: Sample, count: int, num_special: int = 1) -> Sample:
+    """The first documents of a sample that have words and are short enough to be read; longer ones if there are not.
+
+    `num_special` is the number of tokens around the words of each document.
+    """
+    words = sample.lengths - num_special
     by_length = sorted(range(len(words)), key=lambda i: (words[i] > EXAMPLE_WORDS, i))
     return Sample(sample.split, sample.rows[[i for i in by_length if words[i] > 0][:count]])
 
@@ -73,7 +76,8 @@ def word_examples(loaded: LoadedClassifier, sample: Sample, epsilon: float, devi
         clean = clean_pass(loaded.classifier, batch)
         gradient = loss_gradient(clean, batch.labels)
         r_adv = steepest_step(gradient, clean.mask, epsilon, "l2")
-        pieces = tokenizer.pieces(batch.tokens[0, :-1].tolist())
+        words = slice(len(tokenizer.prefix), batch.tokens.shape[1] - len(tokenizer.suffix))
+        pieces = tokenizer.pieces(batch.tokens[0, words].tolist())
         skipped = max(0, len(pieces) - SHOWN_WORDS)
         examples.append(
             WordExample(
@@ -83,9 +87,9 @@ def word_examples(loaded: LoadedClassifier, sample: Sample, epsilon: float, devi
                 *prediction(clean.logits_at(r_adv)),
                 epsilon=epsilon,
                 words=pieces[skipped:],
-                sizes=r_adv[0, skipped:-1].norm(dim=1).tolist(),
+                sizes=r_adv[0, words].norm(dim=1)[skipped:].tolist(),
                 skipped=skipped,
-                moves=_moves(tokenizer, loaded, batch.tokens[:, :-1], gradient[:, :-1], epsilon),
+                moves=_moves(tokenizer, loaded, batch.tokens[:, words], gradient[:, words], epsilon),
             )
         )
     return examples

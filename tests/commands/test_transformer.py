@@ -1,0 +1,211 @@
+"""The command line with a pretrained Transformer: a tiny random one of an architecture, and a tokenizer of its kind."""
+
+import json
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from command_line import BAD, GOOD, Run, metrics, refused
+
+pytest.importorskip("transformers", reason="the extra textadv[transformers] is not installed")
+
+from tiny_transformers import CLS, PAD, SEP, VOCABULARY, tiny
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast
+
+from textadv import Predictor
+from textadv.checkpoints import load_classifier
+from textadv.commands.shared import prepared
+from textadv.corpus.tokenization import TextTokenizer
+from textadv.settings import DataSettings, Experiment, ModelSettings, TokenizerSettings
+
+WORDS = ["the", "was", "and", "number", "film", "plot", "cast", "score", "scene", *GOOD, *BAD, *"abcdef"]
+LIMIT = 12
+ARCHITECTURES = ["bert", "roberta", "modernbert"]
+
+
+def write_tokenizer(folder: Path) -> None:
+    """WordPiece as BERT has it, with the ids of the tiny models, and a truncation that is not to be followed."""
+    pieces = ["[UNK]", "[PAD]", "[CLS]", "[SEP]", *WORDS, *(f"##{digit}" for digit in range(10)), *"0123456789"]
+    vocabulary = {piece: id for id, piece in enumerate(pieces)}
+    assert len(vocabulary) <= VOCABULARY
+    assert [vocabulary[name] for name in ("[PAD]", "[CLS]", "[SEP]")] == [PAD, CLS, SEP]
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        "[CLS] $A [SEP]", special_tokens=[("[CLS]", CLS), ("[SEP]", SEP)]
+    )
+    tokenizer.add_special_tokens(["[UNK]", "[PAD]", "[CLS]", "[SEP]"])
+    tokenizer.enable_truncation(5)
+    tokenizer.enable_padding(length=20)
+    tokenizer.save(str(folder / "tokenizer.json"))
+
+
+@pytest.fixture
+def pretrained(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    folder = tmp_path / "pretrained"
+    tiny(getattr(request, "param", "bert")).save_pretrained(folder)
+    write_tokenizer(folder)
+    return folder
+
+
+@pytest.fixture
+def flags(corpus: list[str], config: str, pretrained: Path) -> list[str]:
+    encoder = ["--model.encoder", "transformer", "--model.pretrained", str(pretrained), "--model.pooling", "mean"]
+    return ["--config", config, *corpus, *encoder, "--tokenizer.max_tokens", str(LIMIT), "--finetuning.epsilon", "0.5"]
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return torch.load(run / "last.ckpt", weights_only=True)["state_dict"]
+
+
+@pytest.mark.parametrize("pretrained", ARCHITECTURES, indirect=True)
+def test_from_nothing_to_predictions(
+    run: Run, flags: list[str], pretrained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("finetune", *flags, "--output", "run")
+    captured = capsys.readouterr()
+    assert f"longer than --tokenizer.max_tokens {LIMIT}: " in captured.err
+    assert metrics(tmp_path / "run")["pretrained"] == str(pretrained)
+    shutil.rmtree(pretrained)  # the checkpoint has all that is needed from now on
+    run("evaluate", "--checkpoint", "run", "--output", "evaluated")
+    assert "error" in json.dumps(metrics(tmp_path / "evaluated"))
+    run("attack", "--checkpoint", "run", "--attack.check_documents", "2", "--output", "attacked")
+    words = json.loads((tmp_path / "attacked" / "metrics.json").read_text())["words"]
+    assert words["exchangeable"] > 0.2
+    capsys.readouterr()
+    run("predict", "--checkpoint", "run", "--text", "the film was good " * LIMIT)
+    predicted = json.loads(capsys.readouterr().out)
+    assert predicted["truncated"]
+    (again,) = Predictor.load(tmp_path / "run").predict(["the film was good " * LIMIT])
+    assert again.label == predicted["label"]
+
+
+@pytest.mark.parametrize("more", [[], ["--model.frozen_layers", "1", "--model.checkpointing", "true"]])
+def test_a_resumed_run_is_an_undisturbed_one_to_the_bit(
+    run: Run, flags: list[str], tmp_path: Path, more: list[str]
+) -> None:
+    options = ["--finetuning.layer_decay", "0.9", "--finetuning.warmup_steps", "2", *more]
+    run("finetune", *flags, *options, "--output", "whole")
+    shutil.copytree(tmp_path / "whole", tmp_path / "broken")
+    (tmp_path / "broken" / "last.ckpt").unlink()  # as if killed half-way
+    step = torch.load(tmp_path / "broken" / "previous.ckpt", weights_only=True)["global_step"]
+    run("finetune", *flags, *options, "--output", "broken", "--resume")
+    assert 0 < step < 4
+    whole, resumed = weights(tmp_path / "whole"), weights(tmp_path / "broken")
+    assert whole.keys() == resumed.keys()
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_a_report_shows_the_words_without_the_special_tokens(run: Run, flags: list[str], tmp_path: Path) -> None:
+    run("finetune", *flags, "--finetuning.steps", "1", "--output", "run")
+    sizes = ["--attack.documents", "4", "--attack.check_documents", "2", "--attack.attacks", '["fgsm-l2"]']
+    run("report", "--checkpoint", "run", *sizes, "--output", "report")
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert "film" in page
+    assert "[CLS]" not in page
+
+
+def test_frozen_layers_stay_as_they_are(run: Run, flags: list[str], tmp_path: Path) -> None:
+    run("finetune", *flags, "--model.frozen_layers", "1", "--finetuning.ema_decay", "0", "--output", "run")
+    body, trained = tiny("bert").state_dict(), load_classifier(tmp_path / "run").classifier.encoder.body.state_dict()
+    unchanged = {name for name, value in trained.items() if torch.equal(value, body[name])}
+    assert {name for name in trained if "layer.0." in name or name.startswith("embeddings.")} == unchanged
+
+
+def test_prepare_takes_the_tokenizer_and_keeps_only_the_name_of_the_encoder(
+    run: Run, flags: list[str], pretrained: Path, tmp_path: Path
+) -> None:
+    run("prepare", *flags[: flags.index("--model.pooling")], "--tokenizer.max_tokens", str(LIMIT), "--output", "p")
+    assert yaml.safe_load((tmp_path / "p" / "config.yaml").read_text())["model"] == {
+        "encoder": "transformer",
+        "pretrained": str(pretrained),
+    }
+    run("finetune", *flags, "--finetuning.steps", "1", "--output", "run")
+    (store,) = (tmp_path / "cache" / "stores").iterdir()
+    assert metrics(tmp_path / "p")["store"] == str(store)
+
+
+@pytest.fixture
+def texts() -> list[str]:
+    return ["the film was good", "Number7 and 12 unknownword [SEP]", "", "bad " * 30]
+
+
+def test_the_store_has_the_ids_of_the_encoders_own_tokenizer(
+    pretrained: Path, texts: list[str], tmp_path: Path
+) -> None:
+    lines = [f"{text},{name}" for text, name in zip(texts, "aabb", strict=True)]
+    (tmp_path / "train.csv").write_text("text,label\n" + "\n".join([*lines[:2], *lines[3:]]) + "\ngood film,b\n")
+    data = DataSettings(train=str(tmp_path / "train.csv"), validation_fraction=0.01, cache=str(tmp_path / "cache"))
+    model = ModelSettings("transformer", str(pretrained))
+    _, store = prepared(Experiment(data, TokenizerSettings(max_tokens=LIMIT), model))
+    own = TextTokenizer.from_json(store.tokenizer_json)
+    reference = PreTrainedTokenizerFast(tokenizer_file=str(pretrained / "tokenizer.json"))
+    reference.backend_tokenizer.no_padding()
+    expected = reference(texts, truncation=True, max_length=LIMIT, padding=False)["input_ids"]
+    assert [document.tolist() for document in own.encode(texts)] == expected
+    stored = [split.document(i).tolist() for split in store.splits.values() for i in range(len(split))]
+    assert sorted(stored) == sorted([expected[0], expected[1], expected[3], own.encode(["good film"])[0].tolist()])
+    assert own.special_tokens == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("truncation", "kept"),
+    [("head", range(6)), ("tail", range(14, 20)), ("head+tail", [0, 1, 16, 17, 18, 19])],
+)
+def test_what_is_kept_of_a_long_document(pretrained: Path, truncation: str, kept: Sequence[int]) -> None:
+    from textadv.corpus.pretrained_tokenizer import read_tokenizer
+
+    words = (WORDS * 2)[:20]
+    tokenizer = read_tokenizer(pretrained, 8, truncation)  # type: ignore[arg-type]
+    documents = tokenizer.documents([" ".join(words[:6]), " ".join(words), " ".join(words[:7])])
+    assert documents.truncated == {1, 2}
+    texts = [tokenizer.decode(tokenizer.text_ids(document.tolist())) for document in documents]
+    assert texts[:2] == [" ".join(words[:6]), " ".join(words[i] for i in kept)]
+    again = TextTokenizer.from_json(tokenizer.to_json())
+    assert again.documents([" ".join(words)]).tokens.tolist() == documents.tokens[8:16].tolist()
+
+
+def test_pieces_know_where_a_word_begins(pretrained: Path) -> None:
+    from textadv.corpus.pretrained_tokenizer import read_tokenizer
+
+    tokenizer = read_tokenizer(pretrained, 20, "head")
+    ids = tokenizer.text_ids(tokenizer.encode(["film number12"])[0].tolist())
+    assert tokenizer.pieces(ids) == [" film", " number", "1", "2"]
+
+
+def test_wrong_input_is_one_line(
+    run: Run, flags: list[str], pretrained: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def line(*arguments: str) -> str:
+        return refused(run, capsys, "finetune", *flags, *arguments)
+
+    assert "--tokenizer.max_tokens 41: " in line("--tokenizer.max_tokens", "41")
+    assert "has positions for 40 tokens" in line("--tokenizer.max_tokens", "41")
+    assert "leaves no room" in line("--tokenizer.max_tokens", "2")
+    assert "has 2 layers" in line("--model.frozen_layers", "3")
+    assert "--model.pooling last" in line("--model.pooling", "last")
+    assert "--pretrained: " in line("--pretrained", "other")
+    assert "--model.pretrained: needs" in line("--model.encoder", "lstm")
+    assert "needs --model.pretrained" in line("--model.pretrained", "null")
+    pretrains = [*flags[:2], *flags[2:-2]]
+    assert "is pretrained already" in refused(run, capsys, "pretrain", *pretrains)
+    (pretrained / "tokenizer.json").rename(pretrained / "other.json")
+    assert "tokenizer.json: cannot be read: No such file" in line()
+    (pretrained / "tokenizer.json").write_text("{}")
+    assert "tokenizer.json: is no tokenizer" in line()
+    config = json.loads((pretrained / "config.json").read_text())
+    (pretrained / "config.json").write_text(json.dumps(config | {"model_type": "unheard_of"}))
+    assert "unheard_of" in line()
+    (pretrained / "model.safetensors").rename(pretrained / "pytorch_model.bin")
+    assert "pickled" in line()
+    (pretrained / "pytorch_model.bin").unlink()
+    assert "has no model.safetensors" in line()
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    assert "pip install 'textadv[transformers]'" in line()

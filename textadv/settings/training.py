@@ -1,0 +1,161 @@
+"""How the language model and the classifier are trained."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from textadv.errors import InputError
+from textadv.system.ranges import FREE, OpenShare, Positive, Settings, Share
+
+Method = Literal["none", "random", "adversarial", "vat", "adversarial+vat"]
+LEARNING_RATE, TRANSFORMER_LEARNING_RATE = 5e-4, 5e-5  # of fine-tuning, where none is given
+
+
+@dataclass
+class PretrainingSettings(Settings, section="pretraining"):
+    """Training of the language model. The defaults are the paper's.
+
+    Attributes:
+        steps: Optimizer steps.
+        batch_size: Parallel lanes of the token stream.
+        window: Tokens per lane and step (backpropagation through time); the state is carried on.
+        candidates: Candidates of the sampled softmax; 0 for the full softmax.
+        dropout: Dropout of the embeddings, one mask over all time steps.
+        learning_rate: Adam's step size.
+        learning_rate_decay: Factor on the learning rate after each step.
+        warmup_steps: Steps of linear warm-up of the learning rate.
+        gradient_clip: Bound on the gradient's norm, embeddings excluded.
+        validate_every: Steps between two validations; the last step is followed by one in any case.
+    """
+
+    steps: Positive = field(default=100_000, metadata=FREE)
+    batch_size: Positive = 256
+    window: Positive = 400
+    candidates: int = 1024
+    dropout: Share = 0.5
+    learning_rate: float = 1e-3
+    learning_rate_decay: float = 0.9999
+    warmup_steps: int = 0
+    gradient_clip: float = 1.0
+    validate_every: Positive = field(default=1000, metadata=FREE)
+
+
+@dataclass
+class FinetuningSettings(Settings, section="finetuning"):
+    """Training of the classifier. The defaults are the paper's.
+
+    Attributes:
+        method: Which perturbations train the classifier.
+        epsilon: Size of a perturbation: L2 norm over the whole sequence, in normalized-embedding units.
+        vat_epsilon: That of the virtual adversarial perturbation, always in L2; null for epsilon.
+        adversary: A name as in `attack.attacks`; examples of its target are not perturbed; `random` takes its norm.
+        num_steps: Steps of `ifgsm`, `mifgsm` and `pgd`.
+        step_size: Length of such a step; null for 2.5 epsilon / num_steps.
+        num_restarts: Random starts of `pgd`, of which the worst end counts.
+        alpha: Length of the random step of `rfgsm`; null for epsilon / 2.
+        num_neighbours: Words in whose directions an `interpretable` perturbation moves each word.
+        supervised_weight: Weight of the unperturbed labeled loss; 0.5, like adv_weight, in Goodfellow et al. 2015.
+        adv_weight: Weight of the adversarial (or random) loss.
+        vat_weight: Weight of the virtual adversarial loss.
+        entropy_weight: Weight of the entropy of the unlabeled predictions.
+        balance_weight: Weight of minus the entropy of the mean unlabeled prediction, which keeps all classes in use.
+        pseudo_label_weight: Weight of the cross entropy of sure unlabeled predictions, aligned with the shares of the
+            labels, at the virtually perturbed text (unperturbed for methods without it).
+        pseudo_label_threshold: Least probability of a sure prediction, as a share of the mean on labeled texts.
+        vat_target: Mean divergence in nats for which each step chooses the size of the virtual adversarial
+            perturbation; `vat_epsilon` is then its bound.
+        vat_direction: Top eigenvector of the KL's Hessian; `auto`: in closed form for two or three classes.
+        num_power_iterations: Power iterations; 0 leaves the random direction it starts from.
+        xi: Step of the power iteration's finite difference.
+        ramp_steps: Steps over which the weights of all terms but the unperturbed labeled loss rise linearly from 0.
+        steps: Optimizer steps at most.
+        batch_size: Labeled documents per step.
+        unlabeled_batch_size: Unlabeled documents per step.
+        window: Tokens at the end of a document that gradients reach; the state before them is carried.
+        dropout: Dropout of the embeddings, one mask over all time steps.
+        learning_rate: Adam's step size; null for 5e-4, for a Transformer 5e-5.
+        learning_rate_decay: Factor on the learning rate after each step; a Transformer's falls linearly to 0 instead.
+        layer_decay: Of a Transformer: factor on the learning rate for each layer below the head.
+        weight_decay: Of a Transformer: AdamW's decay of the matrices.
+        warmup_steps: Steps of linear warm-up of the learning rate.
+        gradient_clip: Bound on the gradient's norm, embeddings excluded.
+        ema_decay: Decay of the weight average used in evaluation; 0 for none.
+        validate_every: Steps between two validations; the last step is followed by one in any case.
+        patience: Validations without improvement before training stops.
+    """
+
+    method: Method = "adversarial+vat"
+    epsilon: float = 5.0
+    vat_epsilon: float | None = None
+    adversary: str = "fgsm-l2"
+    num_steps: Positive = 3
+    step_size: float | None = None
+    num_restarts: Positive = 1
+    alpha: float | None = None
+    num_neighbours: Positive = 10
+    supervised_weight: float = 1.0
+    adv_weight: float = 1.0
+    vat_weight: float = 1.0
+    entropy_weight: float = 0.0
+    balance_weight: float = 0.0
+    pseudo_label_weight: float = 0.0
+    pseudo_label_threshold: Share = 0.9
+    vat_target: OpenShare | None = None
+    vat_direction: Literal["auto", "closed_form", "power_iteration"] = "auto"
+    num_power_iterations: int = 1
+    xi: float = 0.1
+    ramp_steps: int = 0
+    steps: Positive = field(default=15_000, metadata=FREE)
+    batch_size: Positive = 64
+    unlabeled_batch_size: Positive = 64
+    window: Positive = 400
+    dropout: Share = 0.5
+    learning_rate: float | None = None
+    learning_rate_decay: float = 0.9998
+    layer_decay: float = 1.0
+    weight_decay: float = 0.01
+    warmup_steps: int = 0
+    gradient_clip: float = 1.0
+    ema_decay: Share = 0.999
+    validate_every: Positive = field(default=500, metadata=FREE)
+    patience: Positive = field(default=10, metadata=FREE)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.perturbs_labeled and self.uses_vat and not self.adversary_is_in_l2 and self.vat_epsilon is None:
+            raise InputError(f"--finetuning.vat_epsilon: is needed with {self.adversary}, as vat is measured in l2")
+        if self.vat_target is not None and self.vat_direction == "power_iteration":
+            raise InputError(
+                "--finetuning.vat_target: needs the closed form, not --finetuning.vat_direction power_iteration"
+            )
+        if self.alpha is not None and self.alpha > self.epsilon:
+            raise InputError(f"--finetuning.alpha {self.alpha}: must be at most --finetuning.epsilon")
+
+    @property
+    def perturbs_labeled(self) -> bool:
+        """Whether the loss of perturbed labeled examples is part of the objective."""
+        return self.method in ("random", "adversarial", "adversarial+vat") and self.adv_weight > 0
+
+    @property
+    def adversary_is_in_l2(self) -> bool:
+        """Whether the adversarial perturbation has its size over the whole sequence, as the virtual one has."""
+        return "linf" not in self.adversary.split("-")[1:2]
+
+    @property
+    def virtual_epsilon(self) -> float:
+        """L2 norm of the virtual adversarial perturbation."""
+        return self.epsilon if self.vat_epsilon is None else self.vat_epsilon
+
+    @property
+    def virtual_is_adversarial(self) -> bool:
+        """Whether the virtual adversarial perturbation has the size of the adversarial one in every step."""
+        return self.vat_target is None and self.virtual_epsilon == self.epsilon
+
+    @property
+    def uses_vat(self) -> bool:
+        """Whether the virtual adversarial loss is part of the objective."""
+        return self.method in ("vat", "adversarial+vat") and self.vat_weight > 0
+
+    @property
+    def uses_unlabeled(self) -> bool:
+        """Whether a step has an unlabeled batch."""
+        return self.uses_vat or max(self.entropy_weight, self.balance_weight, self.pseudo_label_weight) > 0
