@@ -71,7 +71,7 @@ def test_an_installed_wheel_needs_no_checkout(tmp_path: Path) -> None:
     build = [*pip, "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", str(tmp_path), str(source)]
     subprocess.run(build, check=True, cwd=elsewhere)
     (wheel,) = tmp_path.glob("textadv-*.whl")
-    packed = {name for name in ZipFile(wheel).namelist() if name.endswith(".yaml")}
+    packed = {name for name in ZipFile(wheel).namelist() if name.startswith("textadv/configs/")}
     assert packed == {f"textadv/configs/{name}.yaml" for name in named_configs()}
     shutil.rmtree(source)
     subprocess.run([*pip, "install", "--quiet", "--no-deps", "--target", str(target), str(wheel)], check=True)
