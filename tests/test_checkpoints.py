@@ -187,6 +187,19 @@ def test_a_folder_means_its_best_checkpoint(tmp_path: Path) -> None:
     assert resolve_checkpoint(tmp_path / "last.ckpt").name == "last.ckpt"
 
 
+def test_the_temperature_of_a_classifier(saved: Path) -> None:
+    checkpoint = torch.load(saved, weights_only=True)
+    assert load_classifier(saved).temperature == 1.0
+    checkpoint[CARD]["temperature"] = 2.5
+    write_checkpoint(saved, checkpoint)
+    assert load_classifier(saved).temperature == 2.5
+    for wrong in (0.0, -1.0, float("nan"), float("inf"), "2", None):
+        checkpoint[CARD]["temperature"] = wrong
+        write_checkpoint(saved, checkpoint)
+        with pytest.raises(InputError, match=r"c\.ckpt: its card and its weights do not describe a classifier"):
+            load_classifier(saved)
+
+
 def test_the_card_says_what_is_needed_with_primitives_only(store: TokenStore) -> None:
     def is_plain(value: Any) -> bool:
         if isinstance(value, dict):

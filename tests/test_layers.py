@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 SHARED = {"settings", "errors", "system"}
 LAYER_0 = {"adversarial", "models", "draws", "precision"}
 LAYER_1 = LAYER_0 | SHARED | {"corpus"}
-LAYERS_BELOW_2 = LAYER_1 | {"attack_names", "checkpoints"}
+LAYERS_BELOW_2 = LAYER_1 | {"attack_names", "checkpoints", "scoring"}
 LAYER_2 = LAYERS_BELOW_2 | {"training", "evaluation"}
 LAYER_3 = LAYER_2 | {"benchmark", "experiments", "presets"}
 # Module of textadv at the top level -> those that it may import. Nobody imports `cli`: that is for train.py.
@@ -24,6 +24,7 @@ ALLOWED: dict[str, set[str]] = {
     "models": {"models", "draws", "precision"},
     "corpus": LAYER_1,
     "attack_names": LAYER_0 | SHARED,
+    "scoring": set(),
     "checkpoints": LAYERS_BELOW_2,
     "training": LAYERS_BELOW_2 | {"training"},
     "evaluation": LAYERS_BELOW_2 | {"evaluation"},

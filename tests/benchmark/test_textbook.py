@@ -20,6 +20,7 @@ from textadv.settings import Experiment
         {"pseudo_label_weight": 1.0},
         {"vat_target": 0.1},
         {"num_power_iterations": 2},
+        {"class_weights": "balanced"},
     ],
     ids=lambda other: next(iter(other)),
 )

@@ -106,6 +106,26 @@ def test_a_budget_of_labels_counts_those_that_select(
         assert f"--data.validation_labels {wrong}: 16 labels are given" in message
 
 
+def test_uneven_classes_and_a_temperature(
+    run: Run, corpus: list[str], config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = ["finetune", "--config", config, *corpus, "--pretrained", "none", "--output", tmp_path / "f"]
+    base += ["--finetuning.class_weights", "balanced", "--finetuning.selection", "macro_f1"]
+    base += ["--finetuning.temperature_scaling", "true"]
+    run(*base)
+    figures, captured = metrics(tmp_path / "f"), capsys.readouterr()
+    assert figures["selection"] == "macro_f1"
+    assert "macro-F1 selects the checkpoint, not the error (--finetuning.selection macro_f1)" in captured.err
+    assert f"best validation macro-F1 {figures['validation_macro_f1']:.4f}, error " in captured.out
+    assert f", temperature {figures['temperature']:.3f} (" in captured.out
+    run("evaluate", "--checkpoint", tmp_path / "f", "--output", tmp_path / "e")
+    result = metrics(tmp_path / "e")
+    assert result["temperature"] == pytest.approx(figures["temperature"])
+    assert {"expected_calibration_error", "calibration_error_before"} <= result.keys()
+    message = refused(run, capsys, *base, "--data.validation_labels", 0)
+    assert "--finetuning.temperature_scaling: needs labels that select, and there are none" in message
+
+
 def test_without_validation_labels_the_last_checkpoint_is_the_result(
     run: Run, corpus: list[str], config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

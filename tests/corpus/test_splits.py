@@ -138,7 +138,7 @@ LABELS = np.array([0, 1, -1] * 200)
 
 
 def labeled(per_class=None, validation=None, seed=0, labels=LABELS):
-    return choose_labels(labels, per_class, validation, seed)
+    return choose_labels(labels, ("neg", "pos", "rare"), per_class, validation, seed)
 
 
 def test_choice_of_labels_is_balanced_and_nested():
@@ -157,7 +157,7 @@ def test_without_a_budget_all_labeled_rows_are_chosen():
 
 
 def test_more_labels_than_there_are_are_refused():
-    with pytest.raises(InputError, match=r"--data\.labels_per_class 201: class 0 has only 200"):
+    with pytest.raises(InputError, match=r"--data\.labels_per_class 201: class 'neg' has only 200"):
         labeled(201)
 
 
@@ -214,3 +214,22 @@ def test_validation_labels_that_cannot_be_had_are_refused(per_class, validation,
     with pytest.raises(InputError, match=rf"--data\.validation_labels {validation}: \d+ labels are given") as refused:
         labeled(per_class, validation, labels=labels)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(("rare", "train", "validation"), [(2, 1, 1), (3, 2, 1)])
+def test_a_very_small_class_is_on_both_sides_of_the_cut(rare, train, validation):
+    rows = [(f"{name} {i}", name) for name, n in (("usual", 100), ("rare", rare)) for i in range(n)]
+    corpus = build(rows)
+    counts = {name: np.bincount(corpus.splits[name].labels).tolist() for name in ("train", "validation")}
+    assert corpus.classes == ("rare", "usual")
+    assert [counts[name][0] for name in ("train", "validation")] == [train, validation]
+
+
+def test_a_class_that_is_too_small_is_named():
+    labels = np.array([0] * 20 + [1] * 20 + [2])
+    with pytest.raises(InputError, match=r"--data\.labels_per_class 2: class 'rare' has only 1 labeled training rows"):
+        labeled(2, labels=labels)
+    with pytest.raises(
+        InputError, match=r"--data\.validation_labels 9: 41 labels are given, 1 of them of class 'rare'"
+    ):
+        labeled(validation=9, labels=labels)

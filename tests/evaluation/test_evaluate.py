@@ -81,6 +81,16 @@ def test_a_split_is_measured(loaded, store, split):
     assert metrics.count == 6
 
 
+def test_a_temperature_changes_the_calibration_only(loaded, store):
+    before = evaluate_split(loaded, store, "validation")
+    scaled = loaded._replace(card=loaded.card | {"temperature": 0.05})
+    after = evaluate_split(scaled, store, "validation")
+    assert (after.temperature, after.calibration_error_before) == (0.05, before.expected_calibration_error)
+    assert after.expected_calibration_error != before.expected_calibration_error
+    for name in ("error", "accuracy", "macro_f1", "confusion_matrix", "count"):
+        assert getattr(after, name) == getattr(before, name)
+
+
 @pytest.mark.parametrize(
     ("changes", "name", "message"),
     [

@@ -1,6 +1,7 @@
 import itertools
 import json
 
+import numpy as np
 import pytest
 import torch
 
@@ -27,6 +28,17 @@ def test_predictions_come_in_the_order_of_the_texts(loaded, alone, monkeypatch):
         assert prediction.label == max(prediction.probabilities, key=prediction.probabilities.get)
         assert not prediction.truncated
     assert len({round(values(prediction)[0], 4) for prediction in predictions}) == len(TEXTS)
+
+
+@pytest.mark.parametrize("temperature", [0.01, 0.3, 5.0, 100.0])
+def test_a_temperature_leaves_the_label_and_never_contradicts_the_probabilities(loaded, temperature):
+    plain = list(Predictor(loaded).predict(TEXTS))
+    scaled = list(Predictor(loaded._replace(card=loaded.card | {"temperature": temperature})).predict(TEXTS))
+    for before, after in zip(plain, scaled, strict=True):
+        expected = np.array(values(before)) ** (1 / temperature)
+        assert values(after) == pytest.approx(expected / expected.sum(), rel=1e-6)
+        assert before.label == after.label == max(after.probabilities, key=after.probabilities.get)
+        assert json.loads(after.to_json())["probabilities"] == after.probabilities
 
 
 def test_an_endless_stream_is_read_chunk_by_chunk(loaded, monkeypatch):

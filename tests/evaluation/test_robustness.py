@@ -69,6 +69,12 @@ def test_a_classifier_is_measured_against_every_attack(loaded: LoadedClassifier,
     assert names(result) == BASIC
 
 
+def test_a_temperature_does_not_change_attacks(loaded: LoadedClassifier, store: TokenStore) -> None:
+    settings = AttackSettings(attacks=["noise-l2", "fgsm-l2", "fgsm-linf-least_likely"], num_steps=1)
+    scaled = loaded._replace(card=loaded.card | {"temperature": 0.2})
+    assert robustness(scaled, store, "test", settings) == robustness(loaded, store, "test", settings)
+
+
 def test_examples_of_changed_documents_are_texts(
     loaded: LoadedClassifier, store: TokenStore, alone: Callable[[str], list[float]]
 ) -> None:

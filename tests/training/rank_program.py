@@ -25,7 +25,7 @@ log, log_dict = TrainingModule.log, TrainingModule.log_dict
 
 
 def recording_log(module, name, value, **options):
-    if name.startswith("validation"):
+    if name.startswith(("validation", "temperature")):
         logged.append({"step": module.global_step, name: float(value)})
     log(module, name, value, **options)
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from readers import curves, equal
 
@@ -29,6 +30,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "entropy": {"method": "none", "entropy_weight": 0.7},
     "target": {"method": "vat", "vat_target": 0.001, "vat_epsilon": 100.0},
     "pseudo-labels": {"balance_weight": 0.5, "pseudo_label_weight": 1.0},
+    "uneven classes": {"class_weights": "balanced", "selection": "macro_f1", "temperature_scaling": True},
 }
 LANGUAGE_MODELS: dict[str, dict[str, Any]] = {
     "full softmax": {"candidates": 0},
@@ -48,6 +50,12 @@ def odd_store() -> Callable[[TokenStore, Callable[..., Split]], TokenStore]:
     return make
 
 
+def with_uneven_classes(store: TokenStore) -> TokenStore:
+    """The same texts, of which 3 in 12 are of the second class."""
+    train = replace(store.splits["train"], labels=np.array([0, 0, 0, 1] * 3))
+    return replace(store, splits=store.splits | {"train": train})
+
+
 def jobs(experiment: Experiment, store: TokenStore, folder: Path) -> list[tuple[Any, ...]]:
     """All that is to be the same; batches of 3 + 3 or 2 documents and 5 lanes, which two ranks cannot divide evenly."""
     experiment = replace(experiment, trainer=replace(experiment.trainer, precision="64-true"))
@@ -56,7 +64,8 @@ def jobs(experiment: Experiment, store: TokenStore, folder: Path) -> list[tuple[
     for name, changes in cases.items():
         sizes = {"batch_size": 3, "unlabeled_batch_size": 3, "patience": 100}
         settings = replace(experiment.finetuning, **(DETERMINISTIC | sizes | changes))
-        found.append((name, "finetune", replace(experiment, finetuning=settings), store, folder / name, None))
+        corpus = with_uneven_classes(store) if name == "uneven classes" else store
+        found.append((name, "finetune", replace(experiment, finetuning=settings), corpus, folder / name, None))
     for name, changes in LANGUAGE_MODELS.items():
         lm = replace(experiment.pretraining, **(DETERMINISTIC | {"batch_size": 5} | changes))
         model = replace(experiment.model, bidirectional=name == "dropout")

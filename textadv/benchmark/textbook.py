@@ -17,7 +17,15 @@ from textadv.models.layers import Layer
 from textadv.settings import FinetuningSettings
 
 # What the textbook step does not read. Beside other values than their defaults it would do less than ours.
-UNREAD = ("adversary", "entropy_weight", "balance_weight", "pseudo_label_weight", "vat_target", "num_power_iterations")
+UNREAD = (
+    "adversary",
+    "class_weights",
+    "entropy_weight",
+    "balance_weight",
+    "pseudo_label_weight",
+    "vat_target",
+    "num_power_iterations",
+)
 
 
 def require_textbook(settings: FinetuningSettings) -> None:

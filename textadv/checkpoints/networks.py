@@ -1,5 +1,6 @@
 """The networks that checkpoints hold."""
 
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +26,11 @@ class LoadedClassifier(NamedTuple):
     classes: tuple[str, ...]
     tokenizer_json: str
     card: dict[str, Any]
+
+    @property
+    def temperature(self) -> float:
+        """By which its logits are divided to become probabilities; 1 where none was fitted."""
+        return float(self.card.get("temperature", 1.0))
 
 
 def network_weights(checkpoint: dict[str, Any], prefix: str = "") -> dict[str, Tensor]:
@@ -80,6 +86,8 @@ def load_classifier(path: Path) -> LoadedClassifier:
         classifier = build_classifier(model, encoder, len(card["classes"]))
         classifier.load_state_dict(network_weights(checkpoint), strict=True)
         card = card | {"step": checkpoint["global_step"]}
+        if not 0 < card.get("temperature", 1.0) < math.inf:
+            raise TypeError(f"temperature {card['temperature']}")
         return LoadedClassifier(classifier.eval(), tuple(card["classes"]), card["tokenizer"], card)
     except (RuntimeError, KeyError, TypeError, AttributeError) as error:
         reason = str(error).splitlines()[0]

@@ -224,5 +224,7 @@ def _predictor(run: "PlannedRun", data: "FinetuningData", own: Path) -> "Predict
 
     if run.contender == "tfidf":
         return tfidf_predictor(data.labeled)
-    classifier, place = load_classifier(own).classifier, device(run.experiment.trainer)
-    return lambda split, description: class_probabilities(classifier, split, place, description)
+    loaded, place = load_classifier(own), device(run.experiment.trainer)
+    return lambda split, description: class_probabilities(
+        loaded.classifier, split, place, description, loaded.temperature
+    )

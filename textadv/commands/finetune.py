@@ -53,5 +53,9 @@ def finetune(
         if selecting and error is None:
             raise InputError(f"--resume: the best checkpoint in {folder} is damaged or gone, and no steps are left")
         result = f"best validation error {error:.2f} %" if selecting else f"step {metrics['steps']} is the result"
+        if metrics["selection"] == "macro_f1":
+            result = f"best validation macro-F1 {metrics['validation_macro_f1']:.4f}, error {error:.2f} %"
+        if metrics["temperature"] is not None:
+            result += f", temperature {metrics['temperature']:.3f}"
         seen = f"{metrics['labels_seen']} labels seen: {metrics['labels']} train, {selecting} select"
         print(f"{result} ({seen})")

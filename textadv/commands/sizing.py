@@ -124,7 +124,7 @@ def _duration(seconds: float) -> str:
 def _size(experiment: Experiment, store: TokenStore) -> tuple[int, int]:
     """Tokens of all training and unlabeled text, and labels that train."""
     data, labels = experiment.data, store.splits["train"].labels
-    chosen = choose_labels(labels, data.labels_per_class, data.validation_labels, data.seed)
+    chosen = choose_labels(labels, store.classes, data.labels_per_class, data.validation_labels, data.seed)
     return sum(len(store.splits[name].tokens) for name in TRAINING), len(chosen.train)
 
 

@@ -180,7 +180,9 @@ class FinetuningData(StoreData):
     def __init__(self, store: TokenStore, data: DataSettings, settings: FinetuningSettings, seed: int) -> None:
         super().__init__(store, seed)
         train, unlabeled = store.splits["train"], store.splits["unlabeled"]
-        kept, selecting = choose_labels(train.labels, data.labels_per_class, data.validation_labels, data.seed)
+        kept, selecting = choose_labels(
+            train.labels, store.classes, data.labels_per_class, data.validation_labels, data.seed
+        )
         everything = Documents(train, unlabeled)
         held_out = np.empty(0, np.int64)
         self._validation, self._validation_rows = store.splits["validation"], np.arange(len(store.splits["validation"]))
@@ -192,6 +194,8 @@ class FinetuningData(StoreData):
                 flag = f"--data.validation_labels {data.validation_labels}"
                 raise InputError(f"{flag}: all training texts of a class are copies of those that select")
         self.num_labeled, self.num_validation = len(kept), len(self._validation_rows)
+        if settings.temperature_scaling and not self.num_validation:
+            raise InputError("--finetuning.temperature_scaling: needs labels that select, and there are none")
         self.labeled = DocumentBatches(Documents(train), kept, settings.batch_size, seed)
         pool = np.setdiff1d(np.arange(len(everything)), np.union1d(kept, held_out))
         self.unlabeled: DocumentBatches | None = None
@@ -201,6 +205,11 @@ class FinetuningData(StoreData):
                     f"--finetuning.method {settings.method}: needs unlabeled text, and the corpus has none"
                 )
             self.unlabeled = DocumentBatches(everything, pool, settings.unlabeled_batch_size, seed, 1)
+
+    @property
+    def validation_labels(self) -> Indices:
+        """Labels that select a checkpoint, (n,)."""
+        return self._validation.labels[self._validation_rows]
 
     def train_dataloader(self) -> StepBatches:
         """Pairs of batches from the trainer's step on.

@@ -75,7 +75,7 @@ class ChosenLabels(NamedTuple):
 
 
 def choose_labels(
-    labels: NDArray[np.int64], per_class: int | None, num_validation: int | None, seed: int
+    labels: NDArray[np.int64], names: Sequence[str], per_class: int | None, num_validation: int | None, seed: int
 ) -> ChosenLabels:
     """Choose the training rows that keep their label, and those among them that select a checkpoint.
 
@@ -85,6 +85,7 @@ def choose_labels(
 
     Args:
         labels: `(n,)` labels, -1 for an unlabeled row.
+        names: Names of the classes.
         per_class: Labels to keep per class; None for all of them.
         num_validation: How many of these are for validation; None for the validation split instead.
         seed: Seed of the choice.
@@ -99,7 +100,7 @@ def choose_labels(
     for label, size in zip(classes, sizes, strict=True):
         if per_class is not None and size < per_class:
             raise InputError(
-                f"--data.labels_per_class {per_class}: class {label} has only {size} labeled training rows"
+                f"--data.labels_per_class {per_class}: class '{names[label]}' has only {size} labeled training rows"
             )
     ranks = np.empty(len(labels), np.int64)  # of each row in its class
     for label in classes:
@@ -110,9 +111,11 @@ def choose_labels(
         return ChosenLabels(given, None if num_validation is None else given[:0])
     rank, size = ranks[given], np.bincount(labels[given])[labels[given]]
     if size.min() < 2 or not len(classes) <= num_validation <= len(given) - len(classes):
+        fewest = names[labels[given][size.argmin()]]
         raise InputError(
-            f"--data.validation_labels {num_validation}: {len(given)} labels are given, and each of the {len(classes)} "
-            "classes needs one at least for training and one for validation (0: no validation)"
+            f"--data.validation_labels {num_validation}: {len(given)} labels are given, {size.min()} of them of class "
+            f"'{fewest}', and each of the {len(classes)} classes needs one at least for training and one for "
+            "validation (0: no validation)"
         )
     turns = np.where(rank == 0, 0, np.where(rank == size - 1, np.inf, (rank + 0.5) / size))
     first = np.lexsort((labels[given], turns))[:num_validation]

@@ -8,12 +8,12 @@ from textadv.checkpoints import LoadedClassifier
 from textadv.corpus.batching import EVALUATION_TOKENS
 from textadv.corpus.store import Split, TokenStore
 from textadv.errors import InputError
-from textadv.evaluation.metrics import ClassificationMetrics, classification_metrics
+from textadv.evaluation.metrics import ClassificationMetrics, ScaledMetrics, classification_metrics
 from textadv.evaluation.samples import Sample
 from textadv.models.classifier import Classifier
 
 
-def class_probabilities(
+def class_logits(
     classifier: Classifier, split: Split, device: str = "cpu", description: str | None = None
 ) -> NDArray[np.float64]:
     """Classify documents batch by batch, each of them read from its first to its last token.
@@ -25,7 +25,7 @@ def class_probabilities(
         description: What is being done, in a few words, where it is to be shown how far it got.
 
     Returns:
-        Probabilities of the classes, shape (n, C), in the order of the documents.
+        Scores of the classes, shape (n, C), in the order of the documents.
 
     Raises:
         InputError: The classifier yields numbers that are not finite.
@@ -35,14 +35,30 @@ def class_probabilities(
     for places, batch in Sample(split, np.arange(len(split))).batches(device, description, EVALUATION_TOKENS):
         with torch.inference_mode():
             logits = classifier(batch.tokens, batch.lengths)  # (B, C)
-            pieces.append(logits.cpu().double().softmax(dim=1).numpy())
+            pieces.append(logits.cpu().double().numpy())
         rows.append(places)
     stacked = np.concatenate(pieces)
     if not np.isfinite(stacked).all():
         raise InputError("the checkpoint yields probabilities that are not finite: its training has diverged")
-    probabilities = np.empty_like(stacked)
-    probabilities[np.concatenate(rows)] = stacked
-    return probabilities
+    ordered = np.empty_like(stacked)
+    ordered[np.concatenate(rows)] = stacked
+    return ordered
+
+
+def probabilities_at(logits: NDArray[np.float64], temperature: float) -> NDArray[np.float64]:
+    """softmax(z / T), (n, C): the same order of the classes at any temperature (Guo et al. 2017, equation 9)."""
+    return torch.from_numpy(logits / temperature).softmax(dim=1).numpy()
+
+
+def class_probabilities(
+    classifier: Classifier,
+    split: Split,
+    device: str = "cpu",
+    description: str | None = None,
+    temperature: float = 1.0,
+) -> NDArray[np.float64]:
+    """Probabilities of the classes, (n, C). The arguments are those of `class_logits`, and the temperature."""
+    return probabilities_at(class_logits(classifier, split, device, description), temperature)
 
 
 def check_match(loaded: LoadedClassifier, store: TokenStore, split: str, flag: str = "--checkpoint") -> Split:
@@ -75,5 +91,9 @@ def evaluate_split(
         InputError: As `check_match`, or the classifier yields numbers that are not finite.
     """
     documents = check_match(loaded, store, split)
-    probabilities = class_probabilities(loaded.classifier, documents, device, f"evaluating on {split}")
-    return classification_metrics(probabilities, documents.labels)
+    logits = class_logits(loaded.classifier, documents, device, f"evaluating on {split}")
+    metrics = classification_metrics(probabilities_at(logits, loaded.temperature), documents.labels)
+    if "temperature" not in loaded.card:
+        return metrics
+    before = classification_metrics(probabilities_at(logits, 1.0), documents.labels).expected_calibration_error
+    return ScaledMetrics(**vars(metrics), temperature=loaded.temperature, calibration_error_before=before)

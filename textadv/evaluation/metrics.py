@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from textadv.errors import InputError
+from textadv.scoring import macro_f1
 
 CALIBRATION_BINS = 15
 
@@ -39,6 +40,14 @@ class ClassificationMetrics:
     count: int  # number of documents
 
 
+@dataclass(frozen=True)
+class ScaledMetrics(ClassificationMetrics):
+    """How good predictions are whose probabilities have a temperature."""
+
+    temperature: float  # by which the logits were divided
+    calibration_error_before: float  # the expected calibration error of the logits as they are
+
+
 def classification_metrics(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> ClassificationMetrics:
     """Measure predictions against the truth; the predicted class is the most probable one.
 
@@ -60,20 +69,12 @@ def classification_metrics(probabilities: NDArray[np.float64], labels: NDArray[n
     return ClassificationMetrics(
         error=100 * int(count - correct.sum()) / count,
         accuracy=int(correct.sum()) / count,
-        macro_f1=_macro_f1(confusion_matrix),
+        macro_f1=macro_f1(confusion_matrix),
         expected_calibration_error=sum(bin.count * abs(bin.accuracy - bin.confidence) for bin in bins) / count,
         calibration=bins,
         confusion_matrix=confusion_matrix.tolist(),
         count=count,
     )
-
-
-def _macro_f1(confusion_matrix: NDArray[np.int64]) -> float:
-    """Mean of 2 TP / (2 TP + FP + FN) over the classes where that is defined."""
-    hits = confusion_matrix.diagonal()  # (C,)
-    occurrences = confusion_matrix.sum(axis=0) + confusion_matrix.sum(axis=1)  # (C,), 2 TP + FP + FN
-    present = occurrences > 0
-    return float((2 * hits[present] / occurrences[present]).mean())
 
 
 def calibration_bins(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> list[CalibrationBin]:

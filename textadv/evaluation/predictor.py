@@ -54,6 +54,7 @@ class Predictor:
     def __init__(self, loaded: LoadedClassifier, device: str = "cpu") -> None:
         self.classes = loaded.classes
         self._classifier = loaded.classifier
+        self._temperature = loaded.temperature
         self._tokenizer = TextTokenizer.from_json(loaded.tokenizer_json)
         self._device = device
 
@@ -89,7 +90,7 @@ class Predictor:
         cut = [number in encoded.truncated or length > MAX_TOKENS for number, length in enumerate(lengths)]
         offsets = np.cumsum([0] + [len(document) for document in tokens])
         split = Split(np.concatenate(tokens), offsets, np.full(len(tokens), -1))
-        probabilities = class_probabilities(self._classifier, split, self._device)
+        probabilities = class_probabilities(self._classifier, split, self._device, temperature=self._temperature)
         for was_cut, row in zip(cut, probabilities, strict=True):
             label = self.classes[int(row.argmax())]
             yield Prediction(label, dict(zip(self.classes, row.tolist(), strict=True)), was_cut)

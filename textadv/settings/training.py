@@ -53,6 +53,7 @@ class FinetuningSettings(Settings, section="finetuning"):
         num_restarts: Random starts of `pgd`, of which the worst end counts.
         alpha: Length of the random step of `rfgsm`; null for epsilon / 2.
         num_neighbours: Words in whose directions an `interpretable` perturbation moves each word.
+        class_weights: `balanced` weights each labeled loss by n / (C n_c), for n labels in C classes, n_c in its own.
         supervised_weight: Weight of the unperturbed labeled loss; 0.5, like adv_weight, in Goodfellow et al. 2015.
         adv_weight: Weight of the adversarial (or random) loss.
         vat_weight: Weight of the virtual adversarial loss.
@@ -81,6 +82,9 @@ class FinetuningSettings(Settings, section="finetuning"):
         ema_decay: Decay of the weight average used in evaluation; 0 for none.
         validate_every: Steps between two validations; the last step is followed by one in any case.
         patience: Validations without improvement before training stops.
+        selection: What an improvement is, and the best checkpoint; `auto`: macro-F1 where the classes of the labels
+            that select are uneven, else error.
+        temperature_scaling: Fit the temperature of the predicted probabilities on the labels that select.
     """
 
     method: Method = "adversarial+vat"
@@ -92,6 +96,7 @@ class FinetuningSettings(Settings, section="finetuning"):
     num_restarts: Positive = 1
     alpha: float | None = None
     num_neighbours: Positive = 10
+    class_weights: Literal["none", "balanced"] = "none"
     supervised_weight: float = 1.0
     adv_weight: float = 1.0
     vat_weight: float = 1.0
@@ -118,6 +123,8 @@ class FinetuningSettings(Settings, section="finetuning"):
     ema_decay: Share = 0.999
     validate_every: Positive = field(default=500, metadata=FREE)
     patience: Positive = field(default=10, metadata=FREE)
+    selection: Literal["auto", "error", "macro_f1"] = "auto"
+    temperature_scaling: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

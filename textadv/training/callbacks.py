@@ -12,6 +12,7 @@ from pytorch_lightning.callbacks import Callback, EarlyStopping, WeightAveraging
 from tqdm import tqdm
 
 from textadv.training.lightning_internals import averaged_parameters
+from textadv.training.selection import Measure
 
 LINE_SECONDS = 15.0
 ZERO_SHARE = 0.01
@@ -86,8 +87,10 @@ class Progress(Callback):
 
     def _figures(self, trainer: pl.Trainer) -> str:
         logged = trainer.callback_metrics
-        names = [name for name in ("loss", "validation_perplexity", "validation_error") if name in logged]
-        shown = [f"{name.replace('_', ' ')} {float(logged[name]):.4g}" for name in names]
+        names = ["loss", "validation_perplexity", "validation_error"]
+        stopping = trainer.early_stopping_callback
+        names += [stopping.monitor] if stopping is not None and stopping.monitor not in names else []
+        shown = [f"{name.replace('_', ' ')} {float(logged[name]):.4g}" for name in names if name in logged]
         return ", ".join([*shown, f"{self.tokens_per_second:,.0f} tokens/s"])
 
     def _print(self, trainer: pl.Trainer) -> None:
@@ -186,16 +189,17 @@ class WeightEMA(WeightAveraging):
 
 
 class Patience(EarlyStopping):
-    """Early stopping on the validation error that holds in a resumed run as well.
+    """Early stopping on a figure of validation that holds in a resumed run as well.
 
     Lightning's takes the patience of the checkpoint, and trains a run that it had stopped up to the next validation.
 
     Args:
         patience: Validations without improvement before training stops; may differ from that of the resumed run.
+        measure: What has to improve.
     """
 
-    def __init__(self, patience: int) -> None:
-        super().__init__("validation_error", mode="min", patience=patience)
+    def __init__(self, patience: int, measure: Measure) -> None:
+        super().__init__(measure.monitor, mode=measure.mode, patience=patience)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the count of validations up again."""

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from textadv.adversarial.attacks import Attack
@@ -16,10 +18,15 @@ from textadv.errors import InputError
 from textadv.models.classifier import Classifier
 from textadv.models.transformer import TransformerEncoder, parameter_groups
 from textadv.precision import in_float64
+from textadv.scoring import fit_temperature, macro_f1
 from textadv.settings import FinetuningSettings
 from textadv.settings.training import TRANSFORMER_LEARNING_RATE
 from textadv.training.base import TrainingModule
+from textadv.training.guards import all_ranks
 from textadv.training.objective import BATCHES, objective, weights
+from textadv.training.selection import ERROR, MACRO_F1, TEMPERATURE
+
+Outputs = tuple[NDArray[np.float64], NDArray[np.int64]]  # logits (B, C) and labels (B,)
 
 
 def training_attack(settings: FinetuningSettings, classes: Sequence[str]) -> Attack:
@@ -75,7 +82,9 @@ class FinetuningModule(TrainingModule):
         shares = class_shares or [1 / len(card["classes"])] * len(card["classes"])
         self.register_buffer("class_shares", torch.tensor(shares), persistent=False)
         self.attack = training_attack(settings, card["classes"])
-        self.validation_sums = torch.zeros(3)
+        self.num_classes = len(card["classes"])
+        self.validation_sums = torch.zeros(0)
+        self.validation_outputs: list[Outputs] = []  # only where a temperature is fitted
         self.zero_count: Tensor | int = 0  # documents whose gradient is 0 since `take_zero_share`, and all
         self.gradient_count = 0
         self.class_sums: Tensor | int = 0  # predictions of unlabeled documents since `take_class_shares`, (C,)
@@ -108,9 +117,11 @@ class FinetuningModule(TrainingModule):
         return max(0.0, 1.0 - step / self.settings.steps)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Say of a run that goes on what it once started from."""
+        """Say of a run that goes on what it once started from, and what was fitted last."""
         super().on_load_checkpoint(checkpoint)
         self.card["pretrained"] = checkpoint[CARD].get("pretrained", "not recorded")
+        if TEMPERATURE in checkpoint[CARD]:  # until the next validation
+            self.card[TEMPERATURE] = checkpoint[CARD][TEMPERATURE]
 
     def training_step(self, batch: dict[str, Batch], batch_idx: int) -> Tensor:
         """The total loss of a labeled and an unlabeled batch."""
@@ -161,17 +172,21 @@ class FinetuningModule(TrainingModule):
         return sum(int(b.lengths.sum()) for b in batch.values())
 
     def on_validation_epoch_start(self) -> None:
-        """Start from empty sums."""
-        self.validation_sums = in_float64(torch.zeros(3, device=self.device))
+        """Start from empty sums: of the loss, and of the cells of the confusion matrix, (1 + C * C,)."""
+        self.validation_sums = in_float64(torch.zeros(1 + self.num_classes**2, device=self.device))
+        self.validation_outputs = []
 
     def validation_step(self, batch: Batch | None, batch_idx: int) -> None:
-        """Sum errors, loss and count; None where no labels are there to validate with."""
+        """Sum the loss and the confusion matrix; None where no labels are there to validate with."""
         if batch is None:
             return
         logits = self.model(batch.tokens, batch.lengths)
-        errors = (logits.argmax(1) != batch.labels).sum()
-        loss = in_float64(cross_entropy(logits, batch.labels)).sum()
-        self.validation_sums += torch.stack([in_float64(errors), loss, torch.full_like(loss, len(logits))])
+        losses = in_float64(cross_entropy(logits, batch.labels))
+        cells = in_float64(batch.labels * self.num_classes + logits.argmax(1))  # true by predicted class
+        self.validation_sums[0] += losses.sum()
+        self.validation_sums.index_add_(0, 1 + cells.long(), torch.ones_like(losses))
+        if self.settings.temperature_scaling:
+            self.validation_outputs.append((logits.cpu().double().numpy(), batch.labels.cpu().numpy()))
 
     def take_zero_share(self) -> float:
         """Share of the documents whose gradient was 0, over all ranks, since this was last asked; 0 without any."""
@@ -189,9 +204,18 @@ class FinetuningModule(TrainingModule):
         return (sums / sums.sum()).tolist()
 
     def on_validation_epoch_end(self) -> None:
-        """Report error (percent) and cross entropy over all ranks."""
-        errors, loss, count = self.trainer.strategy.reduce(self.validation_sums, reduce_op="sum").tolist()
+        """Report error (percent), macro-F1 and cross entropy over all ranks, and the temperature where it is fitted."""
+        loss, *cells = self.trainer.strategy.reduce(self.validation_sums, reduce_op="sum").tolist()
+        confusion_matrix = np.reshape(cells, (self.num_classes, self.num_classes))
+        count = confusion_matrix.sum()
         if not count:
             return
-        self.log("validation_error", torch.tensor(100 * errors / count), rank_zero_only=False)
+        error = 100 * (count - confusion_matrix.trace()) / count
+        self.log(ERROR.monitor, torch.tensor(error), rank_zero_only=False)
+        self.log(MACRO_F1.monitor, torch.tensor(macro_f1(confusion_matrix)), rank_zero_only=False)
         self.log("validation_loss", torch.tensor(loss / count))
+        if self.settings.temperature_scaling:
+            outputs = [part for parts in all_ranks(self.trainer, self.validation_outputs) for part in parts]
+            logits, labels = (np.concatenate(values) for values in zip(*outputs, strict=True))
+            self.card[TEMPERATURE] = fit_temperature(logits, labels)
+            self.log(TEMPERATURE, torch.tensor(self.card[TEMPERATURE]))

@@ -69,7 +69,9 @@ def objective(
     labeled = clean_pass(classifier, batch["labeled"], generators["labeled"], neighbours)
     epsilon: float | Tensor = settings.virtual_epsilon
     if not settings.uses_unlabeled:
-        return labeled_terms(labeled, batch["labeled"].labels, settings, attack, epsilon, generators["labeled"])
+        return labeled_terms(
+            labeled, batch["labeled"].labels, settings, attack, class_shares, epsilon, generators["labeled"]
+        )
     unlabeled = clean_pass(classifier, batch["unlabeled"], generators["unlabeled"])
     direction = None
     if settings.uses_vat:
@@ -77,7 +79,9 @@ def objective(
         if settings.vat_target is not None and curvatures is not None:
             bound = settings.virtual_epsilon
             epsilon = epsilon_of_divergence(settings.vat_target, mean("unlabeled", curvatures), bound)
-    terms = labeled_terms(labeled, batch["labeled"].labels, settings, attack, epsilon, generators["labeled"])
+    terms = labeled_terms(
+        labeled, batch["labeled"].labels, settings, attack, class_shares, epsilon, generators["labeled"]
+    )
     for name, values in unlabeled_terms(
         unlabeled, direction, epsilon, settings, class_shares, labeled.logits, mean
     ).items():
@@ -105,17 +109,21 @@ def labeled_terms(
     labels: Tensor,
     settings: FinetuningSettings,
     attack: Attack,
+    class_shares: Tensor,
     virtual_epsilon: float | Tensor,
     generator: Generator,
 ) -> dict[str, Tensor]:
-    """The terms of labeled examples.
+    """The terms of labeled examples. Class weights are part of the cross entropies; `lds` needs no label and has none.
 
     One backward pass of the cross entropy yields its own gradients and g, the direction of r_adv. With two classes
     r_vadv lies on the line of g, on either side of x (`textadv.adversarial.virtual`). Beside the paper's r_adv it takes
     that side, so that one perturbed pass serves both losses; else it takes a random side.
     """
     s = settings
-    terms = {"cross_entropy": cross_entropy(clean.logits, labels)}
+    class_weight = balanced_weights(labels, class_shares) if s.class_weights == "balanced" else 1.0
+    # Weighted before the backward pass, which takes all examples to have the same weight afterwards. A positive factor
+    # does not change the direction of an example's gradient, and so not r_adv.
+    terms = {"cross_entropy": cross_entropy(clean.logits, labels) * class_weight}
     direction = gradient = None
     if s.uses_vat or (s.perturbs_labeled and attack.kind != "noise"):
         on_line = takes_closed_form(clean, s) and clean.logits.shape[1] == 2
@@ -134,7 +142,7 @@ def labeled_terms(
             attack, clean.classify, x, labels, clean.mask, s.epsilon, clean.logits, gradient, directions, generator
         )
         logits = clean.logits_at(r_adv)
-        terms["adversarial_loss"] = cross_entropy(logits, labels)
+        terms["adversarial_loss"] = cross_entropy(logits, labels) * class_weight
     if s.uses_vat:
         if direction is not None:
             logits = clean.logits_at(virtual_epsilon * direction)
@@ -144,6 +152,22 @@ def labeled_terms(
             logits = clean.logits_at(random_signs(r, generator) * r)
         terms["lds"] = local_distributional_smoothness(clean.logits, logits)
     return terms
+
+
+def balanced_weights(labels: Tensor, class_shares: Tensor) -> Tensor:
+    """Weight of each example by which all classes count alike, n / (C n_c) (King and Zeng 2001; scikit-learn).
+
+    Its mean over all labeled texts is 1. So the plain mean over a batch, on any number of ranks, remains an unbiased
+    estimate of the weighted mean over all of them.
+
+    Args:
+        labels: Classes of the examples, (B,).
+        class_shares: Shares of the classes among all labeled texts, n_c / n, (C,).
+
+    Returns:
+        Shape (B,).
+    """
+    return 1 / (len(class_shares) * class_shares[labels])
 
 
 def unlabeled_terms(

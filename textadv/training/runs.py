@@ -1,6 +1,7 @@
 """Whole runs: build the module and its data, hand both to Lightning's Trainer, write what came out."""
 
 import logging
+import sys
 import time
 import warnings
 from pathlib import Path
@@ -33,7 +34,8 @@ from textadv.training.finetuning import FinetuningModule, training_attack
 from textadv.training.guards import no_rank_lost, out_of_memory_advice
 from textadv.training.metrics_file import MetricsFile, tensorboard
 from textadv.training.pretraining import PretrainingModule
-from textadv.training.saving import BestCheckpoint, CheckpointFiles, LastCheckpoint
+from textadv.training.saving import FIGURES, BestCheckpoint, CheckpointFiles, LastCheckpoint
+from textadv.training.selection import MACRO_F1, TEMPERATURE, choose_measure
 from textadv.training.signals import StopOnSignal
 
 LOG_EVERY = 20
@@ -142,7 +144,7 @@ def finetuning_parts(
 def finetune(
     experiment: Experiment, store: TokenStore, output: Path, pretrained: Path | None, resume: Path | None = None
 ) -> dict[str, Any]:
-    """Train the classifier, keeping the checkpoint with the lowest validation error; without validation, the last one.
+    """Train the classifier, keeping the checkpoint that is best in validation; without validation, the last one.
 
     Args:
         experiment: The settings.
@@ -152,30 +154,38 @@ def finetune(
         resume: A checkpoint to go on from, instead of either.
 
     Returns:
-        Figures of the run: steps, seconds, tokens per second, best validation error (None without validation),
-        checkpoint, the encoder that it started from, and the numbers of labels that trained, selected, and both.
+        Figures of the run: steps, seconds, tokens per second, what selected the checkpoint, its validation error and
+        macro-F1, its temperature (each None where there is none), the checkpoint, the encoder that it started from,
+        and the numbers of labels that trained, selected, and both.
     """
     settings = experiment.finetuning
     module, data = finetuning_parts(experiment, store, pretrained)
     labels = {name: module.card[name] for name in ("labels", "validation_labels", "labels_seen")}
     shares = module.class_shares.tolist()
-    best = BestCheckpoint(output)
+    selecting = np.bincount(data.validation_labels, minlength=len(store.classes)).tolist()
+    measure, reason = choose_measure(settings, selecting, store.classes)
+    best = BestCheckpoint(output, measure)
     callbacks: list[Callback] = [WeightEMA(settings.ema_decay)] if settings.ema_decay else []
     callbacks += [
         SayOnce(lambda: zero_gradients_warning(module.take_zero_share())),
         SayOnce(lambda: collapse_warning(module.take_class_shares(), shares, store.classes)),
     ]
     if data.num_validation:
-        callbacks += [Patience(settings.patience), best]
+        callbacks += [Patience(settings.patience, measure), best]
+        if measure is MACRO_F1 and is_main():
+            print(f"textadv: macro-F1 selects the checkpoint, not the error ({reason})", file=sys.stderr)
     elif resume is None and is_main():
         remove_file(output / BEST)  # of an earlier run in this folder: it would be taken for the result of this one
     description = f"fine-tuning {settings.method}"
     run = _fit(experiment, module, data, output, description, callbacks, resume)
-    error = None if best.best_model_score is None else float(best.best_model_score)
+    if best.figures.get(TEMPERATURE) == 1 and is_main():
+        right = f"all {data.num_validation} labels that select are predicted right, and say nothing about it"
+        print(f"textadv: the temperature stays 1: {right}", file=sys.stderr)
     return run | {
         **labels,
         "pretrained": module.card["pretrained"],
-        "validation_error": error,
+        "selection": measure.name if data.num_validation else None,
+        **{name: best.figures.get(name) for name in FIGURES},
         "checkpoint": str(output / (BEST if data.num_validation else LAST)),
     }
 

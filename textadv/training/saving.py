@@ -16,7 +16,9 @@ from textadv.system.processes import is_main
 from textadv.training.callbacks import SPEED
 from textadv.training.lightning_internals import change_max_steps, place_loop, validate_now
 from textadv.training.metrics_file import MetricsFile
+from textadv.training.selection import ERROR, MACRO_F1, TEMPERATURE, Measure
 
+FIGURES = (ERROR.monitor, MACRO_F1.monitor, TEMPERATURE)  # of the best checkpoint
 RUN = "run"  # where a checkpoint says where its run stood
 
 
@@ -38,7 +40,7 @@ class CheckpointFiles(CheckpointIO):
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """The checkpoint with the lowest validation error, found again after the folder of the run was moved.
+    """The checkpoint with the best figure of validation, found again after the folder of the run was moved.
 
     Of equally good ones it is the last: few labels often say the same of all, and the first may have hardly begun to
     learn. Lightning's keeps the first; after a move it forgets its score, takes a lost or damaged file for the best,
@@ -46,12 +48,27 @@ class BestCheckpoint(ModelCheckpoint):
 
     Args:
         folder: The folder of the run.
+        measure: The figure.
+
+    Attributes:
+        figures: All figures of the validation that it was saved after; empty where there is no such checkpoint.
     """
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(
-            folder, filename=Path(BEST).stem, monitor="validation_error", mode="min", enable_version_counter=False
-        )
+    def __init__(self, folder: Path, measure: Measure) -> None:
+        name, monitor, mode = Path(BEST).stem, measure.monitor, measure.mode
+        super().__init__(folder, filename=name, monitor=monitor, mode=mode, enable_version_counter=False)
+        self.figures: dict[str, float] = {}
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save if it is the best so far, and remember its figures."""
+        super().on_validation_end(trainer, pl_module)
+        if trainer.callback_metrics[str(self.monitor)] == self.best_model_score:
+            logged = trainer.callback_metrics.items()
+            self.figures = {name: float(value) for name, value in logged if name in FIGURES}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Lightning's, with the figures."""
+        return super().state_dict() | {"figures": self.figures}
 
     def check_monitor_top_k(self, trainer: pl.Trainer, current: Tensor | None = None) -> bool:
         """Whether this checkpoint is as good as the best so far; every rank has to ask."""
@@ -69,7 +86,7 @@ class BestCheckpoint(ModelCheckpoint):
             return
         here = {"dirpath": self.dirpath, "best_model_path": str(path), "kth_best_model_path": str(path)}
         super().load_state_dict(state_dict | here | {"best_k_models": {str(path): state_dict["best_model_score"]}})
-        self.current_score = state_dict["current_score"]
+        self.current_score, self.figures = state_dict["current_score"], state_dict["figures"]
 
 
 class LastCheckpoint(Checkpoint):

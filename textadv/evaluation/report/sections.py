@@ -48,6 +48,7 @@ def _card_rows(subject: Subject) -> dict[str, str]:
         f"embeddings of {model['embedding_size']}, "
         f"pooling {model['pooling']}, {card['vocabulary_size']:,} tokens",
         "step": f"{card['step']:,} of at most {tuning['steps']:,}",
+        "temperature": f"{card['temperature']:.3f}" if "temperature" in card else "not fitted",
         "seed": str(settings.get("seed", "not recorded")),
         "fingerprint of the corpus": str(card.get("store_fingerprint", "not recorded")),
         "fingerprint of the tokenizer": str(card["tokenizer_fingerprint"]),
