@@ -71,7 +71,7 @@ def test_an_installed_wheel_needs_no_checkout(tmp_path: Path) -> None:
     build = [*pip, "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", str(tmp_path), str(source)]
     subprocess.run(build, check=True, cwd=elsewhere)
     (wheel,) = tmp_path.glob("textadv-*.whl")
-    packed = {name for name in ZipFile(wheel).namelist() if name.endswith(".yaml")}
+    packed = {name for name in ZipFile(wheel).namelist() if name.startswith("textadv/configs/")}
     assert packed == {f"textadv/configs/{name}.yaml" for name in named_configs()}
     shutil.rmtree(source)
     subprocess.run([*pip, "install", "--quiet", "--no-deps", "--target", str(target), str(wheel)], check=True)
@@ -91,3 +91,11 @@ def test_an_installed_wheel_needs_no_checkout(tmp_path: Path) -> None:
     assert "source: builtin" in textadv("quickstart", "--print_config")
     assert "source: stanfordnlp/imdb" in textadv("finetune", "--config", "imdb/small", "--print_config")
     assert textadv("--version").startswith("textadv ")
+    assert textadv("--help").startswith("usage: textadv ")
+    few = ["--pretraining.steps", "2", "--finetuning.steps", "2", "--trainer.accelerator", "cpu"]
+    assert textadv("quickstart", *few, "--output", "first").startswith("method ")
+    rows = [f"the film number {i} was {word},{word}" for i in range(20) for word in ("good", "bad")]
+    (elsewhere / "own.csv").write_text("\n".join(["text,label", *rows]))
+    own = ["--data.train", "own.csv", "--data.unlabeled", "own.csv", "--output", "own"]
+    assert "labels seen" in textadv("finetune", *own, *few)
+    assert '"label"' in textadv("predict", "--checkpoint", "own", "--text", "a good film")

@@ -145,7 +145,7 @@ def test_what_is_read(call: Call, tmp_path: Path) -> None:
     (tmp_path / "train.csv").write_bytes(b"\xef\xbb\xbf" + csv_of(*odd, f"{long},a"))
     (tmp_path / "test.csv").write_bytes(b"text,label\ngood film number 1,a\n!!!,b\nunheard-of,b\n")
     files = ["--data.train", "train.csv", "--data.test", "test.csv", "--data.cache", "cache", "--output", "out"]
-    code, out, _ = call("prepare", *files, "--tokenizer.min_documents", "1")
+    code, out, _ = call("prepare", *files, "--tokenizer.min_documents", "1", "--tokenizer.lowercase", "false")
     assert code == 0
     result = json.loads(out)
     assert result["classes"] == ["1.5", "NA", "a", "b"]

@@ -20,7 +20,8 @@ from textadv.system.versions import versions
 
 ROOT = Path(__file__).parents[1]
 GRIDS = ROOT / "configs" / "experiments"  # read by `experiment`; tests/experiments/test_plan.py reads them
-CONFIGS = [path for path in sorted((ROOT / "configs").rglob("*.yaml")) if path.parent != GRIDS]
+PRESETS = ROOT / "configs" / "presets"  # tests/test_presets.py reads them
+CONFIGS = [path for path in sorted((ROOT / "configs").rglob("*.yaml")) if path.parent not in (GRIDS, PRESETS)]
 DOCUMENTS = [
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",

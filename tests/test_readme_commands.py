@@ -28,6 +28,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "pretraining": {"steps": 2, "batch_size": 4, "window": 6, "candidates": 10, "warmup_steps": 1},
     "finetuning": {"steps": 2, "batch_size": 4, "unlabeled_batch_size": 4, "ramp_steps": 1},
 }
+FEW_STEPS = {"least_pretraining_steps": 1, "most_pretraining_steps": 2, "label_passes": 0.1}
 PROGRAMS = {
     "python": "",
     "textadv": " -c 'from textadv.cli import main; main()'",
@@ -43,7 +44,11 @@ def clone(tmp_path: Path) -> Path:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
         copy = tmp_path / path.relative_to(ROOT)
         copy.parent.mkdir(parents=True, exist_ok=True)
-        copy.write_text(yaml.safe_dump({name: config.get(name, {}) | small for name, small in SMALL.items()}))
+        small_config = {name: config.get(name, {}) | small for name, small in SMALL.items()}
+        if "schedule" in config:  # of a preset, which has no corpus of its own
+            small_config["schedule"] = config["schedule"] | FEW_STEPS
+            del small_config["data"]
+        copy.write_text(yaml.safe_dump(small_config))
     (tmp_path / ".venv" / "bin").mkdir(parents=True)
     for name, arguments in PROGRAMS.items():
         program = tmp_path / ".venv" / "bin" / name

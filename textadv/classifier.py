@@ -19,7 +19,7 @@ from textadv.commands.finetune import train_classifier
 from textadv.corpus.arguments import checked_labels, checked_texts, class_names, written
 from textadv.errors import InputError, Stopped
 from textadv.evaluation.predictor import Predictor
-from textadv.keywords import KEYWORDS, SIGNATURE, experiment_of, in_words_of_python, keywords_of
+from textadv.keywords import KEYWORDS, SIGNATURE, experiment_of, in_words_of_python, keywords_of, names_of
 from textadv.settings import DeviceSettings, TrainerSettings
 from textadv.system import machine
 from textadv.system.estimators import BaseEstimator, ClassifierMixin, NotFittedError
@@ -31,7 +31,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
     Every setting of `textadv finetune` is a keyword. Those of `--finetuning` and `--model`, and those without a
     section, keep their names: `--finetuning.epsilon` is `epsilon`, and `--seed` is `seed`. All others begin with their
     section: `--pretraining.steps` is `pretraining_steps`. A keyword that is None is not given: the setting has the
-    value that `config` says, or else the default that `textadv finetune --help` shows. `fit` checks the values.
+    value of `config`, or else that of a preset, as on the command line. `fit` checks the values.
 
     Args:
         settings: The settings that are given. `config` names a YAML file of settings, or one that comes with textadv.
@@ -43,6 +43,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
     """
 
     config: str | None
+    preset: str | None
     pretrained: str | None
 
     def __init__(self, **settings: Any) -> None:
@@ -72,12 +73,15 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
                 classes = np.unique(labels)
                 if len(classes) < 2:
                     raise InputError(f"y: holds only one class, '{classes[0]}'; two are needed at least")
-                experiment = experiment_of(self.get_params())
+                settings = self.get_params()
+                experiment = experiment_of(settings)
                 data = written(folder, experiment.data, checked_texts(X, "X"), class_names(labels), unlabeled)
                 _prepare_machine(experiment.trainer)
                 pretrained = None if self.pretrained is None else str(self.pretrained)
                 with _interruptible():
-                    train_classifier(replace(experiment, data=data), pretrained, False, place, announce=False)
+                    experiment = replace(experiment, data=data)
+                    given = names_of(settings)
+                    train_classifier(experiment, self.preset, pretrained, False, place, given, announce=False)
                 loaded = load_classifier(folder / WEIGHTS)
                 typed = {"label_values": classes.tolist(), "label_type": labels.dtype.str}
                 self._use(loaded._replace(card=loaded.card | typed))

@@ -56,6 +56,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
 def _types(command: Callable[..., None]) -> dict[str, Any]:
     """Types of the sections and single settings that a command takes, by name; those of an experiment are its own."""
     types = {one.name: one.annotation for one in signature(command).parameters.values()}
+    types.pop("given", None)  # which is no setting: the names of those that were given
     if types.pop("experiment", None):
         types |= {one.name: one.type for one in fields(Experiment)}
     return types
@@ -134,7 +135,7 @@ def build_parser() -> ArgumentParser:
             one.add_argument(
                 "--config", action="config", help="YAML file of an experiment, or a name such as imdb/small"
             )
-        one.add_function_arguments(command, as_group=False, skip={"experiment"})
+        one.add_function_arguments(command, as_group=False, skip={"experiment", "given"})
         if "experiment" in signature(command).parameters:
             one.add_class_arguments(Experiment, as_group=False)
         subcommands.add_subcommand(name, one, help=description.partition("\n")[0])
@@ -203,7 +204,15 @@ def parse(arguments: Sequence[str]) -> tuple[Callable[..., None], dict[str, Any]
     parameters = signature(command).parameters
     if "experiment" in parameters:
         settings["experiment"] = Experiment(**{one.name: settings[one.name] for one in fields(Experiment)})
+    if "given" in parameters:
+        settings["given"] = None if files else _given(parser, [command_name, *others])
     return command, {name: settings[name] for name in parameters}
+
+
+def _given(parser: ArgumentParser, arguments: Sequence[str]) -> frozenset[str]:
+    """Dotted names of the settings that arguments give."""
+    parsed = parser.parse_args(arguments, defaults=False)
+    return frozenset(parsed[parsed.command].as_flat().__dict__)
 
 
 def run(arguments: Sequence[str]) -> None:

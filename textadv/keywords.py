@@ -19,7 +19,7 @@ from textadv.system import configs
 from textadv.system.ranges import FREE
 
 PLAIN = ("finetuning", "model")  # sections whose settings have no section in their keywords
-BESIDE = ("config", "pretrained")  # what `finetune` has besides the settings
+BESIDE = ("config", "preset", "pretrained")  # what `finetune` has besides the settings
 GIVEN = ("data.source", "data.train")  # whose place the texts take
 
 
@@ -61,6 +61,20 @@ def experiment_of(given: Mapping[str, Any]) -> Experiment:
         if name not in BESIDE and given[keyword] is not None:
             values[name] = _plain(keyword, given[keyword])
     return typed_experiment(values)
+
+
+def names_of(given: Mapping[str, Any]) -> set[str] | None:
+    """The dotted names of the settings that are given, which a preset leaves as they are.
+
+    Args:
+        given: As of `experiment_of`.
+
+    Returns:
+        The names; None with a config, which gives all of them.
+    """
+    if given["config"] is not None:
+        return None
+    return {name for keyword, name in KEYWORDS.items() if name not in BESIDE and given[keyword] is not None}
 
 
 def _plain(keyword: str, value: Any) -> str | int | float | bool:

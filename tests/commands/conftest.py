@@ -31,6 +31,7 @@ def config(tmp_path: Path) -> str:
 def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("textadv.system.machine.prepare_machine", lambda: None)
+    monkeypatch.setattr("textadv.training.estimates.SECONDS", 0.01)
 
     def command(*arguments: object) -> None:
         monkeypatch.setattr(sys, "argv", ["textadv", *map(str, arguments)])

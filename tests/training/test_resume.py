@@ -320,6 +320,15 @@ def test_a_damaged_checkpoint_is_passed_over(train: Train, whole: dict[str, Any]
 
 
 @pytest.mark.parametrize("train", ["finetune"], indirect=True)
+def test_of_equally_good_checkpoints_the_last_is_kept(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ERRORS, 6, ERRORS[4])
+    train(tmp_path, steps=8)
+    assert outcome(tmp_path)["best"]["global_step"] == 6
+
+
+@pytest.mark.parametrize("train", ["finetune"], indirect=True)
 def test_early_stopping_outlives_the_run(train: Train, tmp_path: Path) -> None:
     assert train(tmp_path / "a", steps=10, patience=1)["steps"] == 6
     with broken_off(kill, 6, "on_before_backward", TrainingModule):

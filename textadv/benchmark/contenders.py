@@ -25,7 +25,6 @@ from textadv.corpus.batching import Batch, StreamBatch
 from textadv.corpus.datamodules import FinetuningData, PretrainingData
 from textadv.corpus.store import TokenStore
 from textadv.models.factory import build_classifier, build_encoder
-from textadv.models.language_model import LanguageModel
 from textadv.models.layers import LAYERS
 from textadv.precision import allow_tf32
 from textadv.settings import Experiment
@@ -33,9 +32,7 @@ from textadv.settings.training import LEARNING_RATE
 from textadv.system.machine import prepare_machine
 from textadv.system.openmp import default_spinning
 from textadv.training.base import TrainingModule
-from textadv.training.finetuning import FinetuningModule
-from textadv.training.pretraining import PretrainingModule
-from textadv.training.runs import build_trainer, fit
+from textadv.training.runs import build_trainer, finetuning_parts, fit, pretraining_parts
 
 LANGUAGE_MODEL = "language model"
 
@@ -163,19 +160,12 @@ class _Gatekeeper(pl.Callback):
 
 def _run_ours(gate: Gate, task: str, experiment: Experiment, store: TokenStore) -> None:
     """The steps of `pretrain` or `finetune`, by their own trainer."""
-    frequencies = torch.from_numpy(store.frequencies)
     module: TrainingModule
     data: pl.LightningDataModule
     if task == LANGUAGE_MODEL:
-        encoder = build_encoder(experiment.model, frequencies, experiment.pretraining.dropout)
-        module = PretrainingModule(LanguageModel(encoder), experiment.pretraining, experiment.seed, {})
-        data = PretrainingData(store, experiment.model, experiment.pretraining, experiment.seed)
+        module, data = pretraining_parts(experiment, store)
     else:
-        settings = experiment.finetuning
-        encoder = build_encoder(experiment.model, frequencies, settings.dropout, settings.window)
-        classifier = build_classifier(experiment.model, encoder, len(store.classes))
-        module = FinetuningModule(classifier, settings, experiment.seed, {"classes": list(store.classes)})
-        data = FinetuningData(store, experiment.data, settings, experiment.seed)
+        module, data = finetuning_parts(experiment, store, None)
     options: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "limit_val_batches": 0}
     fit(build_trainer(experiment.trainer, [_Gatekeeper(gate)], **options), module, data)
 

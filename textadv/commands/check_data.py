@@ -2,6 +2,7 @@
 
 import re
 import sys
+from collections.abc import Set
 from dataclasses import asdict, replace
 from json import dumps
 from pathlib import Path
@@ -9,31 +10,46 @@ from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from textadv.errors import InputError, one_line
-from textadv.settings import DataSettings, TokenizerSettings
+from textadv.presets import beside_preset, sized_tokenizer
+from textadv.settings import DataSettings, Experiment, TokenizerSettings
 
 if TYPE_CHECKING:
     from textadv.corpus.checks import Check
 
 WIDTH = 80
 SAMPLE_ROWS = 1000
+MOST_BYTES = 50_000_000  # of files that are looked over before a training: half a minute
 PLACE = re.compile(r"(?:[^\s,]*/)+(?=[^/]+, (?:line|row) \d)")  # the folders of a file
 
 
-def check_data(data: DataSettings, tokenizer: TokenizerSettings, json: bool = False, output: str | None = None) -> None:
-    """Look at a corpus before training: classes, lengths, unknown words, encoding, repeats, leaks, labels.
+def check_data(
+    experiment: Experiment,
+    preset: str | None = None,
+    json: bool = False,
+    output: str | None = None,
+    given: Set[str] | None = None,
+) -> None:
+    """Look at a corpus before training: classes, lengths, unknown words, encoding, repeats, leaks, labels, time.
 
-    Nothing is prepared or trained. The exit code is 2 where something is wrong: `prepare` would refuse it.
+    Nothing is kept or trained. The exit code is 2 where something is wrong: `prepare` would refuse it.
 
     Args:
-        data: The corpus.
-        tokenizer: How text becomes tokens.
+        experiment: The corpus, and the settings whose time is measured.
+        preset: Sizes and steps (small, base or paper) where no config is given; by default by corpus and device.
         json: Print JSON.
         output: File for the JSON, which is then written beside what is printed.
+        given: Names of the settings that a preset leaves as they are; None: all of them, so that none is used.
     """
+    from textadv.commands.sizing import measured_time
     from textadv.system.durable import replace_text, writing
 
-    checks = check_corpus(data, tokenizer)
+    given = beside_preset(experiment.model, preset, given)
+    if given is not None:
+        experiment = replace(experiment, tokenizer=sized_tokenizer(experiment.tokenizer, preset, given))
+    checks = check_corpus(experiment.data, experiment.tokenizer)
     wrong = [check.name for check in checks if check.verdict == "wrong"]
+    if not wrong:
+        checks.append(measured_time(experiment, preset, given))
     verdict = "wrong" if wrong else "look" if any(check.verdict == "look" for check in checks) else "ok"
     document = dumps({"verdict": verdict, "checks": [asdict(check) for check in checks]}, indent=2)
     if output is not None:
@@ -44,6 +60,32 @@ def check_data(data: DataSettings, tokenizer: TokenizerSettings, json: bool = Fa
     sys.stdout.flush()
     if wrong:
         raise InputError(f"{len(wrong)} of {len(checks)} checks found something wrong: {', '.join(wrong)}")
+
+
+def look_over(experiment: Experiment) -> None:
+    """Say, before files of one's own are prepared for the first time, what is wrong with them or worth a look.
+
+    What is wrong `prepare` then refuses, with the row. Large files are not looked over: that reads all into memory.
+
+    Args:
+        experiment: For the corpus, of which nothing is said unless it is files, and for what makes tokens of it.
+
+    Raises:
+        InputError: A file cannot be read at all.
+    """
+    from textadv.commands.shared import is_prepared
+    from textadv.system.processes import is_main
+
+    data = experiment.data
+    files = [Path(path) for path in (data.train, data.unlabeled, data.validation, data.test) if path is not None]
+    if data.source is not None or not is_main() or is_prepared(experiment):
+        return
+    if sum(file.stat().st_size for file in files) > MOST_BYTES:
+        print("textadv: the files are large; `textadv check-data` looks for what is wrong with them", file=sys.stderr)
+        return
+    found = [check for check in check_corpus(data, experiment.tokenizer) if check.verdict != "ok"]
+    if found:
+        print(screen(found), file=sys.stderr)
 
 
 def check_corpus(data: DataSettings, tokenizer: TokenizerSettings) -> list["Check"]:

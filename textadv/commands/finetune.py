@@ -1,5 +1,6 @@
 """`finetune`: the classifier."""
 
+from collections.abc import Set
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,19 +13,26 @@ if TYPE_CHECKING:
 
 
 def finetune(
-    experiment: Experiment, pretrained: str | None = None, resume: bool = False, output: str | None = None
+    experiment: Experiment,
+    preset: str | None = None,
+    pretrained: str | None = None,
+    resume: bool = False,
+    output: str | None = None,
+    given: Set[str] | None = None,
 ) -> None:
     """Train the classifier; prepare the corpus and pretrain the encoder where they are missing.
 
     Args:
         experiment: The settings.
+        preset: Sizes and steps (small, base or paper) where no config is given; by default by corpus and device.
         pretrained: Checkpoint of a language model to start from; `none` for random weights; with --resume not read.
         resume: Go on from the last checkpoint in --output.
         output: Folder for everything the command writes; by default a new one under runs/.
+        given: Names of the settings that a preset leaves as they are; None: all of them, so that none is used.
     """
     from textadv.system.processes import is_main
 
-    metrics = train_classifier(experiment, pretrained, resume, output)
+    metrics = train_classifier(experiment, preset, pretrained, resume, output, given)
     if not is_main():
         return
     error, selecting = metrics["validation_error"], metrics["validation_labels"]
@@ -38,16 +46,24 @@ def finetune(
 
 
 def train_classifier(
-    experiment: Experiment, pretrained: str | None, resume: bool, output: str | None, announce: bool = True
+    experiment: Experiment,
+    preset: str | None,
+    pretrained: str | None,
+    resume: bool,
+    output: str | None,
+    given: Set[str] | None,
+    announce: bool = True,
 ) -> dict[str, Any]:
     """What `finetune` and `textadv.TextClassifier` do: from the settings to the classifier in its folder.
 
     Args:
         experiment: The settings.
+        preset: As of `finetune`.
         pretrained: As of `finetune`.
         resume: As of `finetune`.
         output: As of `finetune`.
-        announce: Say where the folder is.
+        given: As of `finetune`.
+        announce: Say how long it will take, and where the folder is.
 
     Returns:
         Figures of the run, as in `metrics.json`.
@@ -57,18 +73,22 @@ def train_classifier(
     """
     from textadv.checkpoints import load_classifier, save_classifier
     from textadv.commands.folder import run_folder
-    from textadv.commands.pretrained import pretrained_encoder
-    from textadv.commands.shared import prepared, resume_point
+    from textadv.commands.pretrained import has_encoder, pretrained_encoder
+    from textadv.commands.shared import resume_point
+    from textadv.commands.sizing import prepared_and_sized, tell_durations
     from textadv.system.processes import is_main
     from textadv.training import runs
 
     if resume and output is None:
         raise InputError("--resume: --output must name the folder of the run to go on with")
     runs.check_encoder(experiment, pretrained)
-    experiment, store = prepared(experiment)
+    experiment, store = prepared_and_sized(experiment, preset, given)
     runs.check_finetuning(experiment, store)
     with run_folder("finetune", output, asdict(experiment), announce) as (folder, metrics):
         last = resume_point(folder, resume)
+        if announce and given is not None and last is None:
+            pretrains = pretrained is None and not has_encoder(experiment, store)
+            metrics["estimated_seconds"] = tell_durations(experiment, store, pretrains)
         encoder = None  # random weights, or those of the run that goes on
         if last is None and pretrained != "none":
             encoder = pretrained_encoder(experiment, store) if pretrained is None else Path(pretrained)

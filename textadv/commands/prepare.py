@@ -2,13 +2,20 @@
 
 import json
 import time
+from collections.abc import Set
 from dataclasses import asdict
 
+from textadv.presets import beside_preset, sized_tokenizer
 from textadv.settings import DataSettings, EncoderSettings, TokenizerSettings
 
 
 def prepare(
-    data: DataSettings, tokenizer: TokenizerSettings, model: EncoderSettings, output: str | None = None
+    data: DataSettings,
+    tokenizer: TokenizerSettings,
+    model: EncoderSettings,
+    preset: str | None = None,
+    output: str | None = None,
+    given: Set[str] | None = None,
 ) -> None:
     """Turn a corpus into a token store, or find the store that there is.
 
@@ -16,11 +23,16 @@ def prepare(
         data: The corpus.
         tokenizer: How text becomes tokens.
         model: Which encoder it is for: a pretrained one brings its tokenizer along.
+        preset: The tokenizer is that of this preset (small, base or paper) where no config is given.
         output: Folder for everything the command writes; by default a new one under runs/.
+        given: Names of the settings that a preset leaves as they are; None: all of them, so that none is used.
     """
     from textadv.commands.folder import run_folder
     from textadv.corpus import preparation
 
+    given = beside_preset(model, preset, given)
+    if given is not None:
+        tokenizer = sized_tokenizer(tokenizer, preset, given)
     settings = {"data": asdict(data), "tokenizer": asdict(tokenizer)}
     pretrained = None
     if model.is_transformer:

@@ -1,5 +1,7 @@
 """`pretrain`: the language model."""
 
+from collections.abc import Set
+
 from textadv.settings import (
     DataSettings,
     Experiment,
@@ -17,8 +19,10 @@ def pretrain(
     pretraining: PretrainingSettings,
     trainer: TrainerSettings,
     seed: int = 0,
+    preset: str | None = None,
     resume: bool = False,
     output: str | None = None,
+    given: Set[str] | None = None,
 ) -> None:
     """Train the language model on all training and unlabeled text.
 
@@ -29,12 +33,15 @@ def pretrain(
         pretraining: Training of the language model.
         trainer: The machine.
         seed: Seed of initial weights, data order and dropout.
+        preset: Sizes and steps (small, base or paper) where no config is given; by default by corpus and device.
         resume: Go on from the last checkpoint in --output.
         output: Folder for everything the command writes; by default the one in which `finetune` looks for it.
+        given: Names of the settings that a preset leaves as they are; None: all of them, so that none is used.
     """
     from textadv.commands.pretrained import pretrain_encoder
-    from textadv.commands.shared import prepared, require_language_model
+    from textadv.commands.shared import require_language_model
+    from textadv.commands.sizing import prepared_and_sized
 
     require_language_model(model, "pretrain")
     experiment = Experiment(data, tokenizer, model, pretraining, trainer=trainer, seed=seed)
-    pretrain_encoder(*prepared(experiment), output, resume)
+    pretrain_encoder(*prepared_and_sized(experiment, preset, given), output, resume)

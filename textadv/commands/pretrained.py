@@ -41,6 +41,11 @@ def pretrain_encoder(experiment: Experiment, store: TokenStore, output: str | No
             print(f"another process has trained it meanwhile: {shared}", file=sys.stderr)
 
 
+def has_encoder(experiment: Experiment, store: TokenStore) -> bool:
+    """Whether the encoder of these settings is there; a Transformer is pretrained already."""
+    return experiment.model.is_transformer or _is_complete(_pretrained_folder(experiment, store))
+
+
 def pretrained_encoder(experiment: Experiment, store: TokenStore) -> Path | None:
     """The encoder of these settings; trained, or its training finished, where that is missing or damaged.
 

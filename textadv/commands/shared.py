@@ -7,7 +7,7 @@ from typing import Any
 
 from textadv.checkpoints import LoadedClassifier, newest_intact, trained_with
 from textadv.checkpoints.hugging_face import pretrained_folder
-from textadv.corpus.preparation import prepare
+from textadv.corpus.preparation import has_store, prepare
 from textadv.corpus.pretrained_tokenizer import read_tokenizer
 from textadv.corpus.store import TokenStore
 from textadv.corpus.tokenization import TextTokenizer
@@ -41,6 +41,16 @@ def prepared(experiment: Experiment, pretrained: TextTokenizer | None = None) ->
     if store.tokenizer_json != own.to_json() if own is not None else "truncation" in store.settings["tokenizer"]:
         raise InputError(f"{store.path}: was prepared with another tokenizer than that of --model.encoder")
     return replace(experiment, tokenizer=tokenizer), store
+
+
+def is_prepared(experiment: Experiment) -> bool:
+    """Whether the corpus is there as a store, so that no text has to be read.
+
+    Raises:
+        InputError: The source cannot be found.
+    """
+    own = encoder_tokenizer(experiment.model, experiment.tokenizer)
+    return has_store(experiment.data, experiment.tokenizer, own)
 
 
 def encoder_tokenizer(model: EncoderSettings, tokenizer: TokenizerSettings) -> TextTokenizer | None:

@@ -82,6 +82,21 @@ def prepare(data: DataSettings, tokenizer: TokenizerSettings, pretrained: TextTo
     return _open(folder, fingerprint)
 
 
+def has_store(data: DataSettings, tokenizer: TokenizerSettings, pretrained: TextTokenizer | None) -> bool:
+    """Whether the store of these settings is there.
+
+    Args:
+        data: Where the text comes from.
+        tokenizer: How text becomes tokens.
+        pretrained: The tokenizer of a pretrained encoder.
+
+    Raises:
+        InputError: The source cannot be found.
+    """
+    fingerprint = checksum(_identity(data, tokenizer, pretrained))
+    return is_store(Path(data.cache) / "stores" / fingerprint[:NAME_LENGTH])
+
+
 def _identity(data: DataSettings, tokenizer: TokenizerSettings, pretrained: TextTokenizer | None) -> dict[str, Any]:
     """Collect what the content of the store depends on."""
     cutting = {"max_tokens": tokenizer.max_tokens, "truncation": tokenizer.truncation}

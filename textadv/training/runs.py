@@ -49,6 +49,21 @@ UNFOUNDED = (  # warnings
 )
 
 
+def pretraining_parts(experiment: Experiment, store: TokenStore) -> tuple[PretrainingModule, PretrainingData]:
+    """The language model with its first weights, and the stream that it reads.
+
+    Args:
+        experiment: The settings.
+        store: The prepared corpus.
+    """
+    settings = experiment.pretraining
+    torch.manual_seed(experiment.seed)
+    encoder = build_encoder(experiment.model, torch.from_numpy(store.frequencies), settings.dropout)
+    card = model_card("language_model", experiment, store)
+    module = PretrainingModule(LanguageModel(encoder), settings, experiment.seed, card)
+    return module, PretrainingData(store, experiment.model, settings, experiment.seed)
+
+
 def pretrain(experiment: Experiment, store: TokenStore, output: Path, resume: Path | None = None) -> dict[str, Any]:
     """Train the language model; its encoder is what fine-tuning starts from.
 
@@ -61,12 +76,7 @@ def pretrain(experiment: Experiment, store: TokenStore, output: Path, resume: Pa
     Returns:
         Figures of the run: steps, seconds, tokens per second, validation perplexity, checkpoint.
     """
-    settings = experiment.pretraining
-    torch.manual_seed(experiment.seed)
-    encoder = build_encoder(experiment.model, torch.from_numpy(store.frequencies), settings.dropout)
-    card = model_card("language_model", experiment, store)
-    module = PretrainingModule(LanguageModel(encoder), settings, experiment.seed, card)
-    data = PretrainingData(store, experiment.model, settings, experiment.seed)
+    module, data = pretraining_parts(experiment, store)
     run = _fit(experiment, module, data, output, "pretraining", [], resume)
     return run | {
         "validation_perplexity": run["metrics"]["validation_perplexity"],
@@ -106,6 +116,31 @@ def check_finetuning(experiment: Experiment, store: TokenStore) -> None:
     training_attack(experiment.finetuning, store.classes)
 
 
+def finetuning_parts(
+    experiment: Experiment, store: TokenStore, pretrained: Path | None
+) -> tuple[FinetuningModule, FinetuningData]:
+    """The classifier with its first weights, and its labeled and unlabeled texts.
+
+    Args:
+        experiment: The settings.
+        store: The prepared corpus.
+        pretrained: Checkpoint of the language model; None for random weights.
+    """
+    settings = experiment.finetuning
+    torch.manual_seed(experiment.seed)
+    encoder = _encoder(experiment, store, pretrained)
+    classifier = build_classifier(experiment.model, encoder, len(store.classes))
+    data = FinetuningData(store, experiment.data, settings, experiment.seed)
+    origin = experiment.model.pretrained if pretrained is None else str(pretrained)
+    body = encoder.body.config.to_dict() if isinstance(encoder, TransformerEncoder) else None
+    labels = {"labels": data.num_labeled, "validation_labels": data.num_validation}
+    labels["labels_seen"] = sum(labels.values())
+    card = model_card("classifier", experiment, store, pretrained=origin, body=body, **labels)
+    counts = np.bincount(store.splits["train"].labels[data.labeled.indices], minlength=len(store.classes))
+    shares = (counts / counts.sum()).tolist()
+    return FinetuningModule(classifier, settings, experiment.seed, card, shares), data
+
+
 def finetune(
     experiment: Experiment, store: TokenStore, output: Path, pretrained: Path | None, resume: Path | None = None
 ) -> dict[str, Any]:
@@ -124,18 +159,9 @@ def finetune(
         and the numbers of labels that trained, selected, and both.
     """
     settings = experiment.finetuning
-    torch.manual_seed(experiment.seed)
-    encoder = _encoder(experiment, store, pretrained)
-    classifier = build_classifier(experiment.model, encoder, len(store.classes))
-    data = FinetuningData(store, experiment.data, settings, experiment.seed)
-    origin = experiment.model.pretrained if pretrained is None else str(pretrained)
-    body = encoder.body.config.to_dict() if isinstance(encoder, TransformerEncoder) else None
-    labels = {"labels": data.num_labeled, "validation_labels": data.num_validation}
-    labels["labels_seen"] = sum(labels.values())
-    card = model_card("classifier", experiment, store, pretrained=origin, body=body, **labels)
-    counts = np.bincount(store.splits["train"].labels[data.labeled.indices], minlength=len(store.classes))
-    shares = (counts / counts.sum()).tolist()
-    module = FinetuningModule(classifier, settings, experiment.seed, card, shares)
+    module, data = finetuning_parts(experiment, store, pretrained)
+    labels = {name: module.card[name] for name in ("labels", "validation_labels", "labels_seen")}
+    shares = module.class_shares.tolist()
     selecting = np.bincount(data.validation_labels, minlength=len(store.classes)).tolist()
     measure, reason = choose_measure(settings, selecting, store.classes)
     best = BestCheckpoint(output, measure)

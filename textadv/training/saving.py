@@ -7,6 +7,7 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 from pytorch_lightning.plugins import CheckpointIO
+from torch import Tensor
 
 from textadv.checkpoints import BEST, LAST, PREVIOUS, load_file, write_checkpoint
 from textadv.errors import InputError
@@ -41,7 +42,9 @@ class CheckpointFiles(CheckpointIO):
 class BestCheckpoint(ModelCheckpoint):
     """The checkpoint with the best figure of validation, found again after the folder of the run was moved.
 
-    Lightning's forgets its score then, takes a lost or damaged file for the best, and never restores `current_score`.
+    Of equally good ones it is the last: few labels often say the same of all, and the first may have hardly begun to
+    learn. Lightning's keeps the first; after a move it forgets its score, takes a lost or damaged file for the best,
+    and never restores `current_score`.
 
     Args:
         folder: The folder of the run.
@@ -58,15 +61,19 @@ class BestCheckpoint(ModelCheckpoint):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save if it is the best so far, and remember its figures."""
-        before = self.best_model_score
         super().on_validation_end(trainer, pl_module)
-        if self.best_model_score != before:
+        if trainer.callback_metrics[str(self.monitor)] == self.best_model_score:
             logged = trainer.callback_metrics.items()
             self.figures = {name: float(value) for name, value in logged if name in FIGURES}
 
     def state_dict(self) -> dict[str, Any]:
         """Lightning's, with the figures."""
         return super().state_dict() | {"figures": self.figures}
+
+    def check_monitor_top_k(self, trainer: pl.Trainer, current: Tensor | None = None) -> bool:
+        """Whether this checkpoint is as good as the best so far; every rank has to ask."""
+        equal = current is not None and self.best_model_score is not None and bool(current == self.best_model_score)
+        return equal or super().check_monitor_top_k(trainer, current)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up which checkpoint is the best, or start anew where that file is lost."""

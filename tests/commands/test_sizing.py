@@ -1,0 +1,126 @@
+"""Own files without a config: a preset gives the sizes, the files are looked over, the time is said."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from command_line import Run, metrics, refused, write_rows
+
+from textadv.commands import check_data
+
+FEW = ["--tokenizer.min_documents", "1", "--model.hidden_size", "9", "--pretraining.steps", "2"]
+FEW += ["--finetuning.steps", "2", "--finetuning.batch_size", "8", "--trainer.accelerator", "cpu"]
+
+
+def told(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    return [line for line in capsys.readouterr().err.splitlines() if line.startswith("textadv: ")]
+
+
+def test_one_command_is_all_it_takes(
+    run: Run, corpus: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("finetune", *corpus, *FEW, "--output", tmp_path / "f")
+    preset, pretraining, finetuning = told(capsys)
+    assert re.fullmatch(
+        r"textadv: preset small, for less than 3,000,000 tokens: \d+ tokens of text, 34 labels that train, device cpu",
+        preset,
+    )
+    time = r"about \d+ s on this machine"
+    assert re.fullmatch(rf"textadv: pretraining: 2 steps, [\d.]+ passes over the text, {time}", pretraining)
+    assert re.fullmatch(rf"textadv: fine-tuning: 2 steps, 0.471 passes over the labels, {time}", finetuning)
+    config = yaml.safe_load((tmp_path / "f" / "config.yaml").read_text())
+    assert (config["model"]["embedding_size"], config["model"]["hidden_size"]) == (64, 9)
+    assert (config["tokenizer"]["lowercase"], config["tokenizer"]["min_documents"]) == (True, 1)
+    assert (config["finetuning"]["learning_rate"], config["finetuning"]["batch_size"]) == (0.002, 8)
+    assert set(metrics(tmp_path / "f")["estimated_seconds"]) == {"pretraining", "fine-tuning"}  # type: ignore[call-overload]
+
+    run("finetune", *corpus, *FEW, "--output", tmp_path / "f", "--resume")
+    assert [line.partition(",")[0] for line in told(capsys)] == ["textadv: preset small"]
+    assert metrics(tmp_path / "f")["steps"] == 2
+
+    run("finetune", *corpus, *FEW, "--preset", "base", "--pretrained", "none", "--output", tmp_path / "g")
+    preset, finetuning = told(capsys)
+    assert preset.startswith("textadv: preset base, as given: ")
+    assert finetuning.startswith("textadv: fine-tuning: ")
+    config = yaml.safe_load((tmp_path / "g" / "config.yaml").read_text())
+    assert (config["model"]["embedding_size"], config["model"]["hidden_size"]) == (256, 9)
+
+
+def test_prepare_and_pretrain_make_what_finetune_looks_for(
+    run: Run, corpus: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = [*corpus, "--tokenizer.min_documents", "1"]
+    run("prepare", *data, "--output", tmp_path / "p")
+    run("pretrain", *data, *FEW[2:6], "--trainer.accelerator", "cpu")
+    (encoder,) = (tmp_path / "cache" / "pretrained").iterdir()
+    capsys.readouterr()
+    run("finetune", *corpus, *FEW, "--output", tmp_path / "f")
+    assert not any("pretraining" in line for line in told(capsys))
+    assert metrics(tmp_path / "f")["pretrained"] == str(encoder / "last.ckpt")
+    assert len(list((tmp_path / "cache" / "stores").iterdir())) == 1
+
+
+@pytest.mark.parametrize("command", ["prepare", "pretrain", "finetune", "check-data"])
+def test_a_wrong_preset_is_one_line(
+    run: Run, corpus: list[str], config: str, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    line = refused(run, capsys, command, *corpus, "--preset", "tiny")
+    assert line == "textadv: error: --preset tiny: no such preset; there are base, paper, small"
+    line = refused(run, capsys, command, *corpus, "--config", config, "--preset", "small")
+    assert line == "textadv: error: --preset small: cannot be used, as --config has sizes of its own"
+    assert not Path("cache").exists()
+    assert not Path("runs").exists()
+
+
+def test_own_files_are_looked_over_before_they_are_prepared(
+    run: Run, corpus: list[str], config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whether or not there is a config, and once."""
+    base = ["finetune", "--config", config, *corpus, "--pretrained", "none", "--output", tmp_path / "f"]
+    uneven = [(f"this is text number {i}", "happy" if i % 8 else "sad") for i in range(80)]
+    uneven += [("  ", "sad"), ("one", "sad"), ("one", "happy")]
+    file = write_rows(tmp_path / "uneven.csv", uneven)
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        run(*base, "--data.train", file)
+    said = capsys.readouterr().err
+    assert re.search(r"^wrong empty +nothing but white space: 1$", said, re.M)
+    assert re.search(r"^look  balance +the largest class is 6.5 times the smallest$", said, re.M)
+    assert re.search(r"^look  conflicts +equal texts with different labels: 1$", said, re.M)
+    assert not re.search(r"^ok ", said, re.M)
+    assert said.splitlines()[-1].endswith("uneven.csv, line 82: column 'review' is empty")
+    file = write_rows(tmp_path / "uneven.csv", [row for row in uneven if row[0].strip()])
+    run(*base, "--data.train", file)
+    assert "look  balance" in capsys.readouterr().err
+    run(*base, "--data.train", file)
+    assert "look  balance" not in capsys.readouterr().err
+
+
+def test_large_files_are_not_looked_over(
+    run: Run,
+    corpus: list[str],
+    config: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(check_data, "MOST_BYTES", 100)
+    run("finetune", "--config", config, *corpus, "--pretrained", "none", "--output", tmp_path / "f")
+    (line,) = told(capsys)
+    assert line == "textadv: the files are large; `textadv check-data` looks for what is wrong with them"
+
+
+def test_check_data_says_how_long_a_training_takes(
+    run: Run, corpus: list[str], config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("check-data", *corpus, *FEW)
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert re.fullmatch(r"ok    time +pretraining \d+ s, fine-tuning \d+ s \(preset small\)", last)
+    run("check-data", *corpus, "--config", config)
+    assert capsys.readouterr().out.splitlines()[-1].endswith("(the config)")
+    run("check-data", *corpus, *FEW, "--data.unlabeled", "null")
+    last, _, why = capsys.readouterr().out.partition("look  time ")[2].partition("\n")
+    assert last.strip() == "not measured, as training would refuse the settings"
+    assert why.strip().startswith("--finetuning.method adversarial+vat: needs unlabeled text")
+    assert not (tmp_path / "cache").exists()
