@@ -46,6 +46,18 @@ def write_file(path: Path, content: bytes | memoryview, keep: Path | None = None
         _rename(new, [hashlib.sha256(content).hexdigest()], path)
 
 
+def replace_file(path: Path, content: bytes) -> None:
+    """Replace a file whose sum is written elsewhere; where that fails, what was there is still there.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    with _beside(path) as new:
+        _write_synced(new, content)
+        new.replace(path)
+    sync(path.parent)
+
+
 def replace_text(path: Path, text: str) -> None:
     """Replace a small file that needs no sum; where that fails, what was there is still there.
 
