@@ -33,7 +33,9 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 DIRECT = [Requirement(text) for text in PROJECT["dependencies"]]
 TEST_EXTRA = [Requirement(text) for text in PROJECT["optional-dependencies"]["test"]]
 OTHER_EXTRA = [
-    Requirement(text) for extra in ("experiments", "transformers") for text in PROJECT["optional-dependencies"][extra]
+    Requirement(text)
+    for extra in ("experiments", "export", "transformers")
+    for text in PROJECT["optional-dependencies"][extra]
 ]
 PIN_LINES = [
     line for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines() if not line.startswith("#")

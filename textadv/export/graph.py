@@ -62,25 +62,33 @@ def to_onnx(classifier: Classifier) -> bytes:
 
     Returns:
         The model as a file holds it.
+
+    Raises:
+        InputError: The exporter cannot follow the encoder.
     """
     from onnxscript.optimizer import fold_constants, remove_unused_nodes
 
     network: Any = deepcopy(classifier).eval()
     if isinstance(network.encoder, StreamEncoder):
-        network.encoder.embedding = nn.Embedding.from_pretrained(network.encoder.word_table())
+        table = network.encoder.word_table()
+        network.encoder.embedding = nn.Embedding.from_pretrained(table)  # type: ignore[no-untyped-call]
     batch, time = torch.export.Dim("batch"), torch.export.Dim("time")
-    with _quiet(), torch.enable_grad():  # without gradients `Encoder.read` may take a way that branches on values
-        program = torch.onnx.export(
-            network,
-            (torch.ones(2, 3, dtype=torch.long), torch.tensor([3, 2])),
-            dynamo=True,
-            opset_version=OPSET,
-            dynamic_shapes=({0: batch, 1: time}, {0: batch}),
-            input_names=list(INPUTS),
-            output_names=[OUTPUT],
-            verbose=False,
-        )
-        assert program is not None
+    # Without gradients `Encoder.read` may take a way that branches on values.
+    with _quiet(), _layers_of_any_length(), torch.enable_grad():
+        try:
+            program: Any = torch.onnx.export(
+                network,
+                (torch.ones(2, 3, dtype=torch.long), torch.tensor([3, 2])),
+                dynamo=True,
+                opset_version=OPSET,
+                dynamic_shapes=({0: batch, 1: time}, {0: batch}),
+                input_names=list(INPUTS),
+                output_names=[OUTPUT],
+                verbose=False,
+            )
+        except Exception as error:  # TorchExportError and others, whose cause says what is wrong
+            reason = str(error.__cause__ or error).split("\n")[0]
+            raise InputError(f"export: torch cannot write this encoder as an ONNX graph: {reason}") from error
         fold_constants(program.model, input_size_limit=FOLD_ALL, output_size_limit=FOLD_ALL)
         remove_unused_nodes(program.model)
         return _without_traces(program.model_proto)
@@ -143,6 +151,23 @@ def _random_batches(vocabulary_size: int, longest: int) -> Iterator[tuple[Indice
     drawn = [generator.integers(1, usual + 1, ROWS).tolist() for _ in range(RANDOM_BATCHES)]
     for lengths in (*chosen, *drawn):
         yield generator.integers(0, vocabulary_size, (len(lengths), max(lengths))), np.array(lengths)
+
+
+@contextmanager
+def _layers_of_any_length() -> Iterator[None]:
+    """Make the exporter's own kernels of recurrent layers take effect, and forget them afterwards.
+
+    The exporter (torch 2.13) replaces a kernel without emptying the cache of kernels. The second export of a process
+    would then trace a layer for the length of the example alone.
+    """
+    operations = (torch.ops.aten.lstm.input, torch.ops.aten.gru.input)
+    try:
+        for operation in operations:
+            operation._dispatch_cache.clear()
+        yield
+    finally:
+        for operation in operations:
+            operation._dispatch_cache.clear()
 
 
 @contextmanager

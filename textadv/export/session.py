@@ -26,6 +26,7 @@ def new_session(model: bytes) -> Any:
         raise InputError("--onnx: the package onnxruntime is missing; pip install 'textadv[export]'") from None
     options = SessionOptions()
     options.log_severity_level = 3  # errors
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # it makes two runs at once crawl
     return InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
@@ -62,6 +63,6 @@ def class_probabilities(
     if not np.isfinite(stacked).all():
         raise InputError("the classifier yields logits that are not finite: its training has diverged")
     odds = np.exp(stacked - stacked.max(axis=1, keepdims=True))
-    probabilities = np.empty_like(odds)
+    probabilities: NDArray[np.float64] = np.empty_like(odds)
     probabilities[np.concatenate(parts)] = odds / odds.sum(axis=1, keepdims=True)
     return probabilities
