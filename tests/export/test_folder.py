@@ -88,14 +88,14 @@ def assert_alike(found: list[Prediction], expected: list[Prediction]) -> None:
         assert (one.label, one.truncated) == (other.label, other.truncated)
         assert one.probabilities == pytest.approx(other.probabilities, abs=1e-6)
         assert list(one.probabilities) == list(other.probabilities)
-    assert len({one.label for one in expected}) > 1
+    assert len({round(one.probabilities["bad"], 4) for one in expected}) >= 4
 
 
 @pytest.mark.parametrize("settings", TOKENIZERS.values(), ids=TOKENIZERS)
 def test_predictions_are_those_of_the_checkpoint(
     export: Export, monkeypatch: pytest.MonkeyPatch, settings: TokenizerSettings
 ) -> None:
-    monkeypatch.setattr(predictor, "MAX_TOKENS", 8)
+    monkeypatch.setattr(predictor, "MAX_TOKENS", 5)
     loaded, folder = export(settings)
     expected = list(Predictor(loaded).predict(TEXTS))
     assert any(one.truncated for one in expected)
