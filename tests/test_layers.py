@@ -13,7 +13,7 @@ LAYER_0 = {"adversarial", "models", "draws", "precision"}
 LAYER_1 = LAYER_0 | SHARED | {"corpus"}
 LAYERS_BELOW_2 = LAYER_1 | {"attack_names", "checkpoints", "scoring"}
 LAYER_2 = LAYERS_BELOW_2 | {"training", "evaluation"}
-LAYER_3 = LAYER_2 | {"benchmark", "experiments", "presets"}
+LAYER_3 = LAYER_2 | {"benchmark", "experiments", "export", "presets"}
 # Module of textadv at the top level -> those that it may import. Nobody imports `cli`: that is for train.py.
 ALLOWED: dict[str, set[str]] = {
     "__init__": {"adversarial", "evaluation", "classifier", "errors"},
@@ -30,6 +30,7 @@ ALLOWED: dict[str, set[str]] = {
     "evaluation": LAYERS_BELOW_2 | {"evaluation"},
     "benchmark": LAYER_2 | {"benchmark"},
     "experiments": LAYER_2 | {"experiments"},
+    "export": LAYER_2 | {"export"},
     "presets": SHARED,
     "commands": LAYER_3 | {"commands"},
     "keywords": LAYER_3,
@@ -40,7 +41,7 @@ ALLOWED: dict[str, set[str]] = {
 LAYER_0_LIBRARIES = {"torch", "abc", "math", "collections", "typing", "dataclasses", "functools", "itertools"}
 LAYER_0_LIBRARIES |= {"contextlib"}
 SLOW_TO_IMPORT = {"torch", "lightning", "pytorch_lightning", "numpy", "pyarrow", "datasets", "tokenizers", "matplotlib"}
-SLOW_TO_IMPORT |= {"sklearn", "transformers"}
+SLOW_TO_IMPORT |= {"onnx", "onnxruntime", "onnxscript", "sklearn", "transformers"}
 
 
 def _modules() -> dict[str, str]:

@@ -24,8 +24,9 @@ from textadv.checkpoints import (
 )
 from textadv.checkpoints.hugging_face import pretrained_folder
 from textadv.checkpoints.readme import readme
+from textadv.corpus.fitting import fit
 from textadv.corpus.store import TokenStore
-from textadv.corpus.tokenization import TextTokenizer, fit
+from textadv.corpus.tokenization import TextTokenizer
 from textadv.errors import InputError
 from textadv.models.factory import build_classifier, build_encoder
 from textadv.settings import Experiment, TokenizerSettings

@@ -35,7 +35,7 @@ DIRECT = [Requirement(text) for text in PROJECT["dependencies"]]
 TEST_EXTRA = [Requirement(text) for text in PROJECT["optional-dependencies"]["test"]]
 OTHER_EXTRA = [
     Requirement(text)
-    for extra in ("experiments", "sklearn", "transformers")
+    for extra in ("experiments", "export", "sklearn", "transformers")
     for text in PROJECT["optional-dependencies"][extra]
 ]
 PIN_LINES = [

@@ -23,6 +23,7 @@ from textadv.commands.benchmark import benchmark
 from textadv.commands.check_data import check_data
 from textadv.commands.evaluate import evaluate
 from textadv.commands.experiment import experiment
+from textadv.commands.export import export
 from textadv.commands.finetune import finetune
 from textadv.commands.predict import predict
 from textadv.commands.prepare import prepare
@@ -47,6 +48,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
         predict,
         attack,
         report,
+        export,
         benchmark,
         experiment,
     )
@@ -226,7 +228,8 @@ def run(arguments: Sequence[str]) -> None:
     trainer: Any = settings["experiment"].trainer if "experiment" in settings else settings.get("trainer")
     if command in TRAINING and processes.are_to_be_started(trainer):
         sys.exit(processes.run_all(run, arguments, trainer))
-    if trainer is not None:  # `prepare` has none, and computes nothing
+    # `prepare` has none, and computes nothing; `predict --onnx` computes without torch.
+    if trainer is not None and settings.get("onnx") is None:
         from textadv import precision
         from textadv.system import machine
 

@@ -11,8 +11,8 @@ from textadv.corpus.batching import (
     StreamBatch,
     TokenStream,
     collate,
-    sequential_batches,
 )
+from textadv.corpus.padding import sequential_batches
 from textadv.corpus.store import Split
 
 PAD, EOS = 0, 2

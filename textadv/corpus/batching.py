@@ -13,12 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from textadv.corpus.padding import Indices, pad
 from textadv.corpus.store import Split
 from textadv.corpus.tokenization import EOS, PAD
 
 POOL_BATCHES = 50
 EVALUATION_TOKENS = 65_536  # padded tokens per batch where no gradients are kept
-Indices = NDArray[np.int64]
 
 
 class Batch(NamedTuple):
@@ -90,10 +90,7 @@ class Documents:
 
 def collate(documents: Sequence[NDArray[np.generic]], labels: Indices) -> Batch:
     """Documents, each ending in EOS, padded to the longest of them, with their labels (B,)."""
-    lengths = np.array([len(document) for document in documents], dtype=np.int64)
-    tokens = np.full((len(documents), int(lengths.max())), PAD, dtype=np.int64)
-    for row, document in zip(tokens, documents, strict=True):
-        row[: len(document)] = document
+    tokens, lengths = pad(documents)
     return Batch(torch.from_numpy(tokens), torch.from_numpy(lengths), torch.from_numpy(labels))
 
 
@@ -146,25 +143,6 @@ class DocumentBatches:
             pool = pool[np.argsort(self.documents.lengths[pool], kind="stable")]
             batches += np.array_split(pool, len(parts[i : i + POOL_BATCHES]))
         return [batches[i] for i in rng.permutation(len(batches))]
-
-
-def sequential_batches(lengths: Indices, batch_tokens: int) -> list[Indices]:
-    """Every document once, batched by length under a budget of padded tokens, for evaluation.
-
-    Args:
-        lengths: Tokens of each document, shape (n,).
-        batch_tokens: Upper bound on rows times longest row; a single longer document is a batch of its own.
-
-    Returns:
-        Row indices of each batch, the longest documents first.
-    """
-    order = np.argsort(-lengths, kind="stable")
-    batches, start = [], 0
-    while start < len(order):
-        rows = max(1, batch_tokens // int(lengths[order[start]]))
-        batches.append(order[start : start + rows])
-        start += rows
-    return batches
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,10 +13,9 @@ from textadv.corpus.batching import (
     DocumentBatches,
     Documents,
     GlobalBatch,
-    Indices,
     TokenStream,
-    sequential_batches,
 )
+from textadv.corpus.padding import Indices, sequential_batches
 from textadv.corpus.splits import choose_labels
 from textadv.corpus.store import Split, TokenStore
 from textadv.errors import InputError

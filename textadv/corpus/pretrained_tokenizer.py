@@ -56,6 +56,13 @@ class PretrainedTokenizer(TextTokenizer):
         if max_tokens <= len(self.prefix) + len(self.suffix):
             raise InputError(f"--tokenizer.max_tokens {max_tokens}: leaves no room between the special tokens")
 
+    @property
+    def kept(self) -> tuple[int, int]:
+        """How many tokens are kept of a longer document: first ones and last ones, special tokens included."""
+        room = self.max_tokens - len(self.prefix) - len(self.suffix)
+        head = head_of(room, self.truncation)
+        return len(self.prefix) + head, room - head + len(self.suffix)
+
     def to_json(self) -> str:
         """See `TextTokenizer.to_json`."""
         tokenizer = json.loads(self._tokenizer.to_str())
@@ -105,8 +112,13 @@ def cut(ids: Sequence[int], room: int, truncation: Truncation) -> list[int]:
         room: How many are kept, at least 1.
         truncation: Which of them.
     """
-    head = {"head": room, "tail": 0, "head+tail": round(HEAD_SHARE * room)}[truncation]
+    head = head_of(room, truncation)
     return [*ids[:head], *ids[len(ids) - (room - head) :]]
+
+
+def head_of(room: int, truncation: Truncation) -> int:
+    """How many of the tokens for which there is room are from the head of a document."""
+    return {"head": room, "tail": 0, "head+tail": round(HEAD_SHARE * room)}[truncation]
 
 
 def read_tokenizer(folder: Path, max_tokens: int, truncation: Truncation) -> PretrainedTokenizer:

@@ -1,16 +1,25 @@
-"""From raw text to class names: what a trained classifier is for."""
+"""From raw text to class names: what a trained classifier is for.
+
+Torch is imported where a checkpoint is read: the predictor of an exported classifier does without it.
+"""
+
+from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-from textadv.checkpoints import LoadedClassifier, load_classifier
 from textadv.corpus.store import Split
 from textadv.corpus.tokenization import TextTokenizer
-from textadv.evaluation.evaluate import class_probabilities
+
+if TYPE_CHECKING:
+    from textadv.checkpoints import LoadedClassifier
 
 MAX_TOKENS = 100_000
 CHUNK_TEXTS = 2048
@@ -37,7 +46,7 @@ class Prediction:
         return json.dumps(asdict(self))
 
 
-class Predictor:
+class TextPredictor(ABC):
     """Classifies raw texts.
 
     A text is read from its first to its last token, however long, up to `MAX_TOKENS` tokens (the closing `<eos>`
@@ -47,25 +56,21 @@ class Predictor:
     classifier one `<unk>` for each instead.
 
     Args:
-        loaded: A classifier with its class names and its tokenizer.
-        device: Where to compute, such as `cuda`.
+        classes: Names of the classes.
+        tokenizer_json: The tokenizer, as `TextTokenizer.to_json` writes it.
     """
 
-    def __init__(self, loaded: LoadedClassifier, device: str = "cpu") -> None:
-        self.classes = loaded.classes
-        self._classifier = loaded.classifier
-        self._temperature = loaded.temperature
-        self._tokenizer = TextTokenizer.from_json(loaded.tokenizer_json)
-        self._device = device
+    def __init__(self, classes: Sequence[str], tokenizer_json: str) -> None:
+        self.classes = tuple(classes)
+        self._tokenizer = TextTokenizer.from_json(tokenizer_json)
 
-    @classmethod
-    def load(cls, path: str | Path, device: str = "cpu") -> "Predictor":
-        """Read a predictor from a checkpoint, or the folder of its run.
+    @abstractmethod
+    def probabilities(self, documents: Split) -> NDArray[np.float64]:
+        """Probabilities of the classes, shape (n, C), in the order of the documents.
 
         Raises:
-            InputError: The file is missing, damaged, or no classifier.
+            InputError: The classifier yields numbers that are not finite.
         """
-        return cls(load_classifier(Path(path)), device)
 
     def predict(self, texts: Iterable[str]) -> Iterator[Prediction]:
         """Classify texts as they come, in memory that does not grow with their number.
@@ -90,10 +95,41 @@ class Predictor:
         cut = [number in encoded.truncated or length > MAX_TOKENS for number, length in enumerate(lengths)]
         offsets = np.cumsum([0] + [len(document) for document in tokens])
         split = Split(np.concatenate(tokens), offsets, np.full(len(tokens), -1))
-        probabilities = class_probabilities(self._classifier, split, self._device, temperature=self._temperature)
-        for was_cut, row in zip(cut, probabilities, strict=True):
+        for was_cut, row in zip(cut, self.probabilities(split), strict=True):
             label = self.classes[int(row.argmax())]
             yield Prediction(label, dict(zip(self.classes, row.tolist(), strict=True)), was_cut)
+
+
+class Predictor(TextPredictor):
+    """Classifies raw texts with a checkpoint. See `TextPredictor`.
+
+    Args:
+        loaded: A classifier with its class names and its tokenizer.
+        device: Where to compute, such as `cuda`.
+    """
+
+    def __init__(self, loaded: LoadedClassifier, device: str = "cpu") -> None:
+        super().__init__(loaded.classes, loaded.tokenizer_json)
+        self._classifier = loaded.classifier
+        self._temperature = loaded.temperature
+        self._device = device
+
+    @classmethod
+    def load(cls, path: str | Path, device: str = "cpu") -> Predictor:
+        """Read a predictor from a checkpoint, or the folder of its run.
+
+        Raises:
+            InputError: The file is missing, damaged, or no classifier.
+        """
+        from textadv.checkpoints import load_classifier
+
+        return cls(load_classifier(Path(path)), device)
+
+    def probabilities(self, documents: Split) -> NDArray[np.float64]:
+        """See `TextPredictor.probabilities`."""
+        from textadv.evaluation.evaluate import class_probabilities
+
+        return class_probabilities(self._classifier, documents, self._device, temperature=self._temperature)
 
 
 def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:

@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from textadv.corpus.batching import Batch, Documents, Indices, sequential_batches
+from textadv.corpus.batching import Batch, Documents
+from textadv.corpus.padding import Indices, sequential_batches
 from textadv.corpus.store import Split
 from textadv.system.progress import progress
 

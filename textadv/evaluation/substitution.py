@@ -12,7 +12,8 @@ from torch.nn import functional as F
 from textadv.adversarial.attacks import gradient_at
 from textadv.adversarial.divergences import cross_entropy
 from textadv.adversarial.interpretable import nearest_words
-from textadv.corpus.batching import Batch, Indices
+from textadv.corpus.batching import Batch
+from textadv.corpus.padding import Indices
 from textadv.corpus.words import split_words
 from textadv.evaluation.lexicon import Lexicon
 from textadv.evaluation.samples import Sample

@@ -61,11 +61,10 @@ class RecurrentEncoder(StreamEncoder):
 
     def features(self, embeddings: Tensor, lengths: Tensor) -> Tensor:
         """Features of whole documents, in the number format of the weights. See `Encoder.features`."""
-        window = embeddings.shape[1] if self.window is None else self.window
         readings = self._readings(embeddings, lengths)
         with without_autocast(embeddings.device):
             features = [
-                read_documents(layer, self.pooling, reading, lengths, window)
+                read_documents(layer, self.pooling, reading, lengths, self.window)
                 for layer, reading in zip(self.layers, readings, strict=True)
             ]
         return torch.cat(features, dim=1)
@@ -109,30 +108,40 @@ def _beside(values: Tensor, known: Tensor) -> Tensor:
     return known.to(values.device, non_blocking=True)
 
 
-def read_documents(layer: Layer, pooling: type[LastOutput], embeddings: Tensor, lengths: Tensor, window: int) -> Tensor:
+def read_documents(
+    layer: Layer, pooling: type[LastOutput], embeddings: Tensor, lengths: Tensor, window: int | None
+) -> Tensor:
     """Run a layer over right-padded documents and pool its outputs.
 
     A document longer than the window is cut in two at a multiple of the stride (a quarter of the window): the
-    part before is read without gradient, in steps of one stride, and its state carried into the part behind.
+    part before is read without gradient, in steps of one stride, and its state carried into the part behind. Without
+    a window nothing depends on a value of the lengths, so that the whole can be exported as one graph.
 
     Args:
         layer: The recurrent layer.
         pooling: What the features are.
         embeddings: Shape (B, T, D).
         lengths: Shape (B,).
-        window: At most this many tokens of each document receive gradients.
+        window: At most this many tokens of each document receive gradients; None for all.
 
     Returns:
         Features, shape (B, parts H).
     """
+    pool = pooling(embeddings.new_zeros(embeddings.shape[0], layer.hidden_size))
+    if window is None:
+        outputs, _ = layer(embeddings, None)  # (B, T, H)
+        return _pooled(pool, outputs, _beside(embeddings, lengths), _beside(embeddings, lengths))
     stride = max(1, window // 4)
     cuts = (lengths - window + stride - 1).div(stride, rounding_mode="floor").clamp(min=0) * stride  # (B,)
-    pool = pooling(embeddings.new_zeros(len(embeddings), layer.hidden_size))
     state = _read_prefix(layer, pool, embeddings, cuts, stride)
     width = int((lengths - cuts).max())
     outputs, _ = layer(_windows(embeddings, cuts, width), state)  # (B, S, H)
     lengths = _beside(embeddings, lengths)
-    spans = lengths - _beside(embeddings, cuts)  # (B,)
+    return _pooled(pool, outputs, lengths - _beside(embeddings, cuts), lengths)
+
+
+def _pooled(pool: LastOutput, outputs: Tensor, spans: Tensor, lengths: Tensor) -> Tensor:
+    """Features of documents of the given lengths (B,) that end after `spans` (B,) of these outputs (B, S, H)."""
     pool.add_spans(outputs, spans)
     last = outputs.gather(1, (spans - 1).view(-1, 1, 1).expand(-1, 1, outputs.shape[2])).squeeze(1)
     return pool.features(last, lengths)
