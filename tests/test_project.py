@@ -23,7 +23,7 @@ GRIDS = ROOT / "configs" / "experiments"  # read by `experiment`; tests/experime
 PRESETS = ROOT / "configs" / "presets"  # tests/test_presets.py reads them
 CONFIGS = [path for path in sorted((ROOT / "configs").rglob("*.yaml")) if path.parent not in (GRIDS, PRESETS)]
 DOCUMENTS = [
-    ROOT / "README.md",
+    *sorted(ROOT.glob("README*.md")),
     ROOT / "CONTRIBUTING.md",
     ROOT / "data/README.md",
     *sorted((ROOT / "docs").glob("*.md")),
@@ -33,6 +33,7 @@ OTHER_FLAGS = {"--check"}  # of ruff
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 DIRECT = [Requirement(text) for text in PROJECT["dependencies"]]
 TEST_EXTRA = [Requirement(text) for text in PROJECT["optional-dependencies"]["test"]]
+DOCS_EXTRA = [Requirement(text) for text in PROJECT["optional-dependencies"]["docs"]]
 OTHER_EXTRA = [
     Requirement(text)
     for extra in ("experiments", "export", "sklearn", "transformers")
@@ -142,12 +143,12 @@ def test_every_constraint_is_one_exact_public_version() -> None:
 
 def test_the_constraints_fit_the_declared_dependencies() -> None:
     pins = _pins()
-    for requirement in DIRECT + TEST_EXTRA:
+    for requirement in DIRECT + TEST_EXTRA + DOCS_EXTRA:
         assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)]), requirement
 
 
 def test_nothing_that_is_needed_lacks_a_pin() -> None:
-    assert sorted(set(_needed(DIRECT + TEST_EXTRA)) - set(_pins())) == []
+    assert sorted(set(_needed(DIRECT + TEST_EXTRA + DOCS_EXTRA)) - set(_pins())) == []
 
 
 def test_the_package_depends_on_exactly_what_it_imports() -> None:

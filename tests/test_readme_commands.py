@@ -1,7 +1,7 @@
-"""Every shell block of README runs as it stands, in a folder that looks like a clone after the installation.
+"""Every shell block of README and docs/ runs as it stands, in a folder that looks like a clone after the installation.
 
-Two things are smaller than README's: the sizes in the configs, and the corpus of those that name IMDB, in whose place
-the built-in one stands, for tests use no network.
+Two things are smaller than in the documents: the sizes in the configs, and the corpus of those that name IMDB, in whose
+place the built-in one stands, for tests use no network.
 """
 
 import csv
@@ -18,9 +18,24 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[1]
-BLOCKS = re.findall(r"```(?:bash|sh|shell|console)\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)
+
+
+def _blocks(document: Path) -> list[str]:
+    return re.findall(r"```(?:bash|sh|shell|console)\n(.*?)```", document.read_text(encoding="utf-8"), re.S)
+
+
+BLOCKS = _blocks(ROOT / "README.md")
 INSTALLATION = "python -m venv .venv && .venv/bin/pip install -c constraints.txt -e .\n"
 NOT_RUN = {INSTALLATION: "it needs the network; .ci/run installs the same way before it runs the tests"}
+OTHERS = [path for path in sorted((ROOT / "docs").glob("*.md")) if ".zh" not in path.name and _blocks(path)]
+TRAINING = next(block for block in BLOCKS if "--output runs/none" in block)  # what other documents go on with
+SHORTER = {
+    INSTALLATION.replace(" && ", "\n"): "",
+    "for spins in 100 500 1000 2000 10000 300000;": "for spins in 1000;",
+    "benchmark --config": "benchmark --quick --config",
+    "--finetuning.steps 100 --finetuning.validate_every 100": "",
+}
+GRIDS = ROOT / "configs" / "experiments"
 SMALL: dict[str, dict[str, Any]] = {
     "data": {"source": "builtin"},
     "tokenizer": {},
@@ -58,7 +73,22 @@ def clone(tmp_path: Path) -> Path:
     with (tmp_path / "labeled.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("text", "label"), *rows])
     (tmp_path / "raw.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text, _ in rows))
+    (tmp_path / "reviews.txt").write_text("".join(f"{text}\n" for text, _ in rows))
+    for name in ("test.csv", "reviews.csv"):  # other texts, since train must not hold those of test
+        labeled = (tmp_path / "labeled.csv").read_text(encoding="utf-8")
+        (tmp_path / name).write_text(labeled.replace("film", "book"), encoding="utf-8")
+    shutil.copytree(GRIDS, tmp_path / GRIDS.relative_to(ROOT), dirs_exist_ok=True)  # their base is small
     return tmp_path
+
+
+def _run(block: str, folder: Path) -> str:
+    """Run a shell block in a folder; what it says on stderr."""
+    path = f"{folder / '.venv' / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    environment = os.environ | {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1", "PATH": path}
+    bash = ["bash", "-euo", "pipefail", "-c", block]
+    done = subprocess.run(bash, cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, f"{block}\n{done.stderr}"
+    return done.stderr
 
 
 @pytest.mark.slow
@@ -67,17 +97,27 @@ def test_a_shell_block_runs(clone: Path, number: int) -> None:
     block = BLOCKS[number]
     for left_out in NOT_RUN:
         block = block.replace(left_out, "")
-    environment = os.environ | {"PYTHONPATH": str(clone), "OMP_NUM_THREADS": "1"}
-    bash = ["bash", "-euo", "pipefail", "-c", block]
-    done = subprocess.run(bash, cwd=clone, env=environment, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr
-    folders = re.findall(r"^everything is in (.+)$", done.stderr, re.M)
+    said = _run(block, clone)
+    folders = re.findall(r"^everything is in (.+)$", said, re.M)
     assert len(folders) >= block.count(".venv/bin/")  # each command of ours says where its results are
     for folder in folders:
         assert json.loads((clone / folder / "metrics.json").read_text())
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("document", OTHERS, ids=lambda path: path.name)
+def test_the_shell_blocks_of_a_document_run(clone: Path, document: Path) -> None:
+    blocks = _blocks(document)
+    if any("runs/adversarial_vat" in block for block in blocks):
+        blocks.insert(0, TRAINING)
+    for block in blocks:
+        for long, short in SHORTER.items():
+            block = block.replace(long, short)
+        _run(block, clone)
+
+
 def test_what_is_not_run_is_run_elsewhere() -> None:
     assert all(any(line in block for block in BLOCKS) for line in NOT_RUN)
     gates = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert all(any(long in block for path in OTHERS for block in _blocks(path)) for long in SHORTER)
     assert re.search(r"-m venv .*-m pip install .*-c constraints\.txt -e ", gates, re.S)

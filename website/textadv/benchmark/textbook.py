@@ -1,0 +1,1 @@
+../../../textadv/benchmark/textbook.py
