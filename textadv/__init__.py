@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # the same names, for editors and type checkers
     from textadv.adversarial.norms import random_noise, steepest_step
     from textadv.adversarial.virtual import closed_form_direction, logit_gradients, power_iteration, virtual_direction
     from textadv.evaluation.predictor import Prediction, Predictor
+    from textadv.system.own_encoders import register_encoder
 
 _MODULES = {
     "adversarial.attacks": ("Attack", "fgsm", "iterative_fgsm", "perturb", "pgd", "random_fgsm"),
@@ -25,6 +26,7 @@ _MODULES = {
     "adversarial.norms": ("random_noise", "steepest_step"),
     "adversarial.virtual": ("closed_form_direction", "logit_gradients", "power_iteration", "virtual_direction"),
     "evaluation.predictor": ("Prediction", "Predictor"),
+    "system.own_encoders": ("register_encoder",),
 }
 _HOME = {name: f"textadv.{module}" for module, names in _MODULES.items() for name in names}
 

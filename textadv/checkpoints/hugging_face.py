@@ -1,5 +1,6 @@
 """Pretrained Transformers in Hugging Face's layout, from a folder or the Hub; the library is imported when needed."""
 
+import hashlib
 import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -54,6 +55,22 @@ def pretrained_folder(name: str) -> Path:
         f"--model.pretrained {name}: no such folder, and the Hub cannot be reached; give the folder of a downloaded "
         "model instead"
     ) from failure
+
+
+def weights_checksum(name: str) -> str:
+    """A checksum of the weights of a pretrained model.
+
+    Args:
+        name: Folder, or name on the Hub.
+
+    Raises:
+        InputError: As `pretrained_folder`.
+    """
+    checksum = hashlib.sha256()
+    for path in sorted(pretrained_folder(name).glob("*.safetensors")):
+        with path.open("rb") as file:
+            checksum.update(hashlib.file_digest(file, "sha256").digest())
+    return checksum.hexdigest()
 
 
 def load_body(name: str) -> Any:

@@ -1,7 +1,6 @@
 """`finetune`: the classifier."""
 
 from dataclasses import asdict
-from pathlib import Path
 
 from textadv.errors import InputError
 from textadv.settings import Experiment
@@ -14,7 +13,8 @@ def finetune(
 
     Args:
         experiment: The settings.
-        pretrained: Checkpoint of a language model to start from; `none` for random weights; with --resume not read.
+        pretrained: Checkpoint of a language model to start from; `none` for random weights; `continued` for a
+            Transformer whose pretraining goes on on the corpus, as `pretrain` does that; with --resume not read.
         resume: Go on from the last checkpoint in --output.
         output: Folder for everything the command writes; by default a new one under runs/.
     """
@@ -31,9 +31,7 @@ def finetune(
     runs.check_finetuning(experiment, store)
     with run_folder("finetune", output, asdict(experiment)) as (folder, metrics):
         last = resume_point(folder, resume)
-        encoder = None  # random weights, or those of the run that goes on
-        if last is None and pretrained != "none":
-            encoder = pretrained_encoder(experiment, store) if pretrained is None else Path(pretrained)
+        encoder = pretrained_encoder(experiment, store, pretrained) if last is None else None
         metrics |= runs.finetune(experiment, store, folder, encoder, last)
         if not is_main():
             return

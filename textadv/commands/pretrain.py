@@ -20,7 +20,7 @@ def pretrain(
     resume: bool = False,
     output: str | None = None,
 ) -> None:
-    """Train the language model on all training and unlabeled text.
+    """Train the language model on all training and unlabeled text; of a Transformer, go on with its masked one.
 
     Args:
         data: The corpus.
@@ -34,7 +34,11 @@ def pretrain(
     """
     from textadv.commands.pretrained import pretrain_encoder
     from textadv.commands.shared import prepared, require_language_model
+    from textadv.training import runs
 
-    require_language_model(model, "pretrain")
     experiment = Experiment(data, tokenizer, model, pretraining, trainer=trainer, seed=seed)
+    if model.is_transformer:
+        runs.check_encoder(experiment, None)
+    else:
+        require_language_model(model, "pretrain")
     pretrain_encoder(*prepared(experiment), output, resume)

@@ -54,10 +54,10 @@ def require_language_model(model: EncoderSettings, command: str) -> None:
     """Refuse an encoder that no language model pretrains.
 
     Raises:
-        InputError: It is a Transformer.
+        InputError: It is a Transformer, or an encoder of others.
     """
-    if model.is_transformer:
-        raise InputError(f"--model.encoder transformer: is pretrained already, and {command} trains a language model")
+    if not model.is_recurrent:
+        raise InputError(f"--model.encoder {model.encoder}: {command} trains a language model of lstm or gru")
 
 
 def measured_experiment(
