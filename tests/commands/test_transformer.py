@@ -83,6 +83,19 @@ def test_frozen_layers_stay_as_they_are(run: Run, flags: list[str], tmp_path: Pa
     assert {name for name in trained if "layer.0." in name or name.startswith("embeddings.")} == unchanged
 
 
+def test_a_classifier_cuts_texts_as_it_was_trained(
+    run: Run, flags: list[str], corpus: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("finetune", *flags, "--finetuning.steps", "1", "--output", "run")
+    for command in ("evaluate", "attack", "report"):
+        for data in ([], corpus):
+            line = refused(run, capsys, command, "--checkpoint", "run", *data, "--tokenizer.max_tokens", "9")
+            assert line.endswith("--tokenizer.max_tokens 9: the classifier was trained with 12 and keeps to it")
+        line = refused(run, capsys, command, "--checkpoint", "run", "--tokenizer.truncation", "tail")
+        assert "--tokenizer.truncation tail: the classifier was trained with head" in line
+    run("evaluate", "--checkpoint", "run", *corpus, "--tokenizer.max_tokens", LIMIT, "--output", "evaluated")
+
+
 def test_prepare_takes_the_tokenizer_and_keeps_only_the_name_of_the_encoder(
     run: Run, flags: list[str], pretrained: Path, tmp_path: Path
 ) -> None:
