@@ -6,7 +6,7 @@ from torch import Tensor
 
 from textadv.draws import RowGenerator
 from textadv.models.masked_lm import MaskedLanguageModel, continues_word, mask_words
-from textadv.models.transformer import TransformerEncoder
+from textadv.models.transformer import TransformerEncoder, parameter_groups
 
 MASK = 4
 REPLACEMENTS = torch.arange(40, 50)
@@ -107,6 +107,14 @@ class TestMaskedLanguageModel:
         assert torch.equal(torch.get_rng_state(), state)
         assert torch.equal(first, again)
         assert not torch.equal(first, other)
+
+    def test_an_optimizer_has_every_parameter_once(self, whole: Any) -> None:
+        """Also the word table, which most heads share."""
+        encoder = TransformerEncoder(whole.base_model, torch.ones(50), [1, 2, 3])
+        model = MaskedLanguageModel(encoder, whole)
+        groups = parameter_groups(encoder, model.head, 0.1, 0.9, 0.01)
+        trained = [id(parameter) for group in groups for parameter in group["params"]]
+        assert sorted(trained) == sorted(id(parameter) for parameter in model.parameters())
 
     def test_it_learns(self, whole: Any) -> None:
         encoder = TransformerEncoder(whole.base_model, torch.ones(50), [1, 2, 3])

@@ -50,9 +50,9 @@ def pretrained_encoder(experiment: Experiment, store: TokenStore, pretrained: st
     Args:
         experiment: The settings.
         store: The prepared corpus.
-        pretrained: A checkpoint, or `none`. None for the shared encoder of these settings, which is trained, or its
-            training finished, where it is missing or damaged. A Transformer is pretrained already, and this goes on
-            on the corpus only if it is `continued`. None for an encoder of others, too.
+        pretrained: A checkpoint, or `none`. None means, for LSTM and GRU, the shared encoder of these settings, which
+            is trained, or its training finished, where it is missing or damaged. Other encoders come with their
+            weights; of a Transformer, `continued` means the shared one.
     """
     model = experiment.model
     if pretrained == "none" or (pretrained is None and not model.is_recurrent):
