@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from textadv.corpus.tokenization import TEXTS_PER_CHUNK, EncodedDocuments, TextTokenizer
-from textadv.corpus.words import valid_text
+from textadv.corpus.tokenization import TEXTS_PER_CHUNK, EncodedDocuments, TextTokenizer, valid_text
 from textadv.errors import InputError
 from textadv.settings import Truncation
 

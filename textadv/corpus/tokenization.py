@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from textadv.corpus.words import LINE_BREAK, valid_text, word_splitter
+from textadv.corpus.words import LINE_BREAK, word_splitter
 from textadv.errors import InputError
 from textadv.settings import TokenizerSettings
 from textadv.system.progress import progress
@@ -298,3 +298,8 @@ def encode(tokenizer: TextTokenizer, texts: Mapping[str, Sequence[str]]) -> dict
 def _training_texts(texts: Mapping[str, Sequence[str]], training: Sequence[str]) -> Iterator[str]:
     together = [text for name in training for text in texts[name]]
     return map(valid_text, progress(together, len(together), "building the vocabulary"))
+
+
+def valid_text(text: str) -> str:
+    """Make lone surrogates, which JSON can spell but UTF-8 cannot, into question marks."""
+    return text.encode("utf-8", "replace").decode("utf-8")

@@ -1,4 +1,4 @@
-"""What a text is to the tokenizers, and what a word of it: the rule of Miyato et al. (2017)."""
+"""What a word of a text is: the rule of Miyato et al. (2017)."""
 
 from __future__ import annotations
 
@@ -43,8 +43,3 @@ def split_words(text: str) -> list[str]:
         return []
     cuts = [end + len(re.split(r"\s", text[end:start], maxsplit=1)[0]) for (_, end), (start, _) in pairwise(places)]
     return [text[start:stop] for start, stop in pairwise([0, *cuts, len(text)])]
-
-
-def valid_text(text: str) -> str:
-    """Make lone surrogates, which JSON can spell but UTF-8 cannot, into question marks."""
-    return text.encode("utf-8", "replace").decode("utf-8")
