@@ -16,7 +16,7 @@ LAYER_2 = LAYERS_BELOW_2 | {"training", "evaluation"}
 LAYER_3 = LAYER_2 | {"benchmark", "experiments", "export", "presets"}
 # Module of textadv at the top level -> those that it may import. Nobody imports `cli`: that is for train.py.
 ALLOWED: dict[str, set[str]] = {
-    "__init__": {"adversarial", "evaluation", "classifier", "errors"},
+    "__init__": {"adversarial", "evaluation", "classifier", "errors", "system"},
     **dict.fromkeys(SHARED, SHARED),
     "draws": set(),
     "precision": set(),

@@ -1,12 +1,17 @@
 """Tiny random Transformers of every architecture that is supported, to be imported where `transformers` is there."""
 
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
+from command_line import BAD, GOOD
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import AutoConfig, AutoModel
 
 VOCABULARY, WIDTH, POSITIONS = 50, 16, 40
+WORDS = ["the", "was", "and", "number", "film", "plot", "cast", "score", "scene", *GOOD, *BAD, *"abcdef"]
+LIMIT = 12  # tokens of a document, where a command is tested
 PAD, CLS, SEP = 1, 2, 3  # 1 is the padding of RoBERTa's family, of MPNet whatever its configuration says
 COMMON = {
     "vocab_size": VOCABULARY,
@@ -72,3 +77,30 @@ def tiny(architecture: str, **changes: Any) -> Any:
     model = AutoModel.from_config(tiny_config(architecture, **changes))
     model.load_state_dict(_weights(architecture))
     return model.eval()
+
+
+def write_tokenizer(folder: Path) -> None:
+    """WordPiece as BERT has it, with the ids of the tiny models, and a truncation that is not to be followed."""
+    digits = "0123456789"
+    pieces = ["[UNK]", "[PAD]", "[CLS]", "[SEP]", *WORDS, *(f"##{digit}" for digit in digits), *digits, "[MASK]"]
+    vocabulary = {piece: id for id, piece in enumerate(pieces)}
+    assert len(vocabulary) <= VOCABULARY
+    assert [vocabulary[name] for name in ("[PAD]", "[CLS]", "[SEP]")] == [PAD, CLS, SEP]
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        "[CLS] $A [SEP]", special_tokens=[("[CLS]", CLS), ("[SEP]", SEP)]
+    )
+    tokenizer.add_special_tokens(["[UNK]", "[PAD]", "[CLS]", "[SEP]", "[MASK]"])
+    tokenizer.enable_truncation(5)
+    tokenizer.enable_padding(length=20)
+    tokenizer.save(str(folder / "tokenizer.json"))
+
+
+def write_pretrained(folder: Path, architecture: str = "bert", **changes: Any) -> Path:
+    """A tiny model with its tokenizer in Hugging Face's layout."""
+    tiny(architecture, **changes).save_pretrained(folder)
+    write_tokenizer(folder)
+    return folder

@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # the same names, for editors and type checkers
     from textadv.classifier import TextClassifier
     from textadv.errors import ArgumentError, InputError
     from textadv.evaluation.predictor import Prediction, Predictor
+    from textadv.system.own_encoders import register_encoder
 
 _MODULES = {
     "adversarial.attacks": ("Attack", "fgsm", "iterative_fgsm", "perturb", "pgd", "random_fgsm"),
@@ -29,6 +30,7 @@ _MODULES = {
     "classifier": ("TextClassifier",),
     "errors": ("ArgumentError", "InputError"),
     "evaluation.predictor": ("Prediction", "Predictor"),
+    "system.own_encoders": ("register_encoder",),
 }
 _HOME = {name: f"textadv.{module}" for module, names in _MODULES.items() for name in names}
 

@@ -38,3 +38,20 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
         main()
 
     return command
+
+
+@pytest.fixture
+def pretrained(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """The folder of a tiny Transformer."""
+    from tiny_transformers import write_pretrained
+
+    return write_pretrained(tmp_path / "pretrained", getattr(request, "param", "bert"))
+
+
+@pytest.fixture
+def flags(corpus: list[str], config: str, pretrained: Path) -> list[str]:
+    """Those of a command that trains that Transformer."""
+    from tiny_transformers import LIMIT
+
+    encoder = ["--model.encoder", "transformer", "--model.pretrained", str(pretrained), "--model.pooling", "mean"]
+    return ["--config", config, *corpus, *encoder, "--tokenizer.max_tokens", str(LIMIT), "--finetuning.epsilon", "0.5"]

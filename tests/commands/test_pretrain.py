@@ -41,8 +41,9 @@ def test_a_setting_of_the_model_is_the_classifiers_or_the_encoders(
     place: Place, experiment: Experiment, name: str
 ) -> None:
     if name in ("pretrained", "frozen_layers", "checkpointing"):
-        pytest.skip("of a Transformer only, which has no language model")
-    other = "mean" if name == "pooling" else another(getattr(experiment.model, name))
+        pytest.skip("of a Transformer only, which has a masked language model")
+    choices = {"pooling": "mean", "encoder": "gru"}
+    other = choices[name] if name in choices else another(getattr(experiment.model, name))
     changed = replace(experiment.model, **{name: other})
     of_the_classifier = name in ("pooling", "head_size", "head_activation")
     assert (place(experiment) == place(replace(experiment, model=changed))) == of_the_classifier

@@ -9,12 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from command_line import BAD, GOOD, Run, metrics, refused
+from command_line import Run, metrics, refused
 
 pytest.importorskip("transformers", reason="the extra textadv[transformers] is not installed")
 
-from tiny_transformers import CLS, PAD, SEP, VOCABULARY, tiny
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from tiny_transformers import LIMIT, WORDS, tiny
 from transformers import PreTrainedTokenizerFast
 
 from textadv import Predictor
@@ -23,42 +22,7 @@ from textadv.commands.shared import prepared
 from textadv.corpus.tokenization import TextTokenizer
 from textadv.settings import DataSettings, Experiment, ModelSettings, TokenizerSettings
 
-WORDS = ["the", "was", "and", "number", "film", "plot", "cast", "score", "scene", *GOOD, *BAD, *"abcdef"]
-LIMIT = 12
 ARCHITECTURES = ["bert", "roberta", "modernbert"]
-
-
-def write_tokenizer(folder: Path) -> None:
-    """WordPiece as BERT has it, with the ids of the tiny models, and a truncation that is not to be followed."""
-    pieces = ["[UNK]", "[PAD]", "[CLS]", "[SEP]", *WORDS, *(f"##{digit}" for digit in range(10)), *"0123456789"]
-    vocabulary = {piece: id for id, piece in enumerate(pieces)}
-    assert len(vocabulary) <= VOCABULARY
-    assert [vocabulary[name] for name in ("[PAD]", "[CLS]", "[SEP]")] == [PAD, CLS, SEP]
-    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.decoder = decoders.WordPiece()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        "[CLS] $A [SEP]", special_tokens=[("[CLS]", CLS), ("[SEP]", SEP)]
-    )
-    tokenizer.add_special_tokens(["[UNK]", "[PAD]", "[CLS]", "[SEP]"])
-    tokenizer.enable_truncation(5)
-    tokenizer.enable_padding(length=20)
-    tokenizer.save(str(folder / "tokenizer.json"))
-
-
-@pytest.fixture
-def pretrained(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    folder = tmp_path / "pretrained"
-    tiny(getattr(request, "param", "bert")).save_pretrained(folder)
-    write_tokenizer(folder)
-    return folder
-
-
-@pytest.fixture
-def flags(corpus: list[str], config: str, pretrained: Path) -> list[str]:
-    encoder = ["--model.encoder", "transformer", "--model.pretrained", str(pretrained), "--model.pooling", "mean"]
-    return ["--config", config, *corpus, *encoder, "--tokenizer.max_tokens", str(LIMIT), "--finetuning.epsilon", "0.5"]
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
@@ -119,6 +83,19 @@ def test_frozen_layers_stay_as_they_are(run: Run, flags: list[str], tmp_path: Pa
     assert {name for name in trained if "layer.0." in name or name.startswith("embeddings.")} == unchanged
 
 
+def test_a_classifier_cuts_texts_as_it_was_trained(
+    run: Run, flags: list[str], corpus: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("finetune", *flags, "--finetuning.steps", "1", "--output", "run")
+    for command in ("evaluate", "attack", "report"):
+        for data in ([], corpus):
+            line = refused(run, capsys, command, "--checkpoint", "run", *data, "--tokenizer.max_tokens", "9")
+            assert line.endswith("--tokenizer.max_tokens 9: the classifier was trained with 12 and keeps to it")
+        line = refused(run, capsys, command, "--checkpoint", "run", "--tokenizer.truncation", "tail")
+        assert "--tokenizer.truncation tail: the classifier was trained with head" in line
+    run("evaluate", "--checkpoint", "run", *corpus, "--tokenizer.max_tokens", LIMIT, "--output", "evaluated")
+
+
 def test_prepare_takes_the_tokenizer_and_keeps_only_the_name_of_the_encoder(
     run: Run, flags: list[str], pretrained: Path, tmp_path: Path
 ) -> None:
@@ -152,7 +129,7 @@ def test_the_store_has_the_ids_of_the_encoders_own_tokenizer(
     assert [document.tolist() for document in own.encode(texts)] == expected
     stored = [split.document(i).tolist() for split in store.splits.values() for i in range(len(split))]
     assert sorted(stored) == sorted([expected[0], expected[1], expected[3], own.encode(["good film"])[0].tolist()])
-    assert own.special_tokens == [0, 1, 2, 3]
+    assert own.special_tokens == [0, 1, 2, 3, 47]
 
 
 @pytest.mark.parametrize(
@@ -191,11 +168,12 @@ def test_wrong_input_is_one_line(
     assert "leaves no room" in line("--tokenizer.max_tokens", "2")
     assert "has 2 layers" in line("--model.frozen_layers", "3")
     assert "--model.pooling last" in line("--model.pooling", "last")
-    assert "--pretrained: " in line("--pretrained", "other")
+    assert "other: no such checkpoint" in line("--pretrained", "other")
+    assert "--pretrained none: " in line("--pretrained", "none")
     assert "--model.pretrained: needs" in line("--model.encoder", "lstm")
     assert "needs --model.pretrained" in line("--model.pretrained", "null")
     pretrains = [*flags[:2], *flags[2:-2]]
-    assert "is pretrained already" in refused(run, capsys, "pretrain", *pretrains)
+    assert "positions for 40 tokens" in refused(run, capsys, "pretrain", *pretrains, "--tokenizer.max_tokens", "41")
     (pretrained / "tokenizer.json").rename(pretrained / "other.json")
     assert "tokenizer.json: cannot be read: No such file" in line()
     (pretrained / "tokenizer.json").write_text("{}")

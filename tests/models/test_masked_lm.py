@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from textadv.draws import RowGenerator
 from textadv.models.masked_lm import MaskedLanguageModel, continues_word, mask_words
-from textadv.models.transformer import TransformerEncoder
+from textadv.models.transformer import TransformerEncoder, parameter_groups
 
 MASK = 4
 REPLACEMENTS = torch.arange(40, 50)
@@ -58,6 +59,18 @@ def test_masks_come_from_the_generator_alone() -> None:
     assert not torch.equal(first[1], other[1])
 
 
+def test_the_rows_of_one_of_several_processes_have_the_masks_of_all_together() -> None:
+    tokens = torch.full((5, 30), 5)
+    may_change = torch.ones_like(tokens, dtype=torch.bool)
+    together = masked(tokens, may_change)
+    for rank in range(2):
+        mine, width = slice(rank, None, 2), 20 + 10 * rank  # its own padding
+        rows = RowGenerator(torch.Generator().manual_seed(0), 5, 30, mine)
+        part = tokens[mine, :width]
+        found = mask_words(part, may_change[mine, :width], CONTINUES, MASK, REPLACEMENTS, generator=rows)
+        assert all(torch.equal(a, b[mine, :width]) for a, b in zip(found, together, strict=True))
+
+
 @pytest.fixture
 def whole(architecture: str) -> Any:
     pytest.importorskip("transformers", reason="the extra textadv[transformers] is not installed")
@@ -81,6 +94,27 @@ class TestMaskedLanguageModel:
             encoder = TransformerEncoder(whole.base_model, torch.ones(50), [1, 2, 3])
             model = MaskedLanguageModel(encoder, whole).eval()
             torch.testing.assert_close(model(tokens, lengths, chosen), expected, rtol=1e-5, atol=1e-5)
+
+    def test_its_dropout_comes_from_the_generator_alone(self, whole: Any) -> None:
+        tokens, lengths = torch.tensor([[2, 5, 4, 7, 3], [2, 4, 3, 1, 1]]), torch.tensor([5, 3])
+        model = MaskedLanguageModel(TransformerEncoder(whole.base_model, torch.ones(50), [1, 2, 3]), whole)
+        assert all(module.training for module in model.modules())
+        state = torch.get_rng_state()
+        seeds = (0, 0, 1)
+        first, again, other = (
+            model(tokens, lengths, tokens == 4, torch.Generator().manual_seed(seed)).detach() for seed in seeds
+        )
+        assert torch.equal(torch.get_rng_state(), state)
+        assert torch.equal(first, again)
+        assert not torch.equal(first, other)
+
+    def test_an_optimizer_has_every_parameter_once(self, whole: Any) -> None:
+        """Also the word table, which most heads share."""
+        encoder = TransformerEncoder(whole.base_model, torch.ones(50), [1, 2, 3])
+        model = MaskedLanguageModel(encoder, whole)
+        groups = parameter_groups(encoder, model.head, 0.1, 0.9, 0.01)
+        trained = [id(parameter) for group in groups for parameter in group["params"]]
+        assert sorted(trained) == sorted(id(parameter) for parameter in model.parameters())
 
     def test_it_learns(self, whole: Any) -> None:
         encoder = TransformerEncoder(whole.base_model, torch.ones(50), [1, 2, 3])

@@ -28,7 +28,7 @@ from textadv.models.factory import build_classifier, build_encoder
 from textadv.models.layers import LAYERS
 from textadv.precision import allow_tf32
 from textadv.settings import Experiment
-from textadv.settings.training import LEARNING_RATE
+from textadv.settings.training import LEARNING_RATE, PRETRAINING_LEARNING_RATE
 from textadv.system.machine import prepare_machine
 from textadv.system.openmp import default_spinning
 from textadv.training.base import TrainingModule
@@ -179,8 +179,9 @@ def _textbook(
         s, model = experiment.pretraining, experiment.model
         layer = LAYERS[model.encoder](model.embedding_size, model.hidden_size, batch_first=True)
         network = TextbookLanguageModel(frequencies, layer, s.dropout)
+        rate = s.learning_rate or PRETRAINING_LEARNING_RATE
         stream = PretrainingData(store, model, s, experiment.seed).stream
-        return network.to(device), network.loss, (stream.batch(i) for i in range(1 << 62)), s.learning_rate
+        return network.to(device), network.loss, (stream.batch(i) for i in range(1 << 62)), rate
     settings = experiment.finetuning
     encoder = build_encoder(experiment.model, frequencies, settings.dropout, settings.window)
     classifier = build_classifier(experiment.model, encoder, len(store.classes)).to(device)

@@ -1,5 +1,6 @@
 """Pretrained Transformers in Hugging Face's layout, from a folder or the Hub; the library is imported when needed."""
 
+import hashlib
 import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -81,6 +82,22 @@ def push_folder(folder: Path, name: str, private: bool) -> str:
     except Exception as error:  # whatever the network throws
         raise InputError(f"push_to_hub {name}: {_reason(error) or 'the Hub cannot be reached'}") from None
     return str(urls[0])
+
+
+def weights_checksum(name: str) -> str:
+    """A checksum of the weights of a pretrained model.
+
+    Args:
+        name: Folder, or name on the Hub.
+
+    Raises:
+        InputError: As `pretrained_folder`.
+    """
+    checksum = hashlib.sha256()
+    for path in sorted(pretrained_folder(name).glob("*.safetensors")):
+        with path.open("rb") as file:
+            checksum.update(hashlib.file_digest(file, "sha256").digest())
+    return checksum.hexdigest()
 
 
 def load_body(name: str) -> Any:

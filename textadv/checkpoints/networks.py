@@ -9,12 +9,13 @@ from torch import Tensor
 
 from textadv.checkpoints.card import CARD
 from textadv.checkpoints.files import read_checkpoint
+from textadv.checkpoints.fresh import fresh_encoder
 from textadv.checkpoints.hugging_face import body_from_config
 from textadv.checkpoints.model_folder import PREFIX, write_model_folder
 from textadv.errors import InputError
 from textadv.models.classifier import Classifier
 from textadv.models.encoders import Encoder
-from textadv.models.factory import build_classifier, build_encoder, build_transformer
+from textadv.models.factory import build_classifier, build_transformer
 from textadv.settings import ModelSettings
 
 
@@ -56,7 +57,7 @@ def load_encoder(encoder: Encoder, path: Path, tokenizer_fingerprint: str) -> No
         encoder.load_state_dict(network_weights(checkpoint, "encoder."), strict=True)
     except RuntimeError:
         raise InputError(
-            f"{path}: its sizes are not those of --model (encoder, embedding, hidden, bidirectional)"
+            f"{path}: its sizes are not those of --model (encoder, pretrained, embedding, hidden, bidirectional)"
         ) from None
 
 
@@ -81,7 +82,7 @@ def load_classifier(path: Path) -> LoadedClassifier:
         if model.is_transformer:
             encoder = build_transformer(model, body_from_config(card["body"]), frequencies, [])
         else:
-            encoder = build_encoder(model, frequencies, card["settings"]["finetuning"]["dropout"])
+            encoder = fresh_encoder(model, frequencies, card["settings"]["finetuning"]["dropout"])
         classifier = build_classifier(model, encoder, len(card["classes"]))
         classifier.load_state_dict(network_weights(checkpoint), strict=True)
         card = card | {"step": checkpoint["global_step"]}

@@ -100,6 +100,7 @@ def _checked(file: Path, due: "list[PlannedRun]", rows: dict[str, "Row"], final:
         InputError: A setting does not fit the corpus or this machine.
     """
     from textadv.checkpoints import resolve_checkpoint
+    from textadv.commands.pretrained import CONTINUED
     from textadv.commands.shared import prepared
     from textadv.experiments.tfidf import require_library
     from textadv.system import machine
@@ -122,7 +123,7 @@ def _checked(file: Path, due: "list[PlannedRun]", rows: dict[str, "Row"], final:
             if final and not len(store.splits["test"]):
                 raise InputError("the corpus has no test split")
             runs.check_finetuning(run.experiment, store)
-            if run.name not in rows and run.pretrained not in (None, "none"):
+            if run.name not in rows and run.pretrained not in (None, "none", CONTINUED):
                 resolve_checkpoint(Path(str(run.pretrained)))
         except InputError as error:
             raise InputError(f"{file}: {run.name}: {error}") from None
@@ -203,11 +204,10 @@ def _train(run: "PlannedRun", store: "TokenStore", own: Path) -> dict[str, float
         return {"steps": 0, "seconds": None, "tokens_per_second": None}
     precision.allow_tf32(experiment.trainer.tf32)
     last = resume_point(own, newest_intact(own)[0] is not None)
-    encoder = None  # random weights, or those of the run that goes on
-    if last is None and run.pretrained is None:
-        encoder = pretrained_encoder(replace(run.shared, tokenizer=experiment.tokenizer), store)
-    elif last is None and run.pretrained != "none":
-        encoder = Path(str(run.pretrained))
+    encoder = None
+    if last is None:
+        shared = replace(run.shared, tokenizer=experiment.tokenizer)
+        encoder = pretrained_encoder(shared, store, None if run.pretrained is None else str(run.pretrained))
     figures = runs.finetune(experiment, store, own, encoder, last)
     # Of a run that went on, only the time since then is known.
     seconds = figures["seconds"] if last is None else None

@@ -2,7 +2,6 @@
 
 from collections.abc import Set
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from textadv.errors import InputError
@@ -25,7 +24,8 @@ def finetune(
     Args:
         experiment: The settings.
         preset: Sizes and steps (small, base or paper) where no config is given; by default by corpus and device.
-        pretrained: Checkpoint of a language model to start from; `none` for random weights; with --resume not read.
+        pretrained: Checkpoint of a language model to start from; `none` for random weights; `continued` for a
+            Transformer whose pretraining goes on on the corpus, as `pretrain` does that; with --resume not read.
         resume: Go on from the last checkpoint in --output.
         output: Folder for everything the command writes; by default a new one under runs/.
         given: Names of the settings that a preset leaves as they are; None: all of them, so that none is used.
@@ -89,9 +89,7 @@ def train_classifier(
         if announce and given is not None and last is None:
             pretrains = pretrained is None and not has_encoder(experiment, store)
             metrics["estimated_seconds"] = tell_durations(experiment, store, pretrains)
-        encoder = None  # random weights, or those of the run that goes on
-        if last is None and pretrained != "none":
-            encoder = pretrained_encoder(experiment, store) if pretrained is None else Path(pretrained)
+        encoder = pretrained_encoder(experiment, store, pretrained) if last is None else None
         metrics |= runs.finetune(experiment, store, folder, encoder, last)
         if is_main():
             if metrics["validation_labels"] and metrics["validation_error"] is None:

@@ -24,7 +24,7 @@ def pretrain(
     output: str | None = None,
     given: Set[str] | None = None,
 ) -> None:
-    """Train the language model on all training and unlabeled text.
+    """Train the language model on all training and unlabeled text; of a Transformer, go on with its masked one.
 
     Args:
         data: The corpus.
@@ -41,7 +41,11 @@ def pretrain(
     from textadv.commands.pretrained import pretrain_encoder
     from textadv.commands.shared import require_language_model
     from textadv.commands.sizing import prepared_and_sized
+    from textadv.training import runs
 
-    require_language_model(model, "pretrain")
     experiment = Experiment(data, tokenizer, model, pretraining, trainer=trainer, seed=seed)
+    if model.is_transformer:
+        runs.check_encoder(experiment, None)
+    else:
+        require_language_model(model, "pretrain")
     pretrain_encoder(*prepared_and_sized(experiment, preset, given), output, resume)

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from textadv.checkpoints import LAST, newest_intact
+from textadv.checkpoints.hugging_face import weights_checksum
 from textadv.commands.folder import METRICS, run_folder
 from textadv.commands.shared import resume_point
 from textadv.corpus.store import TokenStore
@@ -17,6 +18,8 @@ from textadv.system.locks import lock
 from textadv.system.processes import is_main
 from textadv.system.ranges import CLASSIFIER_ONLY, FREE
 from textadv.training import runs
+
+CONTINUED = "continued"
 
 
 def pretrain_encoder(experiment: Experiment, store: TokenStore, output: str | None, resume: bool) -> None:
@@ -42,17 +45,25 @@ def pretrain_encoder(experiment: Experiment, store: TokenStore, output: str | No
 
 
 def has_encoder(experiment: Experiment, store: TokenStore) -> bool:
-    """Whether the encoder of these settings is there; a Transformer is pretrained already."""
-    return experiment.model.is_transformer or _is_complete(_pretrained_folder(experiment, store))
+    """Whether the encoder of these settings is there; one that is not recurrent comes with its weights."""
+    return not experiment.model.is_recurrent or _is_complete(_pretrained_folder(experiment, store))
 
 
-def pretrained_encoder(experiment: Experiment, store: TokenStore) -> Path | None:
-    """The encoder of these settings; trained, or its training finished, where that is missing or damaged.
+def pretrained_encoder(experiment: Experiment, store: TokenStore, pretrained: str | None = None) -> Path | None:
+    """The checkpoint that fine-tuning starts from; None for none.
 
-    None for a Transformer, which is pretrained already.
+    Args:
+        experiment: The settings.
+        store: The prepared corpus.
+        pretrained: A checkpoint, or `none`. None means, for LSTM and GRU, the shared encoder of these settings, which
+            is trained, or its training finished, where it is missing or damaged. Other encoders come with their
+            weights; of a Transformer, `continued` means the shared one.
     """
-    if experiment.model.is_transformer:
+    model = experiment.model
+    if pretrained == "none" or (pretrained is None and not model.is_recurrent):
         return None
+    if pretrained is not None and not (model.is_transformer and pretrained == CONTINUED):
+        return Path(pretrained)
     folder = _pretrained_folder(experiment, store)
     if not _is_complete(folder):
         with _alone(experiment, folder):
@@ -86,13 +97,16 @@ def _alone(experiment: Experiment, folder: Path) -> AbstractContextManager[objec
 
 def _pretrained_folder(experiment: Experiment, store: TokenStore) -> Path:
     """Where the encoder of these settings is kept: named by all that its weights depend on."""
+    model = experiment.model
     identity = {
         "store": store.fingerprint,
-        "model": experiment.model.unmarked(CLASSIFIER_ONLY),
+        "model": {name: value for name, value in model.unmarked(CLASSIFIER_ONLY).items() if value is not None},
         "pretraining": asdict(experiment.pretraining),
         "seed": experiment.seed,
         "precision": [experiment.trainer.precision, experiment.trainer.tf32],
         **experiment.data.unmarked(FREE, CLASSIFIER_ONLY),  # what the store does not say: nothing, so far
     }
+    if model.pretrained is not None:
+        identity["weights"] = weights_checksum(model.pretrained)  # a folder may come to hold others
     name = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
     return Path(experiment.data.cache) / "pretrained" / name

@@ -64,10 +64,10 @@ def require_language_model(model: EncoderSettings, command: str) -> None:
     """Refuse an encoder that no language model pretrains.
 
     Raises:
-        InputError: It is a Transformer.
+        InputError: It is a Transformer, or an encoder of others.
     """
-    if model.is_transformer:
-        raise InputError(f"--model.encoder transformer: is pretrained already, and {command} trains a language model")
+    if not model.is_recurrent:
+        raise InputError(f"--model.encoder {model.encoder}: {command} trains a language model of lstm or gru")
 
 
 def measured_experiment(
@@ -93,9 +93,25 @@ def measured_experiment(
         data, tokenizer = replace(own.data, **_given(data)), replace(own.tokenizer, **_given(tokenizer))
     elif tokenizer == TokenizerSettings():
         tokenizer = own.tokenizer
-    pretrained = TextTokenizer.from_json(loaded.tokenizer_json) if own.model.is_transformer else None
+    pretrained = None
+    if own.model.is_transformer:
+        tokenizer = _require_own_cutting(tokenizer, own.tokenizer)
+        pretrained = TextTokenizer.from_json(loaded.tokenizer_json)
     used = replace(own, data=data, tokenizer=tokenizer, trainer=TrainerSettings(**asdict(device)))
     return prepared(used, pretrained)
+
+
+def _require_own_cutting(given: TokenizerSettings, own: TokenizerSettings) -> TokenizerSettings:
+    """The tokenizer of a Transformer's classifier, which cuts its texts as it was trained on them.
+
+    Raises:
+        InputError: Texts are to be cut in another way, in which `predict` would not read them.
+    """
+    for name in ("max_tokens", "truncation"):
+        value, trained = getattr(given, name), getattr(own, name)
+        if value not in (trained, getattr(TokenizerSettings(), name)):
+            raise InputError(f"--tokenizer.{name} {value}: the classifier was trained with {trained} and keeps to it")
+    return own
 
 
 def _given(settings: DataSettings | TokenizerSettings) -> dict[str, Any]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 FILE = "tokenizer.json"
+MASKS = ("[MASK]", "<mask>")  # of BERT's family and of RoBERTa's
 HEAD_SHARE = 0.25  # of what is kept: about the 128 of 510 tokens of Sun et al. 2019 (arXiv 1905.05583), section 5.3.1
 
 
@@ -98,6 +99,23 @@ class PretrainedTokenizer(TextTokenizer):
         """See `TextTokenizer.pieces`. A decoder knows only behind another token whether a token begins a word."""
         both = self._tokenizer.decode_batch([[self._anchor, id] for id in ids], skip_special_tokens=False)
         return [text.removeprefix(self._anchor_text) for text in both]
+
+    @property
+    def vocabulary(self) -> list[str]:
+        """The entries as the tokenizer itself writes them, by id; empty where there is none."""
+        return [self._tokenizer.id_to_token(id) or "" for id in range(self.vocabulary_size)]
+
+    @property
+    def mask_token(self) -> int:
+        """Id of the token that hides another one.
+
+        Raises:
+            InputError: There is none.
+        """
+        found = [id for id in map(self._tokenizer.token_to_id, MASKS) if id is not None]
+        if not found:
+            raise InputError(f"the encoder's tokenizer has no token for a hidden word ({' or '.join(MASKS)})")
+        return found[0]
 
     @cached_property
     def _anchor_text(self) -> str:

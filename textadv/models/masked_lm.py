@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from textadv.draws import Generator, new_seed, uniform
 from textadv.models.encoders import positions_before
 from textadv.models.transformer import TransformerEncoder
 
@@ -34,7 +35,7 @@ def mask_words(
     mask_token: int,
     replacements: Tensor,
     share: float = 0.15,
-    generator: torch.Generator | None = None,
+    generator: Generator = None,
 ) -> tuple[Tensor, Tensor]:
     """Choose whole words to be predicted, and hide them (Devlin et al. 2019, section 3.1, with whole-word masks).
 
@@ -47,19 +48,20 @@ def mask_words(
         mask_token: Id of the mask.
         replacements: Ids of which other pieces are drawn, shape (N,).
         share: Probability of a word to be chosen.
-        generator: Source of randomness, on the device of the tokens; the global one if None.
+        generator: Source of randomness, on the device of the tokens.
 
     Returns:
         The tokens to be read, and where they are to be predicted, shape (B, T) each.
     """
     goes_on = continues[tokens] & may_change
-    draw, fate = (torch.rand(tokens.shape, generator=generator, device=tokens.device) for _ in range(2))
+    numbers = uniform(tokens.new_empty((*tokens.shape, 3), dtype=torch.float32), generator)
+    draw, fate, other = numbers.unbind(2)
     # All pieces of a word have the number that was drawn for its first one.
     positions = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
     first = positions.masked_fill(goes_on, 0).cummax(1).values
     chosen = may_change & (draw.gather(1, first) < share)
-    others = torch.randint(len(replacements), tokens.shape, generator=generator, device=tokens.device)
-    hidden = torch.where(fate < 0.8, mask_token, torch.where(fate < 0.9, replacements[others], tokens))
+    others = replacements[(other * len(replacements)).long()]
+    hidden = torch.where(fate < 0.8, mask_token, torch.where(fate < 0.9, others, tokens))
     return torch.where(chosen, hidden, tokens), chosen
 
 
@@ -77,20 +79,24 @@ class MaskedLanguageModel(nn.Module):
         self.encoder = encoder
         setattr(head, head.base_model_prefix, _Read())
         self.head = head
+        self.train()  # as every new module is; a pretrained one comes in evaluation mode
 
-    def forward(self, tokens: Tensor, lengths: Tensor, chosen: Tensor) -> Tensor:
-        """Logits of the chosen positions; in training mode with the body's dropout.
+    def forward(self, tokens: Tensor, lengths: Tensor, chosen: Tensor, generator: Generator = None) -> Tensor:
+        """Logits of the chosen positions; in training mode with the body's dropout, drawn anew.
 
         Args:
             tokens: What is read, with masks, shape (B, T).
             lengths: Tokens of each document, shape (B,), on any device.
             chosen: Where to predict, shape (B, T).
+            generator: Source of the dropout.
 
         Returns:
             Shape (N, V), in the order of `tokens[chosen]`.
         """
         inside = positions_before(lengths, tokens)
-        outputs = self.encoder.body(inputs_embeds=self.encoder.words(tokens), attention_mask=inside.long())[0]
+        if self.training:
+            self.encoder.seed = new_seed(generator)
+        outputs = self.encoder.outputs(self.encoder.words(tokens), inside)
         logits: Tensor = self.head(inputs_embeds=outputs[chosen][None]).logits[0]
         return logits
 

@@ -104,12 +104,24 @@ class TransformerEncoder(Encoder):
 
     def _pooled(self, inputs_embeds: Tensor, inside: Tensor) -> Tensor:
         """Features (B, H), in the number format of the embeddings as the body knows them, (B, T, D)."""
-        with _draws(self.seed, inputs_embeds.device, self.training):
-            outputs: Tensor = self.body(inputs_embeds=inputs_embeds, attention_mask=inside.long())[0]
-        outputs = outputs.to(inputs_embeds.dtype)
+        outputs = self.outputs(inputs_embeds, inside).to(inputs_embeds.dtype)
         if self.pooling == "first":
             return outputs[:, 0]
         return outputs.masked_fill(~inside[:, :, None], 0.0).sum(1) / inside.sum(1, keepdim=True)
+
+    def outputs(self, inputs_embeds: Tensor, inside: Tensor) -> Tensor:
+        """What the body makes of each position, in training mode with the dropout that was drawn last.
+
+        Args:
+            inputs_embeds: Embeddings as the body knows them, shape (B, T, D).
+            inside: Where documents are, shape (B, T), bool.
+
+        Returns:
+            Shape (B, T, H).
+        """
+        with _draws(self.seed, inputs_embeds.device, self.training):
+            outputs: Tensor = self.body(inputs_embeds=inputs_embeds, attention_mask=inside.long())[0]
+        return outputs
 
     def perturbation_mask(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """Mark the positions that a perturbation may change: all but padding and special tokens."""
@@ -162,7 +174,7 @@ def parameter_groups(
 
     Args:
         encoder: The encoder; its frozen parameters are left out.
-        head: What reads the features.
+        head: What reads the features; what it shares with the encoder learns as the encoder does.
         learning_rate: Of the head.
         layer_decay: Factor per layer.
         weight_decay: Of the matrices.
@@ -170,8 +182,9 @@ def parameter_groups(
     Returns:
         The groups, each with `params`, `lr` and `weight_decay`.
     """
-    top = len(encoder.layers) + 1
-    depths = [*encoder.depths(), *((top, named) for named in head.named_parameters())]
+    top, shared = len(encoder.layers) + 1, {id(parameter) for parameter in encoder.parameters()}
+    own = (named for named in head.named_parameters() if id(named[1]) not in shared)
+    depths = [*encoder.depths(), *((top, named) for named in own)]
     trained = [(depth, parameter.dim() > 1, parameter) for depth, (_, parameter) in depths if parameter.requires_grad]
     trained.sort(key=lambda one: one[:2])
     return [

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from textadv.errors import InputError
+from textadv.system.own_encoders import require_encoder
 from textadv.system.ranges import CLASSIFIER_ONLY, Positive, Settings
 
 TRANSFORMER, RECURRENT = ("mean", "first"), ("last", "mean", "last_mean_max")  # poolings
@@ -14,15 +15,17 @@ class EncoderSettings(Settings, section="model"):
     """Which encoder reads the documents.
 
     Attributes:
-        encoder: What reads the documents; a `transformer` is pretrained already.
+        encoder: What reads the documents: `lstm`, `gru`, a pretrained `transformer`, or an encoder of an installed
+            package (entry points `textadv.encoders`).
         pretrained: Of a Transformer: name on the Hub, or folder in Hugging Face's layout (safetensors only).
     """
 
-    encoder: Literal["lstm", "gru", "transformer"] = "lstm"
-    pretrained: str | None = field(default=None, metadata=CLASSIFIER_ONLY)
+    encoder: str = "lstm"
+    pretrained: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require_encoder(self.encoder)
         if self.is_transformer and self.pretrained is None:
             raise InputError("--model.encoder transformer: needs --model.pretrained, a folder or a name on the Hub")
         if self.pretrained is not None and not self.is_transformer:
@@ -32,6 +35,11 @@ class EncoderSettings(Settings, section="model"):
     def is_transformer(self) -> bool:
         """Whether the encoder is a pretrained Transformer."""
         return self.encoder == "transformer"
+
+    @property
+    def is_recurrent(self) -> bool:
+        """Whether the encoder is one that a language model of this project pretrains."""
+        return self.encoder in ("lstm", "gru")
 
 
 @dataclass
@@ -65,5 +73,5 @@ class ModelSettings(EncoderSettings):
             flag = "frozen_layers" if self.frozen_layers else "checkpointing"
             raise InputError(f"--model.{flag}: needs --model.encoder transformer")
         allowed = TRANSFORMER if self.is_transformer else RECURRENT
-        if self.pooling is not None and self.pooling not in allowed:
+        if (self.is_transformer or self.is_recurrent) and self.pooling not in (None, *allowed):
             raise InputError(f"--model.pooling {self.pooling}: {self.encoder} has {', '.join(allowed)}")

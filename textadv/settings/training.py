@@ -7,21 +7,24 @@ from textadv.errors import InputError
 from textadv.system.ranges import FREE, OpenShare, Positive, Settings, Share
 
 Method = Literal["none", "random", "adversarial", "vat", "adversarial+vat"]
-LEARNING_RATE, TRANSFORMER_LEARNING_RATE = 5e-4, 5e-5  # of fine-tuning, where none is given
+# Where none is given: of a language model, of a classifier, and of a Transformer as either.
+PRETRAINING_LEARNING_RATE, LEARNING_RATE, TRANSFORMER_LEARNING_RATE = 1e-3, 5e-4, 5e-5
 
 
 @dataclass
 class PretrainingSettings(Settings, section="pretraining"):
     """Training of the language model. The defaults are the paper's.
 
+    A Transformer's is a masked one, which reads neither window nor candidates, dropout and learning_rate_decay.
+
     Attributes:
         steps: Optimizer steps.
-        batch_size: Parallel lanes of the token stream.
+        batch_size: Parallel lanes of the token stream; of a Transformer, documents per step.
         window: Tokens per lane and step (backpropagation through time); the state is carried on.
         candidates: Candidates of the sampled softmax; 0 for the full softmax.
         dropout: Dropout of the embeddings, one mask over all time steps.
-        learning_rate: Adam's step size.
-        learning_rate_decay: Factor on the learning rate after each step.
+        learning_rate: Adam's step size; null for 1e-3, for a Transformer 5e-5.
+        learning_rate_decay: Factor on the learning rate after each step; a Transformer's falls linearly to 0 instead.
         warmup_steps: Steps of linear warm-up of the learning rate.
         gradient_clip: Bound on the gradient's norm, embeddings excluded.
         validate_every: Steps between two validations; the last step is followed by one in any case.
@@ -32,7 +35,7 @@ class PretrainingSettings(Settings, section="pretraining"):
     window: Positive = 400
     candidates: int = 1024
     dropout: Share = 0.5
-    learning_rate: float = 1e-3
+    learning_rate: float | None = None
     learning_rate_decay: float = 0.9999
     warmup_steps: int = 0
     gradient_clip: float = 1.0

@@ -14,6 +14,7 @@ from textadv.draws import Generator, RowGenerator
 from textadv.errors import InputError
 from textadv.models.classifier import Classifier
 from textadv.models.language_model import LanguageModel
+from textadv.models.masked_lm import MaskedLanguageModel
 from textadv.settings import FinetuningSettings, PretrainingSettings
 from textadv.settings.training import LEARNING_RATE
 from textadv.training.guards import FiniteGuard
@@ -34,9 +35,11 @@ class TrainingModule(pl.LightningModule):
         card: What the checkpoint says about itself, see `textadv.checkpoints.model_card`.
     """
 
+    default_rate = LEARNING_RATE  # where the settings have none
+
     def __init__(
         self,
-        model: LanguageModel | Classifier,
+        model: LanguageModel | MaskedLanguageModel | Classifier,
         settings: PretrainingSettings | FinetuningSettings,
         seed: int,
         card: dict[str, Any],
@@ -66,11 +69,21 @@ class TrainingModule(pl.LightningModule):
         Args:
             name: Of the batch that they are drawn for.
         """
-        sequence = np.random.SeedSequence([self.seed, self.global_step, *name.encode()])
+        return self.batch_generator(name, self.global_step, self.global_batches.get(name))
+
+    def batch_generator(self, name: str, number: int, size: GlobalBatch | None) -> Generator:
+        """Where the random numbers of a batch come from.
+
+        Args:
+            name: Of the batches that it is one of.
+            number: Which of them.
+            size: That of the batch over all ranks; None on one process.
+        """
+        sequence = np.random.SeedSequence([self.seed, number, *name.encode()])
         generator = torch.Generator(self.device).manual_seed(int(sequence.generate_state(1, np.uint64)[0]))
-        if not self.global_batches:
+        if size is None:
             return generator
-        size, mine = self.global_batches[name], slice(self.global_rank, None, self.trainer.world_size)
+        mine = slice(self.global_rank, None, self.trainer.world_size)
         return RowGenerator(generator, size.rows, size.width, mine)
 
     def share(self, count: int, total: int) -> float:
@@ -95,12 +108,20 @@ class TrainingModule(pl.LightningModule):
 
     def build_optimizer(self) -> torch.optim.Optimizer:
         """Adam on all parameters."""
-        rate = self.settings.learning_rate
-        return torch.optim.Adam(self.parameters(), lr=LEARNING_RATE if rate is None else rate, fused=True)
+        return torch.optim.Adam(self.parameters(), lr=self.learning_rate, fused=True)
+
+    @property
+    def learning_rate(self) -> float:
+        """Step size before warm-up and decay."""
+        return self.default_rate if self.settings.learning_rate is None else self.settings.learning_rate
 
     def decay(self, step: int) -> float:
         """Factor on the learning rate, exponential in the step."""
         return float(self.settings.learning_rate_decay**step)
+
+    def linear_decay(self, step: int) -> float:
+        """A factor that falls linearly to 0 at the last step, as Transformers are trained."""
+        return max(0.0, 1.0 - step / self.settings.steps)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Linear warm-up and decay per step."""

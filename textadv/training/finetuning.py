@@ -114,7 +114,7 @@ class FinetuningModule(TrainingModule):
         """Factor on the learning rate; a Transformer's falls linearly to 0 at the last step."""
         if not isinstance(self.model.encoder, TransformerEncoder):
             return super().decay(step)
-        return max(0.0, 1.0 - step / self.settings.steps)
+        return self.linear_decay(step)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Say of a run that goes on what it once started from, and what was fitted last."""

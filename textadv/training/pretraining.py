@@ -1,4 +1,4 @@
-"""Pretraining: the language model over the token stream."""
+"""Pretraining: the language model over the token stream, and what a masked one has in common with it."""
 
 from typing import Any
 
@@ -8,14 +8,45 @@ from torch import Tensor
 from textadv.corpus.batching import StreamBatch
 from textadv.models.encoders import State
 from textadv.models.language_model import LanguageModel
+from textadv.models.masked_lm import MaskedLanguageModel
 from textadv.precision import in_float64
 from textadv.settings import PretrainingSettings
+from textadv.settings.training import PRETRAINING_LEARNING_RATE
 from textadv.training.base import TrainingModule
 
 STATES = "carried_states"
 
 
-class PretrainingModule(TrainingModule):
+class PerplexityModule(TrainingModule):
+    """A language model that is validated by its perplexity."""
+
+    settings: PretrainingSettings
+
+    def __init__(
+        self,
+        model: LanguageModel | MaskedLanguageModel,
+        settings: PretrainingSettings,
+        seed: int,
+        card: dict[str, Any],
+    ) -> None:
+        super().__init__(model, settings, seed, card)
+        self.validation_sums = torch.zeros(2)
+
+    def on_validation_epoch_start(self) -> None:
+        """Start from an empty sum."""
+        self.validation_sums = in_float64(torch.zeros(2, device=self.device))
+
+    def sum_losses(self, losses: Tensor, count: Tensor) -> None:
+        """Add the losses of a batch, in nats, and of how many tokens they are, a scalar."""
+        self.validation_sums += torch.stack([in_float64(losses).sum(), in_float64(count)])
+
+    def on_validation_epoch_end(self) -> None:
+        """Report the perplexity over the full vocabulary and all ranks."""
+        loss, count = self.trainer.strategy.reduce(self.validation_sums, reduce_op="sum")
+        self.log("validation_perplexity", (loss / count).exp().float())
+
+
+class PretrainingModule(PerplexityModule):
     """Truncated backpropagation through time with carried state (Miyato et al. 2017, section 4.1).
 
     Args:
@@ -26,13 +57,12 @@ class PretrainingModule(TrainingModule):
     """
 
     model: LanguageModel
-    settings: PretrainingSettings
+    default_rate = PRETRAINING_LEARNING_RATE
 
     def __init__(self, model: LanguageModel, settings: PretrainingSettings, seed: int, card: dict[str, Any]) -> None:
         super().__init__(model, settings, seed, card)
         self.states: list[State] | None = None
         self.validation_states: list[State] | None = None
-        self.validation_sums = torch.zeros(2)
 
     def training_step(self, batch: StreamBatch, batch_idx: int) -> Tensor:
         """Mean loss per token of one window."""
@@ -47,20 +77,11 @@ class PretrainingModule(TrainingModule):
         self.log("tokens", torch.tensor(float(count)))
         return loss
 
-    def on_validation_epoch_start(self) -> None:
-        """Start from an empty sum."""
-        self.validation_sums = in_float64(torch.zeros(2, device=self.device))
-
     def validation_step(self, batch: StreamBatch, batch_idx: int) -> None:
         """Sum the full-vocabulary loss."""
         states = None if batch.starts else self.validation_states
         losses, self.validation_states = self.model(batch.tokens, batch.targets, states, 0)
-        self.validation_sums += torch.stack([in_float64(losses).sum(), in_float64(batch.targets.count_nonzero())])
-
-    def on_validation_epoch_end(self) -> None:
-        """Report the perplexity over the full vocabulary and all ranks."""
-        loss, count = self.trainer.strategy.reduce(self.validation_sums, reduce_op="sum")
-        self.log("validation_perplexity", (loss / count).exp().float())
+        self.sum_losses(losses, batch.targets.count_nonzero())
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the carried state of all lanes, whichever rank reads them."""

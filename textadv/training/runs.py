@@ -14,22 +14,22 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities.exceptions import MisconfigurationException  # type: ignore[attr-defined]
 
-from textadv.checkpoints import BEST, LAST, load_encoder, model_card, remove_weights
-from textadv.checkpoints.hugging_face import check_pretrained, load_body
+from textadv.checkpoints import BEST, LAST, model_card, remove_weights
+from textadv.checkpoints.hugging_face import check_pretrained
 from textadv.corpus.datamodules import FinetuningData, PretrainingData
 from textadv.corpus.store import TokenStore
-from textadv.corpus.tokenization import TextTokenizer
 from textadv.errors import InputError
-from textadv.models.encoders import Encoder
-from textadv.models.factory import build_classifier, build_encoder, build_transformer
+from textadv.models.factory import build_classifier, build_encoder
 from textadv.models.language_model import LanguageModel
 from textadv.models.transformer import TransformerEncoder
 from textadv.settings import Experiment, TrainerSettings
 from textadv.system.durable import remove_file
 from textadv.system.machine import device
+from textadv.system.own_encoders import find_encoder
 from textadv.system.processes import is_main
 from textadv.training.base import TrainingModule
 from textadv.training.callbacks import Patience, Progress, SayOnce, WeightEMA, collapse_warning, zero_gradients_warning
+from textadv.training.encoders import initial_encoder, masked_language_model
 from textadv.training.finetuning import FinetuningModule, training_attack
 from textadv.training.guards import no_rank_lost, out_of_memory_advice
 from textadv.training.metrics_file import MetricsFile, tensorboard
@@ -65,7 +65,7 @@ def pretraining_parts(experiment: Experiment, store: TokenStore) -> tuple[Pretra
 
 
 def pretrain(experiment: Experiment, store: TokenStore, output: Path, resume: Path | None = None) -> dict[str, Any]:
-    """Train the language model; its encoder is what fine-tuning starts from.
+    """Train the language model, of a Transformer the masked one; its encoder is what fine-tuning starts from.
 
     Args:
         experiment: The settings.
@@ -76,7 +76,13 @@ def pretrain(experiment: Experiment, store: TokenStore, output: Path, resume: Pa
     Returns:
         Figures of the run: steps, seconds, tokens per second, validation perplexity, checkpoint.
     """
-    module, data = pretraining_parts(experiment, store)
+    module: TrainingModule
+    data: pl.LightningDataModule
+    if experiment.model.is_transformer:
+        torch.manual_seed(experiment.seed)
+        module, data = masked_language_model(experiment, store)
+    else:
+        module, data = pretraining_parts(experiment, store)
     run = _fit(experiment, module, data, output, "pretraining", [], resume)
     return run | {
         "validation_perplexity": run["metrics"]["validation_perplexity"],
@@ -85,7 +91,7 @@ def pretrain(experiment: Experiment, store: TokenStore, output: Path, resume: Pa
 
 
 def check_encoder(experiment: Experiment, pretrained: str | None) -> None:
-    """Refuse before the corpus is prepared what a pretrained Transformer cannot do.
+    """Refuse before the corpus is prepared what a pretrained Transformer, or an encoder of others, cannot do.
 
     Args:
         experiment: The settings.
@@ -95,10 +101,14 @@ def check_encoder(experiment: Experiment, pretrained: str | None) -> None:
         InputError: It cannot be read, or has fewer layers or positions than asked for.
     """
     model = experiment.model
+    if not model.is_recurrent and not model.is_transformer:
+        if pretrained not in (None, "none"):
+            raise InputError(f"--pretrained {pretrained}: no language model pretrains --model.encoder {model.encoder}")
+        find_encoder(model.encoder)
     if model.pretrained is None:
         return
-    if pretrained is not None:
-        raise InputError("--pretrained: is a language model for lstm and gru, not for --model.encoder transformer")
+    if pretrained == "none":
+        raise InputError("--pretrained none: --model.encoder transformer has the weights of --model.pretrained")
     check_pretrained(model.pretrained, experiment.tokenizer.max_tokens, model.frozen_layers)
 
 
@@ -128,7 +138,7 @@ def finetuning_parts(
     """
     settings = experiment.finetuning
     torch.manual_seed(experiment.seed)
-    encoder = _encoder(experiment, store, pretrained)
+    encoder = initial_encoder(experiment, store, pretrained)
     classifier = build_classifier(experiment.model, encoder, len(store.classes))
     data = FinetuningData(store, experiment.data, settings, experiment.seed)
     origin = experiment.model.pretrained if pretrained is None else str(pretrained)
@@ -190,21 +200,6 @@ def finetune(
         **{name: best.figures.get(name) for name in FIGURES},
         "checkpoint": str(output / (BEST if data.num_validation else LAST)),
     }
-
-
-def _encoder(experiment: Experiment, store: TokenStore, pretrained: Path | None) -> Encoder:
-    """The encoder that fine-tuning starts from."""
-    model, settings, frequencies = experiment.model, experiment.finetuning, torch.from_numpy(store.frequencies)
-    if model.pretrained is None:
-        encoder = build_encoder(model, frequencies, settings.dropout, settings.window)
-        if pretrained is not None:
-            load_encoder(encoder, pretrained, store.tokenizer_fingerprint)
-        return encoder
-    body = load_body(model.pretrained)
-    if len(body.get_input_embeddings().weight) < len(frequencies):
-        raise InputError(f"--model.pretrained {model.pretrained}: its tokenizer has more entries than its word table")
-    special_tokens = TextTokenizer.from_json(store.tokenizer_json).special_tokens
-    return build_transformer(model, body, frequencies, special_tokens)
 
 
 def _fit(
