@@ -88,7 +88,7 @@ def measured_time(experiment: Experiment, preset: str | None, given: Set[str] | 
             experiment, choice = with_preset(experiment, store, preset, given)
             sizes = f"preset {choice.name}"
         try:
-            seconds = _measured(experiment, store, pretrains=not experiment.model.is_transformer)
+            seconds = _measured(experiment, store, pretrains=experiment.model.is_recurrent)
         except InputError as error:
             return Check("time", "look", "not measured, as training would refuse the settings", {}, str(error))
     message = ", ".join(f"{stage} {_duration(value)}" for stage, value in seconds.items())
