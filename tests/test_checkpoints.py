@@ -175,7 +175,7 @@ def test_missing_weights_are_refused(saved: Path) -> None:
 def test_missing_paths_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nothing: no such checkpoint"):
         read_checkpoint(tmp_path / "nothing", "classifier")
-    with pytest.raises(InputError, match=r"no checkpoint \(best.ckpt or last.ckpt\) in this folder"):
+    with pytest.raises(InputError, match=r"no checkpoint \(best.ckpt, last.ckpt or model.safetensors\) in this folder"):
         read_checkpoint(tmp_path, "classifier")
 
 

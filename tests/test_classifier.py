@@ -100,7 +100,11 @@ def test_it_comes_back_with_types_and_settings(fitted: textadv.TextClassifier, p
     loaded = textadv.TextClassifier.from_pretrained(place / source, trainer_accelerator="cpu")
     assert loaded.classes_.dtype == bool
     assert np.array_equal(loaded.predict_proba(TEXTS), fitted.predict_proba(TEXTS))
-    assert loaded.get_params() == fitted.get_params() | {"data_cache": None}
+    given = {name: value for name, value in fitted.get_params().items() if value is not None and name != "data_cache"}
+    settings = loaded.get_params()
+    assert {name: settings[name] for name in given} == given
+    assert settings["ema_decay"] == fitted.loaded_.card["settings"]["finetuning"]["ema_decay"] == 0.99  # of the preset
+    assert (settings["data_cache"], settings["preset"], settings["config"]) == (None, None, None)
     assert loaded.metrics_ == fitted.metrics_
 
 

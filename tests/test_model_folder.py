@@ -19,7 +19,6 @@ from textadv.checkpoints import (
     load_classifier,
     load_encoder,
     model_card,
-    model_folder,
     save_classifier,
 )
 from textadv.checkpoints.hugging_face import pretrained_folder
@@ -30,6 +29,7 @@ from textadv.corpus.tokenization import TextTokenizer
 from textadv.errors import InputError
 from textadv.models.factory import build_classifier, build_encoder
 from textadv.settings import Experiment, TokenizerSettings
+from textadv.system import summed
 from textadv.system.durable import replace_file
 
 FILES = ["README.md", "SHA256SUMS", "config.json", "model.safetensors", "tokenizer.json"]
@@ -118,7 +118,7 @@ def test_a_folder_that_is_half_new_is_refused(
             if path.name != kept:
                 replace_file(path, content)
 
-        monkeypatch.setattr(model_folder, "replace_file", replaced)
+        monkeypatch.setattr(summed, "replace_file", replaced)
         save_classifier(folder, loaded._replace(card=loaded.card | {"step": len(kept)}))
         assert "damaged" in message(folder)
 

@@ -1,6 +1,5 @@
 """A classifier as the folder that people expect: safetensors, JSON and a model card, and the sums of what is read."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,10 +11,10 @@ from torch import Tensor
 from textadv.checkpoints.card import CARD
 from textadv.checkpoints.readme import is_own_readme, readme
 from textadv.errors import InputError
-from textadv.system.durable import replace_file, writing
+from textadv.system.durable import writing
+from textadv.system.summed import SUMS, read_summed, write_summed
 
 WEIGHTS, CONFIG, TOKENIZER, README = "model.safetensors", "config.json", "tokenizer.json", "README.md"
-SUMS = "SHA256SUMS"  # of all but the model card, which people edit; as `sha256sum` writes and checks it
 PREFIX = "model."  # the attribute under which the Lightning modules keep their network
 MODEL_TYPE = "textadv"
 
@@ -43,14 +42,10 @@ def write_model_folder(folder: Path, weights: Mapping[str, Tensor], card: Mappin
         CONFIG: _json(config),
         TOKENIZER: _json(tokenizer),
     }
-    sums = "".join(f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in files.items())
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        if is_own_readme(folder / README):
-            files[README] = readme(card).encode("utf-8", "replace")
-    for name, content in (files | {SUMS: sums.encode()}).items():
-        with writing(folder / name):
-            replace_file(folder / name, content)
+        beside = {README: readme(card).encode("utf-8", "replace")} if is_own_readme(folder / README) else {}
+    write_summed(folder, files, beside)
 
 
 def remove_weights(folder: Path) -> None:
@@ -62,8 +57,6 @@ def remove_weights(folder: Path) -> None:
 def read_model_folder(folder: Path) -> dict[str, Any]:
     """Read what `write_model_folder` has written, without running any code in it.
 
-    Links are followed, as the Hub's cache has nothing else.
-
     Args:
         folder: The folder.
 
@@ -73,8 +66,7 @@ def read_model_folder(folder: Path) -> dict[str, Any]:
     Raises:
         InputError: A file is missing, damaged, or not of textadv.
     """
-    sums = _sums(folder)
-    files = {name: _read_intact(folder / name, sums.get(name)) for name in (WEIGHTS, CONFIG, TOKENIZER)}
+    files = read_summed(folder, (WEIGHTS, CONFIG, TOKENIZER))
     try:
         card = json.loads(files[CONFIG])
         if card.pop("model_type") != MODEL_TYPE:
@@ -85,25 +77,6 @@ def read_model_folder(folder: Path) -> dict[str, Any]:
         return {"state_dict": weights, "global_step": card.pop("step"), CARD: card}
     except Exception:  # SafetensorError, KeyError, RecursionError and others
         raise InputError(f"{folder}: not a classifier of textadv") from None
-
-
-def _sums(folder: Path) -> dict[str, str]:
-    """The sums by the names of their files."""
-    try:
-        lines = (folder / SUMS).read_text(encoding="ascii").splitlines()
-    except (OSError, ValueError):
-        raise InputError(f"{folder}: damaged, or not written to its end: its {SUMS} cannot be read") from None
-    return {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
-
-
-def _read_intact(path: Path, digest: str | None) -> bytes:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
-    if hashlib.sha256(content).hexdigest() != digest:
-        raise InputError(f"{path}: damaged: its sha256 is not that in {SUMS}")
-    return content
 
 
 def _json(content: Any) -> bytes:

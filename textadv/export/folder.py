@@ -1,6 +1,5 @@
 """The folder of an exported classifier: written beside torch, read without it."""
 
-import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -16,10 +15,9 @@ from textadv.corpus.tokenization import EOS, PAD, SPECIAL_TOKENS, UNKNOWN, TextT
 from textadv.errors import InputError
 from textadv.evaluation.predictor import MAX_TOKENS, TextPredictor
 from textadv.export.session import class_probabilities, new_session
-from textadv.system.durable import replace_file, writing
+from textadv.system.summed import SUMS, read_summed, write_summed
 
 MODEL, CONFIG, TOKENIZER, README = "model.onnx", "config.json", "tokenizer.json", "README.md"
-SUMS = "SHA256SUMS"  # of what is read, as `sha256sum` writes and checks it; people edit the README
 KIND, FORMAT = "onnx_classifier", 1
 
 
@@ -69,11 +67,8 @@ def write_export(folder: Path, model: bytes, card: Mapping[str, Any], figures: M
         TOKENIZER: tokenizer.encode(),
         CONFIG: (json.dumps(config, indent=2) + "\n").encode(),
     }
-    sums = "".join(f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in files.items())
     readme = _readme(config, figures, TextTokenizer.from_json(card["tokenizer"]))
-    for name, content in (files | {README: readme.encode("utf-8", "replace"), SUMS: sums.encode()}).items():
-        with writing(folder / name):
-            replace_file(folder / name, content)
+    write_summed(folder, files, {README: readme.encode("utf-8", "replace")})
 
 
 def _with_eos(content: Mapping[str, Any]) -> str:
@@ -124,7 +119,7 @@ class OnnxPredictor(TextPredictor):
         folder = Path(folder)
         if not (folder / MODEL).is_file():
             raise InputError(f"--onnx {folder}: no {MODEL} in this folder; `textadv export` writes one")
-        files = _read_intact(folder)
+        files = read_summed(folder, (MODEL, TOKENIZER, CONFIG))
         try:
             config = json.loads(files[CONFIG])
             if (config["kind"], config["format"]) != (KIND, FORMAT):
@@ -140,21 +135,3 @@ class OnnxPredictor(TextPredictor):
     def probabilities(self, documents: Split) -> NDArray[np.float64]:
         """See `TextPredictor.probabilities`."""
         return class_probabilities(self._session, documents, self._temperature)
-
-
-def _read_intact(folder: Path) -> dict[str, bytes]:
-    """The files that the sums vouch for."""
-    try:
-        lines = (folder / SUMS).read_text(encoding="ascii").splitlines()
-    except (OSError, ValueError):
-        raise InputError(f"--onnx {folder}: damaged, or not written to its end: its {SUMS} cannot be read") from None
-    sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
-    files = {}
-    for name in (MODEL, TOKENIZER, CONFIG):
-        try:
-            files[name] = (folder / name).read_bytes()
-        except OSError as error:
-            raise InputError(f"{folder / name}: cannot be read ({error.strerror or error})") from None
-        if hashlib.sha256(files[name]).hexdigest() != sums.get(name):
-            raise InputError(f"{folder / name}: damaged: its sha256 is not that in {SUMS}")
-    return files
