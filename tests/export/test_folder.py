@@ -7,6 +7,8 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from textadv.evaluation import predictor
 from textadv.evaluation.predictor import Prediction, Predictor
 from textadv.export.folder import MODEL, SUMS, OnnxPredictor, require_free, write_export
 from textadv.export.graph import to_onnx
+from textadv.models.classifier import Classifier
 from textadv.models.factory import build_classifier, build_encoder
 from textadv.settings import FinetuningSettings, ModelSettings, TokenizerSettings, Truncation
 
@@ -44,29 +47,38 @@ TOKENIZERS = {
 }
 # Runs a program in the folder it is in, where neither torch nor textadv can be imported.
 ALONE = "import runpy, sys; sys.modules.update(torch=None, textadv=None); runpy.run_path(sys.argv[1])"
+SIZES = ModelSettings(embedding_size=5, hidden_size=6, bidirectional=True, pooling="last_mean_max")
 Export = Callable[..., tuple[LoadedClassifier, Path]]
+
+
+@cache
+def untrained(kind: str, max_vocabulary: int, lowercase: bool, unknown: str) -> tuple[Classifier, str, bytes]:
+    """A classifier for a tokenizer, the tokenizer, and the graph, which takes seconds to make."""
+    settings = TokenizerSettings(kind, lowercase, max_vocabulary, 1, unknown)  # type: ignore[arg-type]
+    tokenizer, _ = fit({"train": [WORDS]}, ["train"], settings)
+    encoder = build_encoder(SIZES, torch.ones(tokenizer.vocabulary_size))
+    classifier = random_weights(build_classifier(SIZES, encoder, len(CLASSES)))
+    return classifier, tokenizer.to_json(), to_onnx(classifier)
 
 
 @pytest.fixture
 def export(tmp_path: Path) -> Export:
     """A classifier with a tokenizer, and its export."""
 
-    def make(tokenizer_settings: TokenizerSettings = TOKENIZERS["words"], **card: Any) -> tuple[LoadedClassifier, Path]:
-        tokenizer, _ = fit({"train": [WORDS]}, ["train"], tokenizer_settings)
-        sizes = ModelSettings(embedding_size=5, hidden_size=6, bidirectional=True, pooling="last_mean_max")
-        encoder = build_encoder(sizes, torch.ones(tokenizer.vocabulary_size))
-        classifier = random_weights(build_classifier(sizes, encoder, len(CLASSES)))
+    def make(settings: TokenizerSettings = TOKENIZERS["words"], **card: Any) -> tuple[LoadedClassifier, Path]:
+        chosen = (settings.kind, settings.max_vocabulary, settings.lowercase, settings.unknown)
+        classifier, tokenizer_json, graph = untrained(*chosen)
         card |= {
             "format": FORMAT,
             "kind": "classifier",
-            "settings": {"model": vars(sizes), "finetuning": vars(FinetuningSettings())},
+            "settings": {"model": vars(SIZES), "finetuning": vars(FinetuningSettings())},
             "classes": list(CLASSES),
-            "tokenizer": tokenizer.to_json(),
-            "vocabulary_size": tokenizer.vocabulary_size,
+            "tokenizer": tokenizer_json,
+            "vocabulary_size": classifier.encoder.embedding.frequencies.numel(),
             "versions": {"textadv": "0"},
         }
-        write_export(tmp_path, to_onnx(classifier), card, FIGURES)
-        return LoadedClassifier(classifier, CLASSES, tokenizer.to_json(), card), tmp_path
+        write_export(tmp_path, graph, card, FIGURES)
+        return LoadedClassifier(classifier, CLASSES, tokenizer_json, card), tmp_path
 
     return make
 
@@ -232,9 +244,10 @@ def test_a_folder_without_sums_or_model_is_refused(export: Export, tmp_path: Pat
 
 def test_logits_that_are_not_finite_are_refused(export: Export) -> None:
     loaded, folder = export()
+    broken = deepcopy(loaded.classifier)
     with torch.no_grad():
-        loaded.classifier.head[2].bias[0] = np.nan
-    write_export(folder, to_onnx(loaded.classifier), loaded.card, FIGURES)
+        broken.head[2].bias[0] = np.nan
+    write_export(folder, to_onnx(broken), loaded.card, FIGURES)
     with pytest.raises(InputError, match="not finite"):
         list(OnnxPredictor.load(folder).predict(["two"]))
 
