@@ -91,7 +91,7 @@ def test_an_installed_wheel_needs_no_checkout(tmp_path: Path) -> None:
     assert "source: builtin" in textadv("quickstart", "--print_config")
     assert "source: stanfordnlp/imdb" in textadv("finetune", "--config", "imdb/small", "--print_config")
     assert textadv("--version").startswith("textadv ")
-    assert textadv("--help").startswith("usage: textadv ")
+    assert textadv("--help").startswith("usage: textadv")
     few = ["--pretraining.steps", "2", "--finetuning.steps", "2", "--trainer.accelerator", "cpu"]
     assert textadv("quickstart", *few, "--output", "first").startswith("method ")
     rows = [f"the film number {i} was {word},{word}" for i in range(20) for word in ("good", "bad")]
