@@ -16,7 +16,8 @@ from tiny_classifier import LABELS, RAW, TEXTS, TINY
 
 import textadv
 
-TRAINED = TINY | {"steps": 60, "learning_rate": 0.05, "ema_decay": 0.0, "batch_size": 8, "unlabeled_batch_size": 8}
+ENOUGH = {"steps": 60, "learning_rate": 0.05, "learning_rate_decay": 1.0, "ema_decay": 0.0, "pooling": "last"}
+TRAINED = TINY | ENOUGH | {"batch_size": 8, "unlabeled_batch_size": 8}
 
 
 class OnNumbers(textadv.TextClassifier):
