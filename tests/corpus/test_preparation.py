@@ -196,16 +196,22 @@ def test_of_two_at_once_one_prepares(
     data: DataSettings,
     monkeypatch: pytest.MonkeyPatch,
     damaged: bool,
-    capsys: pytest.CaptureFixture[str],
 ) -> None:
     if damaged:
         (prepare(data, WORDS).path / "manifest.json").write_text("{}")
+    waits = threading.Event()
+
+    def write(text: str) -> int:
+        if "waiting for another process" in text:
+            waits.set()
+        return len(text)
 
     def load_when_the_other_one_waits(settings: DataSettings, folder: Path) -> Corpus:
-        said = ""
-        while "waiting for another process" not in said:
-            said += capsys.readouterr().err
+        assert waits.wait(60)
         return source.load(settings, folder)
+
+    # pytest's capture loses what one thread writes while another one reads it.
+    monkeypatch.setattr(sys, "stderr", Mock(write=write))
 
     monkeypatch.setattr(preparation, "stream_corpus", load_when_the_other_one_waits)
     first, second = at_once(lambda: prepare(data, WORDS))
