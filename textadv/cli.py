@@ -30,7 +30,7 @@ from textadv.commands.prepare import prepare
 from textadv.commands.pretrain import pretrain
 from textadv.commands.quickstart import quickstart
 from textadv.commands.report import report
-from textadv.errors import InputError, ProcessLostError, is_out_of_memory, one_line
+from textadv.errors import InputError, ProcessLostError, is_out_of_memory, one_line, reason_of
 from textadv.settings import Experiment
 from textadv.system import configs, openmp, processes, versions, yaml_text
 
@@ -259,7 +259,7 @@ def main() -> None:
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        _refuse(f"out of memory ({' '.join(str(error).split())[:200]})")
+        _refuse(f"out of memory ({reason_of(error)})")
 
 
 def _refuse(message: str) -> None:

@@ -25,6 +25,11 @@ def one_line(message: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
 
 
+def reason_of(error: BaseException) -> str:
+    """What an error of a library says, on one line, at most 200 characters."""
+    return " ".join(str(error).split())[:200]
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether memory has run out: Python and NumPy, torch on a GPU, and torch on a CPU, which says it in words only."""
     on_cpu = isinstance(error, RuntimeError) and re.search("can't allocate memory|not enough memory", str(error))

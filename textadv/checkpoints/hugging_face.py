@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from textadv.errors import InputError
+from textadv.errors import InputError, reason_of
 from textadv.models.transformer import TransformerEncoder
 from textadv.system.network import REQUEST_SECONDS, failure_of
 
@@ -80,7 +80,7 @@ def push_folder(folder: Path, name: str, private: bool) -> str:
             raise failure
         api.upload_folder(repo_id=urls[0].repo_id, folder_path=folder)
     except Exception as error:  # whatever the network throws
-        raise InputError(f"push_to_hub {name}: {_reason(error) or 'the Hub cannot be reached'}") from None
+        raise InputError(f"push_to_hub {name}: {reason_of(error) or 'the Hub cannot be reached'}") from None
     return str(urls[0])
 
 
@@ -144,7 +144,7 @@ def _load(name: str, kind: str) -> tuple[Any, list[str]]:
                 folder, config=config, use_safetensors=True, dtype="float32", output_loading_info=True
             )
         except Exception as error:  # SafetensorError, RuntimeError, OSError
-            raise InputError(f"--model.pretrained {name}: its weights cannot be read: {_reason(error)}") from None
+            raise InputError(f"--model.pretrained {name}: its weights cannot be read: {reason_of(error)}") from None
     body = f"{model.base_model_prefix}." if model.base_model is not model else ""
     missing = sorted(key for key in report["missing_keys"] if not key.startswith("pooler."))
     lost = [key for key in missing if key.startswith(body)]
@@ -184,7 +184,7 @@ def _checked_config(transformers: Any, name: str, folder: Path) -> Any:
         try:
             config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
         except Exception as error:  # OSError, ValueError, KeyError, errors of its own
-            raise InputError(f"--model.pretrained {name}: {_reason(error)}") from None
+            raise InputError(f"--model.pretrained {name}: {reason_of(error)}") from None
     _require_embeddings(name, config)
     return config
 
@@ -253,8 +253,3 @@ def _require_embeddings(name: str, config: Any) -> None:
         raise InputError(f"--model.pretrained {name}: {config.model_type} is no encoder that AutoModel knows")
     if "inputs_embeds" not in inspect.signature(architecture.forward).parameters:
         raise InputError(f"--model.pretrained {name}: {config.model_type} takes no embeddings (inputs_embeds)")
-
-
-def _reason(error: Exception) -> str:
-    """An error on one line, not longer than that."""
-    return " ".join(str(error).split())[:200]

@@ -13,9 +13,9 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from textadv.corpus.lines import MAX_LINE_BYTES, ending, one_line, read_lines
+from textadv.corpus.lines import MAX_LINE_BYTES, ending, read_lines
 from textadv.corpus.rows import NamedRow, NamedRows, RowStream, checked_text, class_name, passing_over, refuse
-from textadv.errors import InputError
+from textadv.errors import InputError, reason_of
 from textadv.system.progress import progress
 
 if TYPE_CHECKING:  # imported where it is used: training from a prepared store does not need it
@@ -110,7 +110,7 @@ def _as_parquet(path: Path) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last for names of columns
-        raise InputError(f"{path}: cannot be read as parquet ({one_line(error)})") from error
+        raise InputError(f"{path}: cannot be read as parquet ({reason_of(error)})") from error
 
 
 def open_batches(
@@ -195,7 +195,7 @@ def _values(table: "pa.RecordBatch | pa.Table", file: str, column: str) -> list[
     try:
         values: list[Any] = table[column].to_pylist()
     except (ValueError, OverflowError, pa.ArrowException) as error:  # bytes that are no text, times beyond all dates
-        raise InputError(f"{file}: column '{column}' cannot be read ({one_line(error)})") from error
+        raise InputError(f"{file}: column '{column}' cannot be read ({reason_of(error)})") from error
     return values
 
 
@@ -265,7 +265,7 @@ def _read_jsonl(path: Path, text_column: str, label_column: str | None) -> Itera
         try:
             record = json.loads(line)
         except (ValueError, RecursionError) as error:
-            refuse("row", f"{place}: not valid JSON ({one_line(error)})")
+            refuse("row", f"{place}: not valid JSON ({reason_of(error)})")
             continue
         if not isinstance(record, dict):
             refuse("row", f"{place}: not a JSON object")

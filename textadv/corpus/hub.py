@@ -4,7 +4,7 @@ from typing import Any
 
 from textadv.corpus.files import BATCH_ROWS, open_batches
 from textadv.corpus.rows import HUB_SPLITS, RowStream
-from textadv.errors import InputError
+from textadv.errors import InputError, reason_of
 from textadv.system.network import REQUEST_SECONDS, failure_of
 from textadv.system.progress import progress
 
@@ -83,6 +83,7 @@ def _download(name: str) -> dict[str, Any]:
     try:
         splits: dict[str, Any] = load_dataset(name)
     except Exception as error:  # `datasets` raises many kinds, down to bare ones of its file readers
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"--data.source {name}: cannot be loaded from the Hub ({reason}); {ALTERNATIVES}") from error
+        raise InputError(
+            f"--data.source {name}: cannot be loaded from the Hub ({reason_of(error)}); {ALTERNATIVES}"
+        ) from error
     return splits

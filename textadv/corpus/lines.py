@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from textadv.corpus.rows import refuse
-from textadv.errors import InputError
+from textadv.errors import InputError, reason_of
 
 GZIP = ".gz"
 MAX_LINE_BYTES = 2**26  # of text: a book has about a fiftieth of it
@@ -45,14 +45,9 @@ def read_lines(path: Path) -> Iterator[str]:
             try:
                 text = line.decode(encoding)
             except UnicodeDecodeError as error:
-                refuse("encoding", f"{path}, line {number}: not valid UTF-8 ({one_line(error)})")
+                refuse("encoding", f"{path}, line {number}: not valid UTF-8 ({reason_of(error)})")
                 text = line.decode(encoding, "ignore")
             yield text
-
-
-def one_line(error: Exception) -> str:
-    """What an error says, on one line."""
-    return " ".join(str(error).split())[:200]
 
 
 @contextmanager
@@ -65,7 +60,7 @@ def _opened(path: Path) -> Iterator["BinaryIO | _Unpacked"]:
         with gzip.open(path) as packed:
             yield _Unpacked(packed, path)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise InputError(f"{path}: cannot be read as gzip ({one_line(error)})") from error
+        raise InputError(f"{path}: cannot be read as gzip ({reason_of(error)})") from error
 
 
 class _Unpacked:

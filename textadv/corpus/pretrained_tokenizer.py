@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from textadv.corpus.spool import batches
 from textadv.corpus.tokenization import CHARACTERS_PER_BATCH, EncodedDocuments, TextTokenizer, valid_text
-from textadv.errors import InputError
+from textadv.errors import InputError, reason_of
 from textadv.settings import Truncation
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def read_tokenizer(folder: Path, max_tokens: int, truncation: Truncation) -> Pre
     try:
         tokenizer = Tokenizer.from_str(content)
     except Exception as error:  # `tokenizers` raises plain Exception
-        raise InputError(f"{file}: is no tokenizer: {' '.join(str(error).split())[:200]}") from None
+        raise InputError(f"{file}: is no tokenizer: {reason_of(error)}") from None
     try:
         return PretrainedTokenizer(tokenizer, max_tokens, truncation)
     except InputError as error:

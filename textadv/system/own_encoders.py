@@ -9,9 +9,8 @@ from textadv.errors import InputError, one_line
 GROUP = "textadv.encoders"
 BUILT_IN = ("lstm", "gru", "transformer")
 
-Factory = Callable[
-    ..., Any
-]  # takes model settings, frequencies of the vocabulary (V,), and dropout; gives an `Encoder`
+# Takes model settings, frequencies of the vocabulary (V,), and dropout; gives an `Encoder`.
+Factory = Callable[..., Any]
 _registered: dict[str, Factory] = {}
 
 
