@@ -1,5 +1,6 @@
 """Small fixtures shared by the tests of several folders."""
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,10 @@ from textadv.settings import (
 )
 
 EOS = 2
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # one process per core: threads would only wait for each other
+    torch.set_num_threads(1)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes that tests start
 
 
 @pytest.fixture(autouse=True, scope="module")
