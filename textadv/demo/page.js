@@ -38,9 +38,8 @@ async function explain() {
   asked.abort();
   const mine = asked = new AbortController();
   const text = at("text").value;
-  say(text.trim() ? "reading ..." : "");
+  say("reading ...");
   at("found").classList.add("old");
-  if (!text.trim()) return refuse("");
   try {
     const answer = await fetch("/explain", {
       method: "POST",
@@ -75,6 +74,7 @@ function show() {
   showWords(first);
   showChange(first);
   move();
+  remember();
 }
 
 function showWords(first) {
@@ -118,15 +118,16 @@ function move() {
   const { epsilons, predictions } = found;
   const step = Number(at("epsilon").value);
   const [first, perturbed] = [predictions[0], predictions[step]];
-  const says = `${perturbed.label}, ${percent(perturbed.probabilities[perturbed.label])}`;
-  at("size").textContent = `${short(epsilons[step])}: ${says}`;
-  at("epsilon").setAttribute("aria-valuetext", at("size").textContent);
+  at("size").textContent = short(epsilons[step]);
+  at("perturbed").textContent = perturbed.label;
+  at("remaining").textContent = percent(perturbed.probabilities[perturbed.label]);
+  const said = ["size", "perturbed", "remaining"].map(id => at(id).textContent);
+  at("epsilon").setAttribute("aria-valuetext", said.join(", "));
   const turning = predictions.findIndex(one => one.label !== first.label);
   at("turning").textContent = turning < 0
     ? `The class stays ${first.label} up to epsilon ${short(epsilons.at(-1))}.`
     : `The class becomes ${predictions[turning].label} at epsilon ${short(epsilons[turning])}.`;
   showClasses(first, perturbed);
-  remember();
 }
 
 function showClasses(first, perturbed) {
@@ -153,6 +154,7 @@ function showClasses(first, perturbed) {
 
 /** The address is a link to this text and this epsilon; what stands behind # is not sent to any server. */
 function remember() {
+  if (!found) return;
   const link = new URLSearchParams({ text: at("text").value, epsilon: short(found.epsilons[at("epsilon").value]) });
   history.replaceState(null, "", `#${link}`);
 }
@@ -168,6 +170,7 @@ async function followLink() {
   const distances = found.epsilons.map(one => Math.abs(one - epsilon));
   at("epsilon").value = distances.indexOf(Math.min(...distances));
   move();
+  remember();
 }
 
 at("text").addEventListener("input", () => {
@@ -175,6 +178,7 @@ at("text").addEventListener("input", () => {
   timer = setTimeout(explain, WAIT);
 });
 at("epsilon").addEventListener("input", move);
+at("epsilon").addEventListener("change", remember);
 at("take").addEventListener("click", () => {
   at("text").value = found.change.after.join("");
   at("text").focus();
