@@ -69,7 +69,9 @@ class Page:
         """Wait until an expression is true, and return it."""
         end = time.monotonic() + SECONDS
         while not (found := self.value(expression)):
-            assert time.monotonic() < end, f"{expression}: not within {SECONDS} s; {self.value('document.body.innerText')}"
+            assert time.monotonic() < end, (
+                f"{expression}: not within {SECONDS} s; {self.value('document.body.innerText')}"
+            )
             time.sleep(0.05)
         return found
 
