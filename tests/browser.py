@@ -31,7 +31,7 @@ class Page:
     """A page in a browser, to be typed into and looked at."""
 
     def __init__(self, commands: int, answers: int) -> None:
-        self._commands, self._answers = os.fdopen(commands, "wb"), os.fdopen(answers, "rb")
+        self._commands, self._answers = commands, answers  # both ends of the pipe
         self._number, self._session, self._rest = 0, "", b""
         target = self.send("Target.createTarget", url="about:blank")["targetId"]
         self._session = self.send("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
@@ -42,8 +42,9 @@ class Page:
         command = {"id": self._number, "method": method, "params": parameters}
         if self._session:
             command["sessionId"] = self._session
-        self._commands.write(json.dumps(command).encode() + b"\0")
-        self._commands.flush()
+        message = json.dumps(command).encode() + b"\0"
+        while message:
+            message = message[os.write(self._commands, message) :]
         while True:
             answer = json.loads(self._next_message())
             if answer.get("id") == self._number:
@@ -53,7 +54,7 @@ class Page:
 
     def _next_message(self) -> bytes:
         while b"\0" not in self._rest:
-            more = os.read(self._answers.fileno(), 2**16)
+            more = os.read(self._answers, 2**16)
             assert more, "the browser has ended"
             self._rest += more
         message, _, self._rest = self._rest.partition(b"\0")
@@ -117,3 +118,5 @@ def browser_page(folder: Path) -> Iterator[Page]:
     finally:
         process.terminate()
         process.wait()
+        os.close(commands)
+        os.close(answers)
