@@ -69,7 +69,7 @@ def text_of(page: Page, id: str) -> str:
 
 
 def percent(found: Explanation, step: int, label: str) -> str:
-    return f"{100 * found.predictions[step].probabilities[label]:.1f} %"
+    return f"{100 * found.predictions[step].probabilities[label]:.1f}\u00a0%"
 
 
 def test_type_and_move_epsilon(page: Page, url: str, explanations: list[Explanation]) -> None:
@@ -128,7 +128,7 @@ def test_take_the_text_with_words_replaced(page: Page, url: str, explanations: l
     label = change.prediction.label
     page.wait_for(f"{DONE} && document.getElementById('label').textContent === '{label}'")
     assert page.value("document.getElementById('text').value") == "".join(change.after)
-    assert text_of(page, "probability") == f"{100 * change.prediction.probabilities[label]:.1f} %"
+    assert text_of(page, "probability") == f"{100 * change.prediction.probabilities[label]:.1f}\u00a0%"
 
 
 def test_what_is_wrong_is_one_line_on_the_page(page: Page, url: str) -> None:

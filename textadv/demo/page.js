@@ -6,7 +6,7 @@ const MOST_WORDS = 10;
 const SHADES = "p"; // of report.css: p0 to p5
 
 const at = id => document.getElementById(id);
-const percent = share => `${(100 * share).toFixed(1)} %`;
+const percent = share => `${(100 * share).toFixed(1)}\u00a0%`;
 const short = number => String(Number(number.toPrecision(3)));
 
 let found = null; // what the server has said about the text

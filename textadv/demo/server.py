@@ -1,6 +1,7 @@
 """The page and what stands behind it, served to this machine alone."""
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
@@ -19,6 +20,7 @@ from textadv.evaluation import report
 ADDRESS = "127.0.0.1"
 NAMES = (ADDRESS, "localhost")  # by which the page may be asked for: any other name leads here by a trick
 MOST_BYTES = 2**18  # of a request
+MOST_DISCARDED = 2**24
 SECONDS = 30  # that a browser may be silent within a request
 OWN, REPORT = Path(__file__).parent, Path(str(report.__file__)).parent
 FILES = {  # what the page loads
@@ -96,9 +98,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(HTTPStatus.NOT_FOUND, "there is no such page")
         elif self.headers.get_content_type() != "application/json":  # which no foreign form can send
             self._refuse(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "a text is sent as application/json")
-        elif not (length := self.headers.get("Content-Length", "")).isdecimal():
+        elif not re.fullmatch(r"[0-9]{1,9}", length := self.headers.get("Content-Length", "")):
             self._refuse(HTTPStatus.LENGTH_REQUIRED, "the length of the text is not given")
         elif int(length) > MOST_BYTES:
+            self.rfile.read(min(int(length), MOST_DISCARDED))  # else the browser may miss the answer
             self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the text is too long")
         else:
             self._explain(self.rfile.read(int(length)))
