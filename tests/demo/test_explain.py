@@ -16,6 +16,7 @@ from textadv.demo.explain import Explainer, as_typed, in_text
 from textadv.errors import InputError
 from textadv.evaluation.predictor import Prediction, Predictor
 from textadv.models.classifier import Classifier
+from textadv.settings import FinetuningSettings
 
 TEXT = "A film with plot, and many words!"
 EPSILON = 2.0
@@ -97,6 +98,34 @@ def test_the_change_is_a_text_that_is_predicted_so(loaded: LoadedClassifier) -> 
     expected = next(Predictor(loaded).predict(["".join(change.after)]))
     assert values(change.prediction) == pytest.approx(values(expected), abs=1e-6)
     assert change.prediction.probabilities[first.label] < first.probabilities[first.label]
+
+
+def test_a_change_replaces_as_few_words_as_change_the_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    explainer = Explainer(untrained_classifier(), EPSILON)
+    found = explainer.explain(TEXT)
+    label, change = found.predictions[0].label, found.change
+    assert change is not None
+    assert change.prediction.label != label
+    count = sum(old != new for old, new in zip(change.before, change.after, strict=True))
+    assert count > 1
+    monkeypatch.setattr(explain, "MOST_REPLACED", count - 1)
+    change = explainer.explain(TEXT).change
+    assert change is not None
+    assert change.prediction.label == label
+
+
+def test_without_two_words_to_exchange_none_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(explain.Lexicon, "has_choice", False)
+    assert Explainer(untrained_classifier(), EPSILON).explain(TEXT).change is None
+
+
+def test_sizes_where_training_had_none() -> None:
+    assert Explainer(untrained_classifier(), 0.0).epsilons[-1] == explain.FARTHEST * FinetuningSettings().epsilon
+
+
+def test_a_text_that_utf_8_cannot_spell_is_explained() -> None:
+    found = Explainer(untrained_classifier(), EPSILON).explain("two \ud800 film")
+    assert [word.text for word in found.words] == ["two", " ? film"]
 
 
 def test_a_temperature_calibrates_everything() -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from textadv.adversarial.norms import l2_norm, steepest_step
 from textadv.checkpoints import LoadedClassifier
 from textadv.corpus.batching import Batch
-from textadv.corpus.tokenization import TextTokenizer
+from textadv.corpus.tokenization import TextTokenizer, valid_text
 from textadv.corpus.words import split_words, word_places
 from textadv.errors import InputError
 from textadv.evaluation.attacks import clean_pass, loss_gradient
@@ -21,7 +21,7 @@ from textadv.evaluation.report.page import shade
 from textadv.evaluation.samples import BATCH_TOKENS
 from textadv.evaluation.substitution import substitute_words
 from textadv.models.clean_pass import CleanPass
-from textadv.settings import AttackSettings
+from textadv.settings import AttackSettings, FinetuningSettings
 
 MOST_TOKENS = 2000  # of a text: its answer takes seconds, not minutes
 MOST_REPLACED = 5  # words
@@ -63,12 +63,14 @@ class Explainer:
 
     Args:
         loaded: The classifier; it is moved to the device.
-        epsilon: Size of the perturbations that it was trained with, an L2 norm in normalized-embedding units.
+        epsilon: Size of the perturbations that it was trained with, an L2 norm in normalized-embedding units; the
+            default setting takes the place of 0.
         device: Where to compute, such as `cuda`.
     """
 
     def __init__(self, loaded: LoadedClassifier, epsilon: float, device: str = "cpu") -> None:
-        self.epsilons = np.linspace(0.0, FARTHEST * epsilon, NUM_SIZES + 1)
+        largest = FARTHEST * (epsilon or FinetuningSettings().epsilon)
+        self.epsilons = np.linspace(0.0, largest, NUM_SIZES + 1)
         self._classifier = loaded.classifier.to(device).eval()
         self._classes, self._temperature, self._device = loaded.classes, loaded.temperature, device
         self._predictor = Predictor(loaded, device)
@@ -89,6 +91,7 @@ class Explainer:
         """
         if not text.strip():
             raise InputError("there is no text yet")
+        text = valid_text(text)
         ids: list[int] = self._tokenizer.documents([text]).tokens.tolist()
         words = slice(len(self._tokenizer.prefix), len(ids) - len(self._tokenizer.suffix))
         if len(ids) > MOST_TOKENS:
