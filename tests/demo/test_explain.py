@@ -12,7 +12,7 @@ from untrained import CLASSES, untrained_classifier
 from textadv.checkpoints import LoadedClassifier
 from textadv.corpus.tokenization import TextTokenizer
 from textadv.demo import explain
-from textadv.demo.explain import Explainer, as_typed, in_text
+from textadv.demo.explain import Change, Explainer, as_typed, in_text, strongest
 from textadv.errors import InputError
 from textadv.evaluation.predictor import Prediction, Predictor
 from textadv.models.classifier import Classifier
@@ -112,6 +112,16 @@ def test_a_change_replaces_as_few_words_as_change_the_class(monkeypatch: pytest.
     change = explainer.explain(TEXT).change
     assert change is not None
     assert change.prediction.label == label
+
+
+def test_a_lost_label_counts_for_more_than_an_improbable_one() -> None:
+    def change(label: str, fine: float) -> Change:
+        return Change(Prediction(label, {"bad": 0.0, "fine": fine, "good": 1 - fine}, False), [], [])
+
+    kept, less, lost, more = change("fine", 0.6), change("fine", 0.4), change("good", 0.45), change("good", 0.3)
+    assert strongest([kept, less], "fine") is less
+    assert strongest([kept, less, lost], "fine") is lost
+    assert strongest([lost, more, kept], "fine") is more
 
 
 def test_without_two_words_to_exchange_none_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:

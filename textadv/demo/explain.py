@@ -141,7 +141,7 @@ class Explainer:
         ]
 
     def _change(self, text: str, batch: Batch, label: str, probability: float) -> Change | None:
-        """The fewest words whose replacement changes the class; else those that make it least sure."""
+        """The strongest change that is found with one word after another, None where it has the wrong effect."""
         count = int(self._lexicon.count_words(batch.tokens, batch.lengths))
         if not count or not self._lexicon.has_choice:
             return None
@@ -152,8 +152,13 @@ class Explainer:
         versions = [in_text(text, split_words(before), split_words(after)) for after in others]
         predictions = self._predictor.predict("".join(after) for _, after in versions)
         changes = [Change(prediction, *version) for prediction, version in zip(predictions, versions, strict=True)]
-        best = min(changes, key=lambda one: (one.prediction.label == label, one.prediction.probabilities[label]))
+        best = strongest(changes, label)
         return best if best.prediction.probabilities[label] < probability else None
+
+
+def strongest(changes: Sequence[Change], label: str) -> Change:
+    """The change that takes the label away; else, or of several, the one at which that is least probable."""
+    return min(changes, key=lambda one: (one.prediction.label == label, one.prediction.probabilities[label]))
 
 
 def as_typed(text: str, pieces: Sequence[str], known: Sequence[bool]) -> list[str]:
