@@ -141,7 +141,7 @@ class Explainer:
         ]
 
     def _change(self, text: str, batch: Batch, label: str, probability: float) -> Change | None:
-        """The strongest change that is found, with one more word at a time; None where none makes the label less sure."""
+        """The strongest change that is found; None where none makes the label less probable."""
         count = int(self._lexicon.count_words(batch.tokens, batch.lengths))
         if not count or not self._lexicon.has_choice:
             return None
