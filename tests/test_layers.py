@@ -13,7 +13,7 @@ LAYER_0 = {"adversarial", "models", "draws", "precision"}
 LAYER_1 = LAYER_0 | SHARED | {"corpus"}
 LAYERS_BELOW_2 = LAYER_1 | {"attack_names", "checkpoints", "scoring"}
 LAYER_2 = LAYERS_BELOW_2 | {"training", "evaluation"}
-LAYER_3 = LAYER_2 | {"benchmark", "experiments", "export", "presets"}
+LAYER_3 = LAYER_2 | {"benchmark", "demo", "experiments", "export", "presets"}
 # Module of textadv at the top level -> those that it may import. Nobody imports `cli`: that is for train.py.
 ALLOWED: dict[str, set[str]] = {
     "__init__": {"adversarial", "evaluation", "classifier", "errors", "system"},
@@ -29,6 +29,7 @@ ALLOWED: dict[str, set[str]] = {
     "training": LAYERS_BELOW_2 | {"training"},
     "evaluation": LAYERS_BELOW_2 | {"evaluation"},
     "benchmark": LAYER_2 | {"benchmark"},
+    "demo": LAYER_2 | {"demo"},
     "experiments": LAYER_2 | {"experiments"},
     "export": LAYER_2 | {"export"},
     "presets": SHARED,

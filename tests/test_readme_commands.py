@@ -29,11 +29,13 @@ INSTALLATION = "python -m venv .venv && .venv/bin/pip install -c constraints.txt
 NOT_RUN = {INSTALLATION: "it needs the network; .ci/run installs the same way before it runs the tests"}
 OTHERS = [path for path in sorted((ROOT / "docs").glob("*.md")) if ".zh" not in path.name and _blocks(path)]
 TRAINING = next(block for block in BLOCKS if "--output runs/none" in block)  # what other documents go on with
+DEMO = ".venv/bin/textadv demo --checkpoint runs/first/adversarial+vat"
 SHORTER = {
     INSTALLATION.replace(" && ", "\n"): "",
     "for spins in 100 500 1000 2000 10000 300000;": "for spins in 1000;",
     "benchmark --config": "benchmark --quick --config",
     "--finetuning.steps 100 --finetuning.validate_every 100": "",
+    f"{DEMO}\n": f"timeout 60 {DEMO} || [ $? = 124 ]\n",  # it would go on until somebody ends it
 }
 GRIDS = ROOT / "configs" / "experiments"
 SMALL: dict[str, dict[str, Any]] = {

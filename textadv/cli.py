@@ -21,6 +21,7 @@ from jsonargparse import ArgumentParser, Namespace
 from textadv.commands.attack import attack
 from textadv.commands.benchmark import benchmark
 from textadv.commands.check_data import check_data
+from textadv.commands.demo import demo
 from textadv.commands.evaluate import evaluate
 from textadv.commands.experiment import experiment
 from textadv.commands.export import export
@@ -49,6 +50,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
         attack,
         report,
         export,
+        demo,
         benchmark,
         experiment,
     )

@@ -3,30 +3,17 @@
 import html
 import json
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+from browser import BROWSER, FLAGS, MISSING
 
 from textadv.corpus.store import TokenStore
 from textadv.evaluation.report.subjects import Subject
 from textadv.evaluation.report.write import write_report
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
-BROWSER = next((path for name in BROWSERS if (path := shutil.which(name))), None)
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--disable-dev-shm-usage",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
 # Frames of the width of a phone and of a desktop; what is measured in them becomes the title of the page around them.
 PROBE = """<!doctype html><title>none</title>
 <iframe srcdoc="{page}" style="width: 375px; height: 800px; border: 0"></iframe>
@@ -49,7 +36,7 @@ addEventListener("load", () => {{
 }});
 </script>"""
 
-pytestmark = pytest.mark.skipif(BROWSER is None, reason=f"no browser is installed: none of {', '.join(BROWSERS)}")
+pytestmark = pytest.mark.skipif(BROWSER is None, reason=MISSING)
 
 
 def look_at(page: str, folder: Path) -> list[dict[str, Any]]:
