@@ -1,11 +1,7 @@
-"""The configs that come with textadv: found by name, and part of what is installed."""
+"""The configs that come with textadv, found by name; `.ci/wheel` looks whether they are part of what is installed."""
 
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
-from zipfile import ZipFile
 
 import pytest
 
@@ -14,7 +10,6 @@ from textadv.errors import InputError
 from textadv.system.configs import FOLDER, find_config, named_configs
 
 ROOT = Path(__file__).parents[1]
-BUILT_FROM = ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE", "textadv", "configs")
 
 
 def test_a_config_has_the_name_of_its_file() -> None:
@@ -57,45 +52,3 @@ def test_the_quickstart_finds_its_config_in_a_folder_of_any_name(
     (tmp_path / "a[b]*").mkdir()
     monkeypatch.setattr(cli, "QUICKSTART_CONFIG", shutil.copy(FOLDER / "quickstart.yaml", tmp_path / "a[b]*"))
     assert cli.parse(["quickstart"])[1]["experiment"].data.source == "builtin"
-
-
-@pytest.mark.slow
-def test_an_installed_wheel_needs_no_checkout(tmp_path: Path) -> None:
-    source, elsewhere, target = tmp_path / "source", tmp_path / "elsewhere", tmp_path / "target"
-    for folder in (source, elsewhere):
-        folder.mkdir()
-    for name in BUILT_FROM:
-        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-        copy(ROOT / name, source / name)
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input"]
-    build = [*pip, "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", str(tmp_path), str(source)]
-    subprocess.run(build, check=True, cwd=elsewhere)
-    (wheel,) = tmp_path.glob("textadv-*.whl")
-    packed = {name for name in ZipFile(wheel).namelist() if name.startswith("textadv/configs/")}
-    assert packed == {f"textadv/configs/{name}.yaml" for name in named_configs()}
-    shutil.rmtree(source)
-    subprocess.run([*pip, "install", "--quiet", "--no-deps", "--target", str(target), str(wheel)], check=True)
-
-    def textadv(*arguments: str) -> str:
-        """What the installed command prints."""
-        done = subprocess.run(
-            [sys.executable, target / "bin" / "textadv", *arguments],
-            cwd=elsewhere,
-            env=os.environ | {"PYTHONPATH": str(target)},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        return done.stdout
-
-    assert "source: builtin" in textadv("quickstart", "--print_config")
-    assert "source: stanfordnlp/imdb" in textadv("finetune", "--config", "imdb/small", "--print_config")
-    assert textadv("--version").startswith("textadv ")
-    assert textadv("--help").startswith("usage: textadv")
-    few = ["--pretraining.steps", "2", "--finetuning.steps", "2", "--trainer.accelerator", "cpu"]
-    assert textadv("quickstart", *few, "--output", "first").startswith("method ")
-    rows = [f"the film number {i} was {word},{word}" for i in range(20) for word in ("good", "bad")]
-    (elsewhere / "own.csv").write_text("\n".join(["text,label", *rows]))
-    own = ["--data.train", "own.csv", "--data.unlabeled", "own.csv", "--output", "own"]
-    assert "labels seen" in textadv("finetune", *own, *few)
-    assert '"label"' in textadv("predict", "--checkpoint", "own", "--text", "a good film")

@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 import pytest
+import yaml
 from jsonargparse import ArgumentParser
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -166,6 +167,23 @@ def test_files_that_are_not_python_are_in_the_wheel() -> None:
     }
     files = {file for file in (ROOT / "textadv").rglob("*") if file.is_file() and file.suffix not in (".py", ".pyc")}
     assert files == packed
+
+
+def test_the_citation_is_that_of_this_version() -> None:
+    """What format 1.2 requires (https://citation-file-format.github.io), and the paper, as docs/METHOD.md has it."""
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["cff-version"] == "1.2.0"
+    assert all(citation[key] for key in ("message", "title", "authors"))
+    assert (citation["type"], citation["version"], citation["license"]) == (
+        "software",
+        PROJECT["version"],
+        PROJECT["license"],
+    )
+    (paper,) = citation["references"]
+    authors = ", ".join(f"{author['given-names']} {author['family-names']}" for author in paper["authors"])
+    methods = " ".join((ROOT / "docs" / "METHOD.md").read_text(encoding="utf-8").split())
+    assert f"{authors}. {paper['title']}. ICLR {paper['year']}." in methods
+    assert paper["url"] in methods
 
 
 def test_the_tests_import_only_what_is_declared() -> None:

@@ -84,14 +84,15 @@ def test_a_grid_search_over_epsilon() -> None:
 
 @pytest.mark.slow
 def test_cleanlab_finds_flipped_labels() -> None:
-    classification = pytest.importorskip("cleanlab.classification", reason="cleanlab is not installed")
     both = [(sentence(i, words), label) for i in range(60) for words, label in ((GOOD, 1), (BAD, 0))]
     texts, labels = np.array([text for text, _ in both]), np.array([label for _, label in both])
     flipped = np.arange(5, 120, 17)
     labels[flipped] = 1 - labels[flipped]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # cleanlab's own
-        cleaner = classification.CleanLearning(textadv.TextClassifier(**TRAINED), cv_n_folds=3, seed=0)
+        from cleanlab.classification import CleanLearning
+
+        cleaner = CleanLearning(textadv.TextClassifier(**TRAINED), cv_n_folds=3, seed=0)
         issues = cleaner.find_label_issues(texts, labels, clf_kwargs={"unlabeled": RAW})
     found = set(np.flatnonzero(issues["is_label_issue"]).tolist())
     assert len(found & set(flipped.tolist())) >= 0.8 * len(flipped)

@@ -1,6 +1,8 @@
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from textadv.corpus.words import split_words, word_places
+from textadv.corpus.words import ascii_words, split_words, word_places
 
 
 @pytest.mark.parametrize(
@@ -22,3 +24,14 @@ def test_a_text_is_cut_into_its_words(text: str, words: list[str]) -> None:
 def test_words_stand_where_it_is_said() -> None:
     text = "The <br />film_plot"
     assert [text[start:stop] for start, stop in word_places(text)] == ["The", "film", "plot"]
+
+
+@given(
+    st.lists(st.sampled_from(["<", "br", "BR", "bR", "/", ">", " ", "\t", "\x0b", "\x1c", "_", "x", "Y", "7"])).map(
+        "".join
+    )
+    | st.text(st.characters(max_codepoint=127))
+)
+@settings(max_examples=300, deadline=None)
+def test_the_words_of_ascii_text_are_those_of_the_library(text: str) -> None:
+    assert ascii_words(text) == [text[start:stop] for start, stop in word_places(text)]

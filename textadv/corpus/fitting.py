@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain
+from dataclasses import replace
+from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -12,9 +14,9 @@ import numpy as np
 
 from textadv.corpus.rows import UNLABELED, Corpus, Document, Rows
 from textadv.corpus.spool import Spool, batches
-from textadv.corpus.tokenization import SPECIAL_TOKENS, UNKNOWN, EncodedDocuments, TextTokenizer, valid_text
+from textadv.corpus.tokenization import EOS, SPECIAL_TOKENS, UNKNOWN, EncodedDocuments, TextTokenizer, valid_text
 from textadv.corpus.vocabulary import WordCounts
-from textadv.corpus.words import LINE_BREAK, word_splitter
+from textadv.corpus.words import LINE_BREAK, ascii_words, word_splitter
 from textadv.errors import InputError
 from textadv.settings import TokenizerSettings
 from textadv.system.progress import progress
@@ -115,9 +117,7 @@ def _fit_words(
     counts = WordCounts(folder)
     spool = Spool(folder)
     for part in _parts(progress(corpus, len(corpus), "building the vocabulary")):
-        words = _words_of(part, settings.lowercase)
-        tokenizer = TextTokenizer(_word_tokenizer(words, settings.lowercase))
-        encoded = [EncodedRows(split, tokenizer.documents(rows.texts), rows.labels) for split, rows in part.items()]
+        words, encoded = _with_own_words(part, settings.lowercase)
         for rows in encoded:
             if rows.split in training:
                 counts.add(words, rows.documents, len(SPECIAL_TOKENS))
@@ -133,22 +133,53 @@ def _renumbered(spool: Spool, chosen: Sequence[str], drop_unknown: bool) -> Iter
     special = range(len(SPECIAL_TOKENS))
     ids = {word: id for id, word in enumerate(chosen, len(special))}
     for words, parts in spool:
-        new_ids = np.array([*special, *(ids.get(word, UNKNOWN) for word in words)], np.int32)
+        new_ids = np.array([*special, *map(ids.get, words, repeat(UNKNOWN))], np.int32)
         for packed in parts:
             rows = EncodedRows.unpacked(packed)
             documents = EncodedDocuments(new_ids[rows.documents.tokens], rows.documents.lengths)
             yield rows._replace(documents=documents.without_unknown() if drop_unknown else documents)
 
 
-def _words_of(part: Mapping[str, Rows], lowercase: bool) -> list[str]:
-    """The words of a part of a corpus."""
+class _Ids(dict[str, int]):
+    """Ids of words, given in the order in which they are met."""
+
+    def __missing__(self, word: str) -> int:
+        self[word] = id = len(SPECIAL_TOKENS) + len(self)
+        return id
+
+
+def _with_own_words(part: Mapping[str, Rows], lowercase: bool) -> tuple[list[str], list[EncodedRows]]:
+    """The words of a part of a corpus, and the part encoded with them."""
+    ids = _Ids()
+    others = [text for rows in part.values() for text in rows.texts if not text.isascii()]
+    encoded_others = iter(_by_library(others, lowercase, ids))
+    encoded = []
+    for split, rows in part.items():
+        tokens, lengths = array("i"), []
+        for text in rows.texts:
+            before = len(tokens)
+            if text.isascii():
+                tokens.extend(map(ids.__getitem__, ascii_words(text.lower() if lowercase else text)))
+                tokens.append(EOS)
+            else:
+                tokens.frombytes(next(encoded_others).tobytes())
+            lengths.append(len(tokens) - before)
+        documents = EncodedDocuments(np.array(tokens, np.int32), np.array(lengths, np.int64))
+        encoded.append(EncodedRows(split, documents, rows.labels))
+    return list(ids), encoded
+
+
+def _by_library(texts: Sequence[str], lowercase: bool, ids: _Ids) -> EncodedDocuments:
+    """Encode texts of any characters, on all cores."""
     from tokenizers.trainers import WordLevelTrainer
 
     tokenizer = _word_tokenizer([], lowercase)
     trainer = WordLevelTrainer(vocab_size=2**31, min_frequency=0, show_progress=False)
-    texts = chain.from_iterable(rows.texts for rows in part.values())
     tokenizer.train_from_iterator(map(valid_text, texts), trainer)
-    return list(tokenizer.get_vocab(with_added_tokens=False))
+    words = list(tokenizer.get_vocab(with_added_tokens=False))
+    documents = TextTokenizer(_word_tokenizer(words, lowercase)).documents(texts)
+    new_ids = np.array([*range(len(SPECIAL_TOKENS)), *map(ids.__getitem__, words)], np.int32)
+    return replace(documents, tokens=new_ids[documents.tokens])
 
 
 def _word_tokenizer(words: Sequence[str], lowercase: bool) -> Tokenizer:

@@ -1,15 +1,15 @@
 """The words of a corpus, counted in memory that does not grow with the text."""
 
 import heapq
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from textadv.corpus.spool import Row, SortedRows
+from textadv.corpus.tokenization import EncodedDocuments
 
 MOST_WORDS = 2**19  # in memory; they have about 150 MB
 ROW_BYTES = 250  # of a word and its counts
@@ -27,19 +27,19 @@ class WordCounts:
         self._counts: dict[str, tuple[int, int]] = {}
         self._rows = SortedRows(folder, lambda row: ROW_BYTES)
 
-    def add(self, words: Sequence[str], documents: Iterable[NDArray[np.int32]], first: int) -> None:
+    def add(self, words: Sequence[str], documents: EncodedDocuments, first: int) -> None:
         """Count the words of encoded documents.
 
         Args:
             words: What the ids from `first` on stand for.
-            documents: The ids of each document, `(length,)`.
+            documents: The documents.
             first: The ids below it are no words.
         """
-        counts, in_documents = np.zeros((2, first + len(words)), np.int64)
-        for document in documents:
-            ids, times = np.unique(document, return_counts=True)
-            counts[ids] += times
-            in_documents[ids] += 1
+        size = first + len(words)
+        counts = np.bincount(documents.tokens, minlength=size)
+        pairs = np.repeat(np.arange(len(documents.lengths)) * size, documents.lengths) + documents.tokens
+        pairs.sort()
+        in_documents = np.bincount(pairs[np.diff(pairs, prepend=-1) > 0] % size, minlength=size)
         for word, count, number in zip(words, counts[first:].tolist(), in_documents[first:].tolist(), strict=True):
             if count:
                 before = self._counts.get(word, (0, 0))

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 LINE_BREAK = r"<(?i:br)\s*/?>"
 # Line-break markup, punctuation (the underscore too) and white space separate words.
 WORD_SEPARATOR = rf"(?:{LINE_BREAK}|[\W_])+"
+# The same for ASCII text, where Python and the library agree on what a letter, a digit and white space is.
+_ASCII_LINE_BREAK = re.compile(LINE_BREAK.replace(r"\s", r"[\t-\r ]"))
+_ASCII_WORD = re.compile("[0-9A-Za-z]+")
 
 
 @cache
@@ -21,6 +24,11 @@ def word_splitter() -> Split:
     from tokenizers import Regex, pre_tokenizers
 
     return pre_tokenizers.Split(Regex(WORD_SEPARATOR), "removed")
+
+
+def ascii_words(text: str) -> list[str]:
+    """The words of a text of ASCII characters, much faster than by the library's rule, which is for all of Unicode."""
+    return _ASCII_WORD.findall(_ASCII_LINE_BREAK.sub(" ", text))
 
 
 def word_places(text: str) -> list[tuple[int, int]]:
