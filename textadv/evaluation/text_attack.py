@@ -65,17 +65,18 @@ class TextAttackModel:
         Raises:
             ArgumentError: The classifier is an exported one.
         """
-        if not isinstance(self.predictor, Predictor):
+        predictor = self.predictor
+        if not isinstance(predictor, Predictor):
             raise ArgumentError("get_grad: an exported classifier has no gradient; load its checkpoint instead")
-        classifier = self.predictor.classifier.to(self.predictor.device).eval()
-        documents, _ = self.predictor.encode([text_input])
+        classifier = predictor.classifier.to(predictor.device).eval()
+        documents, _ = predictor.encode([text_input])
         ids, lengths = (torch.from_numpy(values) for values in pad([documents.document(0)]))
 
         def loss(embeddings: torch.Tensor) -> torch.Tensor:
-            logits = classifier.classify(embeddings, lengths) / self.predictor.temperature
+            logits = classifier.classify(embeddings, lengths) / predictor.temperature
             return cross_entropy(logits, logits.argmax(dim=1))
 
-        (gradient,) = gradient_at(classifier.embed(ids.to(self.predictor.device)), loss)
+        (gradient,) = gradient_at(classifier.embed(ids.to(predictor.device)), loss)
         return {"ids": ids[0].tolist(), "gradient": gradient.cpu().numpy()}
 
     def tokenize(self, inputs: Sequence[str], strip_prefix: bool = False) -> list[list[str]]:
