@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
@@ -27,6 +28,22 @@ class Watchers(NamedTuple):
 
 
 NOBODY = Watchers()
+
+
+class Forget(Callback):
+    """Leaves the state of a caller's callbacks out of checkpoints, which hold tensors and primitives only.
+
+    Args:
+        callbacks: The caller's, which come before this one.
+    """
+
+    def __init__(self, callbacks: Sequence[Callback]) -> None:
+        self._keys = [callback.state_key for callback in callbacks]
+
+    def on_save_checkpoint(self, trainer: pl.Trainer, module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Remove it."""
+        for key in self._keys:
+            checkpoint["callbacks"].pop(key, None)
 
 
 def watchers_of(callbacks: Any, logger: Any) -> Watchers:

@@ -34,7 +34,7 @@ from textadv.training.callbacks import Patience, Progress, SayOnce, WeightEMA, c
 from textadv.training.encoders import initial_encoder, masked_language_model
 from textadv.training.finetuning import FinetuningModule, training_attack
 from textadv.training.guards import no_rank_lost, out_of_memory_advice
-from textadv.training.loggers import NOBODY, Watchers, build_loggers
+from textadv.training.loggers import NOBODY, Forget, Watchers, build_loggers
 from textadv.training.metrics_file import MetricsFile
 from textadv.training.pretraining import PretrainingModule
 from textadv.training.saving import FIGURES, BestCheckpoint, CheckpointFiles, LastCheckpoint
@@ -198,7 +198,7 @@ def finetune(
     if resume is None and is_main():
         remove_weights(output)
     description = f"fine-tuning {settings.method}"
-    callbacks += watchers.callbacks
+    callbacks += [*watchers.callbacks, Forget(watchers.callbacks)]
     run = _fit(experiment, module, data, output, description, callbacks, resume, watchers.loggers)
     if best.figures.get(TEMPERATURE) == 1 and is_main():
         right = f"all {data.num_validation} labels that select are predicted right, and say nothing about it"
