@@ -11,14 +11,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
+from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.loggers import CSVLogger
 from tiny_classifier import BOTH, LABELS, RAW, TEXTS, TINY
 
 import textadv
 from textadv import cli
 from textadv.errors import InputError, Stopped
-from textadv.keywords import KEYWORDS
+from textadv.keywords import KEYWORDS, WATCHERS
 from textadv.settings import Experiment
 from textadv.system.estimators import NotFittedError
 
@@ -150,7 +153,7 @@ def test_every_setting_has_one_keyword() -> None:
     assert len(names) == len(KEYWORDS)
     texts = {"data.source", "data.train"}
     assert names == cli.keys(cli.finetune) - texts - {"resume", "output"} | {"config"}
-    assert set(textadv.TextClassifier().get_params()) == set(KEYWORDS)
+    assert set(textadv.TextClassifier().get_params()) == {*KEYWORDS, *WATCHERS}
 
 
 def test_parameters_can_be_read_and_changed() -> None:
@@ -306,3 +309,43 @@ except ValueError as error:
         str(fitted.score(TEXTS, LABELS)),
         "this TextClassifier is not fitted yet: call fit or from_pretrained first",
     ], run.stderr
+
+
+class Steps(Callback):
+    """Notes the steps of a training, and the losses that its logger is given."""
+
+    def __init__(self) -> None:
+        self.steps: list[int] = []
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"what no checkpoint may hold": Path()}
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        self.steps.append(trainer.global_step)
+
+
+def test_callbacks_and_loggers_watch_the_fine_tuning(tmp_path: Path) -> None:
+    """Of a training that also pretrains; they change nothing, and are not saved."""
+    settings = TINY | {"method": "none", "data_cache": str(tmp_path / "cache")}
+    watched = textadv.TextClassifier(**settings, callbacks=[Steps()], logger=CSVLogger(tmp_path / "own", "logs"))
+    watched.fit(TEXTS, LABELS, output=tmp_path / "run")
+    assert watched.callbacks[0].steps == list(range(1, watched.steps + 1))
+    assert "loss" in (tmp_path / "own/logs/version_0/metrics.csv").read_text().splitlines()[0]
+    plain = textadv.TextClassifier(**settings).fit(TEXTS, LABELS)
+    np.testing.assert_array_equal(watched.predict_proba(TEXTS), plain.predict_proba(TEXTS))
+    again = textadv.TextClassifier.from_pretrained(tmp_path / "run")
+    assert again.callbacks is None
+    assert again.logger is None
+
+
+def test_a_copy_has_callbacks_of_its_own(tiny: dict[str, Any]) -> None:
+    classifier = textadv.TextClassifier(**tiny, callbacks=[Steps()])
+    other = textadv.TextClassifier(**copy.deepcopy(classifier.get_params())).fit(TEXTS, LABELS)
+    assert other.callbacks[0].steps
+    assert not classifier.callbacks[0].steps
+
+
+def test_what_is_no_callback_is_refused_before_anything_is_prepared(tiny: dict[str, Any], tmp_path: Path) -> None:
+    message = refusal(tiny | {"callbacks": [print]}, TEXTS, LABELS)
+    assert message == "callbacks <built-in function print>: must be Callbacks of pytorch_lightning, in a list"
+    assert not (tmp_path / "cache").exists()

@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # the same names, for editors and type checkers
     from textadv.classifier import TextClassifier
     from textadv.errors import ArgumentError, InputError
     from textadv.evaluation.predictor import Prediction, Predictor
+    from textadv.evaluation.text_attack import TextAttackModel
     from textadv.system.own_encoders import register_encoder
 
 _MODULES = {
@@ -30,6 +31,7 @@ _MODULES = {
     "classifier": ("TextClassifier",),
     "errors": ("ArgumentError", "InputError"),
     "evaluation.predictor": ("Prediction", "Predictor"),
+    "evaluation.text_attack": ("TextAttackModel",),
     "system.own_encoders": ("register_encoder",),
 }
 _HOME = {name: f"textadv.{module}" for module, names in _MODULES.items() for name in names}

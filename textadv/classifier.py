@@ -19,7 +19,7 @@ from textadv.commands.finetune import train_classifier
 from textadv.corpus.arguments import checked_labels, checked_texts, class_names, written
 from textadv.errors import InputError, Stopped
 from textadv.evaluation.predictor import Predictor
-from textadv.keywords import KEYWORDS, SIGNATURE, experiment_of, in_words_of_python, keywords_of, names_of
+from textadv.keywords import KEYWORDS, SIGNATURE, WATCHERS, experiment_of, in_words_of_python, keywords_of, names_of
 from textadv.settings import DeviceSettings, TrainerSettings
 from textadv.system import machine
 from textadv.system.estimators import BaseEstimator, ClassifierMixin, NotFittedError
@@ -35,6 +35,9 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
 
     Args:
         settings: The settings that are given. `config` names a YAML file of settings, or one that comes with textadv.
+            `callbacks`, a list, and `logger`, one or a list, are no settings but objects of pytorch_lightning, which
+            watch the fine-tuning beside those that textadv has. `fit` uses them as they are, a clone has copies, and
+            what is saved does not hold them.
 
     Attributes:
         classes_: `(C,)` the labels, sorted, of the type that `fit` was given.
@@ -45,9 +48,11 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
     config: str | None
     preset: str | None
     pretrained: str | None
+    callbacks: Any
+    logger: Any
 
     def __init__(self, **settings: Any) -> None:
-        for name in KEYWORDS:
+        for name in (*KEYWORDS, *WATCHERS):
             setattr(self, name, settings.pop(name, None))
         if settings:
             raise TypeError(f"TextClassifier: there is no setting {next(iter(settings))!r}")
@@ -66,6 +71,8 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         Raises:
             ArgumentError: A text, a label or a setting is wrong; the message names it.
         """
+        from textadv.training.loggers import watchers_of
+
         with TemporaryDirectory(prefix="textadv-") if output is None else nullcontext(str(output)) as place:
             folder = Path(place)
             with in_words_of_python(folder), torch.random.fork_rng(devices=[]):  # the caller's random numbers stay
@@ -73,7 +80,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
                 classes = np.unique(labels)
                 if len(classes) < 2:
                     raise InputError(f"y: holds only one class, '{classes[0]}'; two are needed at least")
-                settings = self.get_params()
+                settings, watchers = self.get_params(), watchers_of(self.callbacks, self.logger)
                 experiment = experiment_of(settings)
                 data = written(folder, experiment.data, checked_texts(X, "X"), class_names(labels), unlabeled)
                 _prepare_machine(experiment.trainer)
@@ -81,7 +88,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
                 with _interruptible():
                     experiment = replace(experiment, data=data)
                     given = names_of(settings)
-                    train_classifier(experiment, self.preset, pretrained, False, place, given, announce=False)
+                    train_classifier(experiment, self.preset, pretrained, False, place, given, False, watchers)
                 loaded = load_classifier(folder / WEIGHTS)
                 typed = {"label_values": classes.tolist(), "label_type": labels.dtype.str}
                 self._use(loaded._replace(card=loaded.card | typed))

@@ -20,6 +20,7 @@ from textadv.system.ranges import FREE
 
 PLAIN = ("finetuning", "model")  # sections whose settings have no section in their keywords
 BESIDE = ("config", "preset", "pretrained")  # what `finetune` has besides the settings
+WATCHERS = ("callbacks", "logger")  # what is no setting: objects of Lightning's
 GIVEN = ("data.source", "data.train")  # whose place the texts take
 
 
@@ -40,7 +41,7 @@ _KEYWORD_OF = {name: keyword for keyword, name in KEYWORDS.items()}
 
 SIGNATURE = Signature(
     [Parameter("self", Parameter.POSITIONAL_OR_KEYWORD)]
-    + [Parameter(keyword, Parameter.KEYWORD_ONLY, default=None) for keyword in KEYWORDS]
+    + [Parameter(keyword, Parameter.KEYWORD_ONLY, default=None) for keyword in (*KEYWORDS, *WATCHERS)]
 )
 
 

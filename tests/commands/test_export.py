@@ -1,11 +1,13 @@
 """`export`, and `predict --onnx`, on the command line."""
 
 import json
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 from command_line import Run, metrics, refused
 
 from textadv.export import graph
@@ -13,6 +15,7 @@ from textadv.export import graph
 pytest.importorskip("onnxruntime", reason="the extra textadv[export] is not installed")
 pytest.importorskip("onnxscript", reason="the extra textadv[export] is not installed")
 
+ROOT = Path(__file__).parents[2]
 TEXTS = "the film was good\n\nthe plot was dull and the cast awful\n"
 WITHOUT_TORCH = "import sys; sys.modules['torch'] = None; from textadv.cli import main; main()"
 
@@ -32,7 +35,7 @@ def test_from_a_checkpoint_to_predictions_without_torch(
     found = metrics(tmp_path / "exported")
     assert found["parity"]["largest_difference"] <= 1e-5  # type: ignore[index]
     assert (found["command"], found["int8"]) == ("export", False)
-    assert "logits differ by" in capsys.readouterr().out
+    assert "ONNX and torch: logits of up to" in capsys.readouterr().out
     (tmp_path / "texts.txt").write_text(TEXTS)
     run("predict", "--checkpoint", "run", "--input", "texts.txt")
     expected = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -95,3 +98,22 @@ def test_predict_names_the_extra_that_is_missing(
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     line = refused(run, capsys, "predict", "--onnx", "exported", "--text", "a film")
     assert "the package onnxruntime is missing; pip install 'textadv[export]'" in line
+
+
+def test_the_speed_of_torch_and_onnx_side_by_side(
+    trained: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    main = runpy.run_path(str(ROOT / "docs" / "export_speed.py"))["main"]
+    before = torch.get_num_threads()
+    capsys.readouterr()
+    try:
+        main(["--checkpoint", "run", "--documents", "4", "--threads", "1", "--turns", "2"])
+    finally:
+        torch.set_num_threads(before)
+    told = capsys.readouterr().out.splitlines()
+    assert told[0].startswith("4 texts, ")
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in told[-3:]]
+    assert [row[0] for row in rows] == ["torch", "ONNX", "ONNX int8"]
+    assert all(float(row[1].replace(",", "")) >= float(row[2].replace(",", "")) > 0 for row in rows)
+    with pytest.raises(SystemExit, match="2"):
+        main(["--checkpoint", "gone"])

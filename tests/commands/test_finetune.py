@@ -47,3 +47,15 @@ def test_a_broken_off_run_leaves_no_weights_of_an_earlier_one(
         run(*flags)
     assert not (tmp_path / "f" / "model.safetensors").exists()
     assert not (tmp_path / "f" / "SHA256SUMS").exists()
+
+
+def test_a_logger_that_is_missing_is_refused_before_anything_is_prepared(
+    run: Run, corpus: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("textadv.training.loggers.find_spec", lambda name: None)
+    for command in ("pretrain", "finetune", "quickstart"):
+        line = refused(run, capsys, command, *corpus, "--trainer.logger", "wandb")
+        assert line.endswith("--trainer.logger wandb: the package wandb is missing; pip install wandb")
+    line = refused(run, capsys, "finetune", *corpus, "--trainer.logger", "textadv.Logger")
+    assert "'textadv.Logger' is none of tensorboard, csv, wandb, none" in line
+    assert not (tmp_path / "cache").exists()

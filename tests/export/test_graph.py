@@ -1,6 +1,8 @@
 """The graph of every kind of encoder, beside torch."""
 
+import runpy
 from collections import Counter
+from copy import deepcopy
 from functools import cache
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import torch
 from untrained import random_weights
 
 from textadv.export import graph
-from textadv.export.graph import LARGEST_DIFFERENCE, parity, quantized, to_onnx
+from textadv.export.graph import LARGEST_DIFFERENCE, Parity, parity, quantized, to_onnx
 from textadv.export.session import new_session, run
 from textadv.models.classifier import Classifier
 from textadv.models.factory import build_classifier, build_encoder
@@ -18,6 +20,7 @@ from textadv.settings import ModelSettings
 
 onnx = pytest.importorskip("onnx", reason="the extra textadv[export] is not installed")
 VOCABULARY = 40
+EXAMPLE = Path(__file__).parents[2] / "examples" / "own_encoder.py"
 # Name -> encoder, both directions, pooling. Each encoder with each pooling, and in one direction and in two.
 RECURRENT = {
     "lstm": ("lstm", False, "last"),
@@ -27,20 +30,35 @@ RECURRENT = {
     "gru, last": ("gru", True, "last"),
     "gru, mean": ("gru", True, "mean"),
 }
+TRANSFORMERS = (
+    "bert",
+    "distilbert",
+    "roberta",
+    "electra",
+    "deberta-v2",
+    "modernbert",
+    "xlm-roberta",
+    "mpnet",
+    "albert",
+)
+OWN = "own"  # the encoder of `examples/own_encoder.py`
 OPERATION = {"lstm": "LSTM", "gru": "GRU"}
 
 
 @cache
 def classifier_of(name: str) -> Classifier:
-    if name == "transformer":
+    if name in TRANSFORMERS:
         pytest.importorskip("transformers", reason="the extra textadv[transformers] is not installed")
         import tiny_transformers
 
         from textadv.models.transformer import TransformerEncoder
 
         special = [tiny_transformers.PAD, tiny_transformers.CLS, tiny_transformers.SEP]
-        body = tiny_transformers.tiny("bert")
+        body = tiny_transformers.tiny(name)
         return Classifier(TransformerEncoder(body, torch.ones(VOCABULARY), special), 3, 8).eval()
+    if name == OWN:
+        sizes, make = ModelSettings(embedding_size=5, hidden_size=6), runpy.run_path(str(EXAMPLE))["Convolutions"]
+        return random_weights(Classifier(make(sizes, torch.arange(1.0, VOCABULARY + 1), 0.0), 3, 8))
     kind, bidirectional, pooling = RECURRENT[name]
     sizes = ModelSettings(kind, embedding_size=5, hidden_size=6, bidirectional=bidirectional, pooling=pooling)
     frequencies = torch.arange(1.0, VOCABULARY + 1)
@@ -63,15 +81,23 @@ def short_documents(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(graph, "LONGEST", 1000)
 
 
-@pytest.fixture(params=[*RECURRENT, "transformer"])
+@pytest.fixture(params=[*RECURRENT, OWN, "bert"])
 def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+@pytest.mark.parametrize(
+    "name", [*RECURRENT, OWN, "bert", *(pytest.param(one, marks=pytest.mark.slow) for one in TRANSFORMERS[1:])]
+)
 def test_the_logits_are_those_of_torch(name: str) -> None:
     """Over single tokens, equal and different lengths, and documents that are longer than any usual one."""
     found = parity(classifier_of(name), model_of(name), VOCABULARY)
-    assert found.largest_difference <= LARGEST_DIFFERENCE
+    print(
+        f"{name}: {found.largest_difference:.1e}, of logits of up to {found.largest_logit:.3g}, which is a share of "
+        f"{found.relative_difference:.1e}, over {found.documents} documents of 1 to {found.longest} tokens"
+    )
+    assert found.relative_difference <= LARGEST_DIFFERENCE
+    assert found.largest_logit > 0.05
     assert found.documents > 100
     assert found.longest == min(1000, getattr(classifier_of(name).encoder, "max_tokens", 1000))
 
@@ -132,6 +158,30 @@ def test_another_graph_is_noticed() -> None:
     comparison = next(node for node in model.graph.node if node.op_type == "GreaterOrEqual")
     comparison.op_type = "Less"
     assert parity(other, model.SerializeToString(), VOCABULARY).largest_difference > 1e-2
+
+
+def test_large_logits_have_a_share_of_their_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch itself is further from float64 than what small logits may differ by, and a wrong graph is noticed still."""
+    monkeypatch.setattr(graph, "LONGEST", 200)
+    sizes = ModelSettings("gru", embedding_size=32, hidden_size=64, bidirectional=True, pooling="last_mean_max")
+    frequencies = torch.arange(1.0, VOCABULARY + 1)
+    classifier = random_weights(build_classifier(sizes, build_encoder(sizes, frequencies), 3))
+    tokens, lengths = torch.arange(VOCABULARY).repeat(1, 5), torch.tensor([5 * VOCABULARY])
+    with torch.no_grad():
+        exact = deepcopy(classifier).double()(tokens, lengths)
+        assert float((classifier(tokens, lengths) - exact).abs().max()) > LARGEST_DIFFERENCE
+    model = to_onnx(classifier)
+    found = parity(classifier, model, VOCABULARY)
+    assert found.largest_difference > LARGEST_DIFFERENCE
+    assert found.relative_difference < LARGEST_DIFFERENCE / 5
+    with torch.no_grad():
+        classifier.head[2].bias.add_(2 * LARGEST_DIFFERENCE * found.largest_logit)
+    assert parity(classifier, model, VOCABULARY).relative_difference > LARGEST_DIFFERENCE
+
+
+@pytest.mark.parametrize("largest", [float("nan"), float("inf")])
+def test_logits_that_are_not_finite_are_never_equal(largest: float) -> None:
+    assert not Parity(float("nan"), largest, 1, 1).relative_difference <= LARGEST_DIFFERENCE
 
 
 @pytest.mark.parametrize(

@@ -105,6 +105,7 @@ def _checked(file: Path, due: "list[PlannedRun]", rows: dict[str, "Row"], final:
     from textadv.experiments.tfidf import require_library
     from textadv.system import machine
     from textadv.training import runs
+    from textadv.training.loggers import require_loggers
 
     opened: dict[str, TokenStore] = {}
     stores: list[TokenStore] = []
@@ -113,6 +114,7 @@ def _checked(file: Path, due: "list[PlannedRun]", rows: dict[str, "Row"], final:
             machine.device(run.experiment.trainer)
             if run.contender == "tfidf":
                 require_library()
+            require_loggers(run.experiment.trainer)
             runs.check_encoder(run.experiment, None if run.pretrained is None else str(run.pretrained))
             shared = run.shared
             data = replace(shared.data, labels_per_class=None, validation_labels=None)

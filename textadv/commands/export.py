@@ -20,7 +20,7 @@ def export(
 ) -> None:
     """Write a classifier as an ONNX graph with tokenizer, config and model card, for programs without torch.
 
-    The graph is compared with torch, and refused where a logit differs by more than 1e-5.
+    The graph is compared with torch, and refused where a logit differs by more than 1e-5, or 1e-5 of the largest one.
 
     Args:
         checkpoint: Checkpoint of a classifier, or the folder of its run.
@@ -51,15 +51,16 @@ def export(
     with run_folder("export", output, asdict(used)) as (folder, metrics):
         model = to_onnx(loaded.classifier)
         found = parity(loaded.classifier, model, loaded.card["vocabulary_size"])
-        if not found.largest_difference <= LARGEST_DIFFERENCE:
+        if not found.relative_difference <= LARGEST_DIFFERENCE:
             raise InputError(
                 f"--checkpoint {checkpoint}: a logit of its ONNX graph differs from torch's by "
-                f"{found.largest_difference:.1e}; {LARGEST_DIFFERENCE:.0e} is allowed"
+                f"{found.largest_difference:.1e}, where the largest one is {found.largest_logit:.3g}; "
+                f"{LARGEST_DIFFERENCE:.0e} of that is allowed, and {LARGEST_DIFFERENCE:.0e} where it is below 1"
             )
         metrics |= {"checkpoint": checkpoint, "parity": asdict(found), "int8": int8, "float32_bytes": len(model)}
         print(
-            f"ONNX and torch: logits differ by {found.largest_difference:.1e} at most, on {found.documents} random "
-            f"texts of 1 to {found.longest:,} tokens"
+            f"ONNX and torch: logits of up to {found.largest_logit:.3g} differ by at most "
+            f"{found.largest_difference:.1e}, on {found.documents} random texts of 1 to {found.longest:,} tokens"
         )
         if documents is not None:
             exact, model = model, quantized(model)

@@ -9,6 +9,7 @@ from textadv.settings import Experiment
 
 if TYPE_CHECKING:
     from textadv.corpus.store import TokenStore
+    from textadv.training.loggers import Watchers
 
 
 def finetune(
@@ -53,6 +54,7 @@ def train_classifier(
     output: str | None,
     given: Set[str] | None,
     announce: bool = True,
+    watchers: "Watchers | None" = None,
 ) -> dict[str, Any]:
     """What `finetune` and `textadv.TextClassifier` do: from the settings to the classifier in its folder.
 
@@ -64,6 +66,7 @@ def train_classifier(
         output: As of `finetune`.
         given: As of `finetune`.
         announce: Say how long it will take, and where the folder is.
+        watchers: Callbacks and loggers of the caller's, for the fine-tuning.
 
     Returns:
         Figures of the run, as in `metrics.json`.
@@ -78,10 +81,12 @@ def train_classifier(
     from textadv.commands.sizing import prepared_and_sized, tell_durations
     from textadv.system.processes import is_main
     from textadv.training import runs
+    from textadv.training.loggers import NOBODY, require_loggers
 
     if resume and output is None:
         raise InputError("--resume: --output must name the folder of the run to go on with")
     runs.check_encoder(experiment, pretrained)
+    require_loggers(experiment.trainer)
     experiment, store = prepared_and_sized(experiment, preset, given)
     runs.check_finetuning(experiment, store)
     with run_folder("finetune", output, asdict(experiment), announce) as (folder, metrics):
@@ -90,7 +95,7 @@ def train_classifier(
             pretrains = pretrained is None and not has_encoder(experiment, store)
             metrics["estimated_seconds"] = tell_durations(experiment, store, pretrains)
         encoder = pretrained_encoder(experiment, store, pretrained) if last is None else None
-        metrics |= runs.finetune(experiment, store, folder, encoder, last)
+        metrics |= runs.finetune(experiment, store, folder, encoder, last, watchers or NOBODY)
         if is_main():
             if metrics["validation_labels"] and metrics["validation_error"] is None:
                 raise InputError(f"--resume: the best checkpoint in {folder} is damaged or gone, and no steps are left")

@@ -42,10 +42,12 @@ def pretrain(
     from textadv.commands.shared import require_language_model
     from textadv.commands.sizing import prepared_and_sized
     from textadv.training import runs
+    from textadv.training.loggers import require_loggers
 
     experiment = Experiment(data, tokenizer, model, pretraining, trainer=trainer, seed=seed)
     if model.is_transformer:
         runs.check_encoder(experiment, None)
     else:
         require_language_model(model, "pretrain")
+    require_loggers(trainer)
     pretrain_encoder(*prepared_and_sized(experiment, preset, given), output, resume)

@@ -22,8 +22,10 @@ def quickstart(experiment: Experiment, output: str | None = None) -> None:
     from textadv.system.machine import device
     from textadv.system.processes import is_main
     from textadv.training import runs
+    from textadv.training.loggers import require_loggers
 
     require_language_model(experiment.model, "quickstart")
+    require_loggers(experiment.trainer)
     rows: list[dict[str, Any]] = []
     plan: list[tuple[Method, bool]] = [("none", False), ("none", True), ("adversarial+vat", True)]
     experiment, store = prepared(experiment)

@@ -58,11 +58,15 @@ class TextPredictor(ABC):
     Args:
         classes: Names of the classes.
         tokenizer_json: The tokenizer, as `TextTokenizer.to_json` writes it.
+
+    Attributes:
+        classes: Names of the classes, in the order of the probabilities.
+        tokenizer: The tokenizer.
     """
 
     def __init__(self, classes: Sequence[str], tokenizer_json: str) -> None:
         self.classes = tuple(classes)
-        self._tokenizer = TextTokenizer.from_json(tokenizer_json)
+        self.tokenizer = TextTokenizer.from_json(tokenizer_json)
 
     @abstractmethod
     def probabilities(self, documents: Split) -> NDArray[np.float64]:
@@ -88,14 +92,18 @@ class TextPredictor(ABC):
         for chunk in _chunks(texts):
             yield from self._predict_chunk(chunk)
 
-    def _predict_chunk(self, texts: list[str]) -> Iterator[Prediction]:
-        encoded = self._tokenizer.documents(texts)
+    def encode(self, texts: Sequence[str]) -> tuple[Split, list[bool]]:
+        """The documents that the classifier reads for texts, at least one, and which of the texts are cut for it."""
+        encoded = self.tokenizer.documents(texts)
         tokens = [document[-MAX_TOKENS:] for document in encoded]
         lengths = encoded.lengths.tolist()
         cut = [number in encoded.truncated or length > MAX_TOKENS for number, length in enumerate(lengths)]
         offsets = np.cumsum([0] + [len(document) for document in tokens])
-        split = Split(np.concatenate(tokens), offsets, np.full(len(tokens), -1))
-        for was_cut, row in zip(cut, self.probabilities(split), strict=True):
+        return Split(np.concatenate(tokens), offsets, np.full(len(tokens), -1)), cut
+
+    def _predict_chunk(self, texts: list[str]) -> Iterator[Prediction]:
+        documents, cut = self.encode(texts)
+        for was_cut, row in zip(cut, self.probabilities(documents), strict=True):
             label = self.classes[int(row.argmax())]
             yield Prediction(label, dict(zip(self.classes, row.tolist(), strict=True)), was_cut)
 
@@ -106,13 +114,18 @@ class Predictor(TextPredictor):
     Args:
         loaded: A classifier with its class names and its tokenizer.
         device: Where to compute, such as `cuda`.
+
+    Attributes:
+        classifier: The network.
+        temperature: What its logits are divided by.
+        device: Where it computes.
     """
 
     def __init__(self, loaded: LoadedClassifier, device: str = "cpu") -> None:
         super().__init__(loaded.classes, loaded.tokenizer_json)
-        self._classifier = loaded.classifier
-        self._temperature = loaded.temperature
-        self._device = device
+        self.classifier = loaded.classifier
+        self.temperature = loaded.temperature
+        self.device = device
 
     @classmethod
     def load(cls, path: str | Path, device: str = "cpu") -> Predictor:
@@ -129,7 +142,7 @@ class Predictor(TextPredictor):
         """See `TextPredictor.probabilities`."""
         from textadv.evaluation.evaluate import class_probabilities
 
-        return class_probabilities(self._classifier, documents, self._device, temperature=self._temperature)
+        return class_probabilities(self.classifier, documents, self.device, temperature=self.temperature)
 
 
 def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:

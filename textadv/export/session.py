@@ -14,8 +14,12 @@ INPUTS, OUTPUT = ("tokens", "lengths"), "logits"
 BATCH_TOKENS = 4096  # padded; with more, what an LSTM holds for all time steps leaves the cache
 
 
-def new_session(model: bytes) -> Any:
+def new_session(model: bytes, threads: int = 0) -> Any:
     """An `onnxruntime.InferenceSession` of a model, on the CPU.
+
+    Args:
+        model: The graph.
+        threads: Threads of an operation; 0 for one per core.
 
     Raises:
         InputError: The extra is missing.
@@ -26,6 +30,7 @@ def new_session(model: bytes) -> Any:
         raise InputError("--onnx: the package onnxruntime is missing; pip install 'textadv[export]'") from None
     options = SessionOptions()
     options.log_severity_level = 3  # errors
+    options.intra_op_num_threads = threads
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # it makes two runs at once crawl
     return InferenceSession(model, options, providers=["CPUExecutionProvider"])
 

@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from textadv.errors import InputError
 from textadv.system.ranges import Positive, Settings
+
+LOGGERS = ("tensorboard", "csv", "wandb")
 
 
 @dataclass
@@ -27,8 +30,24 @@ class TrainerSettings(DeviceSettings):
         devices: Number of devices.
         num_nodes: Number of machines.
         precision: Lightning's name of the number format. In `bf16-mixed` only output layers compute in bfloat16.
+        logger: Where curves go besides `metrics.csv`: `tensorboard` (where it is installed), `csv` (as Lightning writes
+            it), `wandb` (offline), several of them with commas between, or `none`.
     """
 
     devices: Positive = 1
     num_nodes: Positive = 1
     precision: Literal["32-true", "bf16-mixed", "64-true"] = "32-true"
+    logger: str = "tensorboard"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in self.loggers:
+            if name not in LOGGERS:
+                raise InputError(f"--trainer.logger {self.logger}: {name!r} is none of {', '.join(LOGGERS)}, none")
+        if len(set(self.loggers)) < len(self.loggers):
+            raise InputError(f"--trainer.logger {self.logger}: names a logger twice")
+
+    @property
+    def loggers(self) -> list[str]:
+        """The names in `logger`."""
+        return [] if self.logger == "none" else [name.strip() for name in self.logger.split(",")]

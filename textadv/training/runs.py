@@ -4,6 +4,7 @@ import logging
 import sys
 import time
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.loggers import Logger
 from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities.exceptions import MisconfigurationException  # type: ignore[attr-defined]
 
@@ -32,7 +34,8 @@ from textadv.training.callbacks import Patience, Progress, SayOnce, WeightEMA, c
 from textadv.training.encoders import initial_encoder, masked_language_model
 from textadv.training.finetuning import FinetuningModule, training_attack
 from textadv.training.guards import no_rank_lost, out_of_memory_advice
-from textadv.training.metrics_file import MetricsFile, tensorboard
+from textadv.training.loggers import NOBODY, Forget, Watchers, build_loggers
+from textadv.training.metrics_file import MetricsFile
 from textadv.training.pretraining import PretrainingModule
 from textadv.training.saving import FIGURES, BestCheckpoint, CheckpointFiles, LastCheckpoint
 from textadv.training.selection import MACRO_F1, TEMPERATURE, choose_measure
@@ -152,7 +155,12 @@ def finetuning_parts(
 
 
 def finetune(
-    experiment: Experiment, store: TokenStore, output: Path, pretrained: Path | None, resume: Path | None = None
+    experiment: Experiment,
+    store: TokenStore,
+    output: Path,
+    pretrained: Path | None,
+    resume: Path | None = None,
+    watchers: Watchers = NOBODY,
 ) -> dict[str, Any]:
     """Train the classifier, keeping the checkpoint that is best in validation; without validation, the last one.
 
@@ -162,6 +170,7 @@ def finetune(
         output: Folder for the checkpoints and the curves.
         pretrained: Checkpoint of the language model; None starts from random weights.
         resume: A checkpoint to go on from, instead of either.
+        watchers: Callbacks and loggers of the caller's.
 
     Returns:
         Figures of the run: steps, seconds, tokens per second, what selected the checkpoint, its validation error and
@@ -189,7 +198,8 @@ def finetune(
     if resume is None and is_main():
         remove_weights(output)
     description = f"fine-tuning {settings.method}"
-    run = _fit(experiment, module, data, output, description, callbacks, resume)
+    callbacks += [*watchers.callbacks, Forget(watchers.callbacks)]
+    run = _fit(experiment, module, data, output, description, callbacks, resume, watchers.loggers)
     if best.figures.get(TEMPERATURE) == 1 and is_main():
         right = f"all {data.num_validation} labels that select are predicted right, and say nothing about it"
         print(f"textadv: the temperature stays 1: {right}", file=sys.stderr)
@@ -210,6 +220,7 @@ def _fit(
     description: str,
     callbacks: list[Callback],
     resume: Path | None,
+    loggers: Sequence[Logger] = (),
 ) -> dict[str, Any]:
     """Run the Trainer; returns steps, seconds, tokens per second and the last metrics."""
     progress = Progress(description)
@@ -223,7 +234,7 @@ def _fit(
         val_check_interval=module.settings.validate_every,
         limit_val_batches=1.0,
         log_every_n_steps=LOG_EVERY,
-        logger=[metrics, *tensorboard(output / "tensorboard", resumed=resume is not None)],
+        logger=[metrics, *build_loggers(experiment.trainer, output, resumed=resume is not None), *loggers],
         plugins=[CheckpointFiles()],
     )
     if experiment.trainer.precision == "64-true":

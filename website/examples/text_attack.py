@@ -1,0 +1,1 @@
+../../examples/text_attack.py
