@@ -35,7 +35,8 @@ def check_data(
 
     Args:
         experiment: The corpus, and the settings whose time is measured.
-        preset: Sizes and steps (small, base or paper) where no config is given; by default by corpus and device.
+        preset: Sizes and steps (small, base or paper) where no config is given; by default by corpus and device. A
+            pretrained Transformer has one of its own.
         json: Print JSON.
         output: File for the JSON, which is then written beside what is printed.
         given: Names of the settings that a preset leaves as they are; None: all of them, so that none is used.
@@ -43,7 +44,7 @@ def check_data(
     from textadv.commands.sizing import measured_time
     from textadv.system.durable import replace_text, writing
 
-    given = beside_preset(experiment.model, preset, given)
+    preset, given = beside_preset(experiment.model, preset, given)
     if given is not None:
         experiment = replace(experiment, tokenizer=sized_tokenizer(experiment.tokenizer, preset, given))
     checks = check_corpus(experiment.data, experiment.tokenizer)
