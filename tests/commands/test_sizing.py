@@ -73,10 +73,13 @@ def test_a_pretrained_transformer_needs_no_more(
     flags += ["--tokenizer.max_tokens", "12"]
     assert "takes only --preset transformer" in refused(run, capsys, "finetune", *flags, "--preset", "small")
     run("finetune", *flags, "--pretrained", "continued", "--output", tmp_path / "f")
-    preset, pretraining, finetuning, head = told(capsys)
+    said = capsys.readouterr().err
+    assert "min_documents" not in said  # which no tokenizer of a Transformer reads
+    cut, preset, pretraining, finetuning, head = [row for row in said.splitlines() if row.startswith("textadv: ")]
+    assert cut.startswith("textadv: longer than --tokenizer.max_tokens 12: ")
     assert re.match(r"textadv: preset transformer, for a pretrained Transformer: \d+ tokens of text, 34 labels", preset)
     assert re.fullmatch(
-        r"textadv: pretraining: 2 steps, 1.0 passes over the text, about \d+ s on this machine", pretraining
+        r"textadv: pretraining: 2 steps, 1 passes over the text, about \d+ s on this machine", pretraining
     )
     assert re.fullmatch(
         r"textadv: fine-tuning: 2 steps, 0.471 passes over the labels, about \d+ s on this machine", finetuning
@@ -85,7 +88,7 @@ def test_a_pretrained_transformer_needs_no_more(
     assert set(metrics(tmp_path / "f")["estimated_seconds"]) == {"pretraining", "fine-tuning"}  # type: ignore[call-overload]
     config = yaml.safe_load((tmp_path / "f" / "config.yaml").read_text())
     assert (config["finetuning"]["layer_decay"], config["tokenizer"]["truncation"]) == (0.9, "head+tail")
-    run("finetune", *flags, "--pretrained", "continued", "--output", tmp_path / "g")
+    run("finetune", *flags, "--pretrained", "continued", "--output", tmp_path / "g")  # it is there now
     assert [line.partition(":")[2].split()[0] for line in told(capsys)] == ["preset", "fine-tuning:"]
 
 
