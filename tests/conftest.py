@@ -1,6 +1,9 @@
 """Small fixtures shared by the tests of several folders."""
 
+import importlib
 import os
+import shutil
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from encoders import EXAMPLE
 
 from textadv.corpus.store import Split, TokenStore
 from textadv.settings import (
@@ -98,3 +102,22 @@ def with_finetuning(experiment: Experiment) -> Callable[..., Experiment]:
         return replace(experiment, finetuning=replace(experiment.finetuning, **settings))
 
     return change
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Install a package with the example's encoder, and lines of further entry points."""
+
+    def installed(more: str = "") -> None:
+        site = tmp_path / "site"
+        information = site / "somebodys-1.0.dist-info"
+        information.mkdir(parents=True)
+        shutil.copy(EXAMPLE, site / "somebodys.py")
+        (information / "METADATA").write_text("Metadata-Version: 2.1\nName: somebodys\nVersion: 1.0\n")
+        lines = f"[textadv.encoders]\nconvolutions = somebodys:Convolutions\n{more}"
+        (information / "entry_points.txt").write_text(lines)
+        monkeypatch.delitem(sys.modules, "somebodys", raising=False)
+        monkeypatch.syspath_prepend(site)
+        importlib.invalidate_caches()
+
+    return installed

@@ -11,9 +11,9 @@ import yaml
 from textadv import cli
 from textadv.errors import InputError
 from textadv.presets import FINAL_LEARNING_RATE, FOLDER, beside_preset, choose_preset, sized, sized_tokenizer
-from textadv.settings import EncoderSettings, Experiment, TokenizerSettings
+from textadv.settings import EncoderSettings, Experiment, ModelSettings, TokenizerSettings
 
-NAMES = ("base", "paper", "small")
+NAMES = ("base", "paper", "small", "transformer")
 NOTHING: Set[str] = frozenset()
 
 
@@ -130,18 +130,29 @@ def test_the_tokenizer_is_that_of_the_preset() -> None:
 
 @pytest.mark.parametrize("name", ["tiny", "", "../quickstart", "presets/small"])
 def test_another_preset_is_refused(name: str) -> None:
-    with pytest.raises(InputError, match="no such preset; there are base, paper, small"):
+    with pytest.raises(InputError, match="no such preset; there are base, paper, small, transformer"):
         sized(Experiment(), name, NOTHING, 1, 1)
 
 
-def test_a_config_and_a_transformer_have_sizes_of_their_own() -> None:
+def test_a_config_has_sizes_of_its_own_and_a_transformer_a_preset() -> None:
     lstm, transformer = EncoderSettings(), EncoderSettings("transformer", "folder")
-    assert beside_preset(lstm, None, {"seed"}) == beside_preset(lstm, "small", {"seed"}) == {"seed"}
-    assert beside_preset(lstm, None, None) is beside_preset(transformer, None, {"seed"}) is None
+    assert beside_preset(lstm, None, {"seed"}) == (None, {"seed"})
+    assert beside_preset(lstm, "small", {"seed"}) == ("small", {"seed"})
+    assert beside_preset(lstm, None, None)[1] is beside_preset(transformer, None, None)[1] is None
+    for name in (None, "transformer"):
+        assert beside_preset(transformer, name, {"seed"}) == ("transformer", {"seed"})
     with pytest.raises(InputError, match="--preset small: cannot be used, as --config has"):
         beside_preset(lstm, "small", None)
-    with pytest.raises(InputError, match=r"cannot be used, as --model\.encoder transformer has"):
+    with pytest.raises(InputError, match=r"small: --model\.encoder transformer takes only --preset transformer"):
         beside_preset(transformer, "small", {"seed"})
+    with pytest.raises(InputError, match=r"transformer: --model\.encoder lstm takes any but --preset transformer"):
+        beside_preset(lstm, "transformer", {"seed"})
+
+
+def test_a_transformers_passes_over_the_text_are_counted_in_documents_of_full_length() -> None:
+    model = ModelSettings("transformer", "folder")
+    experiment = sized(Experiment(model=model), "transformer", NOTHING, 2000 * 32 * 128, 1000)
+    assert (experiment.pretraining.steps, experiment.finetuning.steps) == (2000, 938)
 
 
 @pytest.mark.parametrize(

@@ -66,16 +66,18 @@ def tiny_config(architecture: str, **changes: Any) -> Any:
 
 
 @cache
-def _weights(architecture: str) -> dict[str, torch.Tensor]:
+def _weights(architecture: str, vocab_size: int) -> dict[str, torch.Tensor]:
     torch.manual_seed(7)
-    state: dict[str, torch.Tensor] = AutoModel.from_config(tiny_config(architecture)).state_dict()
+    state: dict[str, torch.Tensor] = AutoModel.from_config(
+        tiny_config(architecture, vocab_size=vocab_size)
+    ).state_dict()
     return state
 
 
-def tiny(architecture: str, **changes: Any) -> Any:
-    """A model in evaluation mode; two of the same architecture have the same weights."""
-    model = AutoModel.from_config(tiny_config(architecture, **changes))
-    model.load_state_dict(_weights(architecture))
+def tiny(architecture: str, vocab_size: int = VOCABULARY, **changes: Any) -> Any:
+    """A model in evaluation mode; two of the same architecture and vocabulary have the same weights."""
+    model = AutoModel.from_config(tiny_config(architecture, vocab_size=vocab_size, **changes))
+    model.load_state_dict(_weights(architecture, vocab_size))
     return model.eval()
 
 

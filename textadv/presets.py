@@ -17,6 +17,7 @@ from textadv.system.configs import FOLDER
 
 ENOUGH_FOR_BASE, ENOUGH_FOR_PAPER = 3_000_000, 10_000_000  # tokens
 SMALLEST = "small"
+TRANSFORMER = "transformer"  # whatever the corpus and the device
 USUAL_LABELS, MANY_LABELS = 1000, 5000
 PRETRAINING_VALIDATIONS, FINETUNING_VALIDATIONS = 8, 10
 FINAL_LEARNING_RATE = 0.05  # as a share of that of the first step
@@ -98,8 +99,9 @@ def sized(experiment: Experiment, name: str, given: Set[str], tokens: int, label
     schedule = Schedule(**content.pop("schedule"))
     experiment = _filled(experiment, content, given)
     pretraining, finetuning = experiment.pretraining, experiment.finetuning
+    width = experiment.tokenizer.max_tokens if experiment.model.is_transformer else pretraining.window
     steps: dict[str, dict[str, float]] = {
-        "pretraining": {"steps": schedule.pretraining_steps(tokens, pretraining.batch_size * pretraining.window)},
+        "pretraining": {"steps": schedule.pretraining_steps(tokens, pretraining.batch_size * width)},
         "finetuning": {"steps": schedule.finetuning_steps(labels, finetuning.batch_size)},
     }
     if labels >= MANY_LABELS:
@@ -139,23 +141,28 @@ def sized_tokenizer(tokenizer: TokenizerSettings, name: str | None, given: Set[s
     return _filled(Experiment(tokenizer=tokenizer), values, given).tokenizer
 
 
-def beside_preset(model: EncoderSettings, name: str | None, given: Set[str] | None) -> Set[str] | None:
-    """What a preset leaves as it is; None where there is none, since a config or a Transformer has sizes of its own.
+def beside_preset(
+    model: EncoderSettings, name: str | None, given: Set[str] | None
+) -> tuple[str | None, Set[str] | None]:
+    """Which preset is used, and what it leaves as it is.
 
     Args:
-        model: The encoder.
+        model: The encoder. A pretrained Transformer has a preset of its own.
         name: Of the preset, if one was named.
         given: Dotted names of the settings that were given; None where a config has given all of them.
+
+    Returns:
+        The name, None where the corpus and the device choose; and `given`, None where no preset is used.
 
     Raises:
         InputError: A preset was named that cannot be used.
     """
-    owner = "--config" if given is None else "--model.encoder transformer" if model.is_transformer else None
-    if owner is None:
-        return given
-    if name is not None:
-        raise InputError(f"--preset {name}: cannot be used, as {owner} has sizes of its own")
-    return None
+    if name is not None and given is None:
+        raise InputError(f"--preset {name}: cannot be used, as --config has sizes of its own")
+    if name is not None and (name == TRANSFORMER) != model.is_transformer:
+        owned = f"only --preset {TRANSFORMER}" if model.is_transformer else f"any but --preset {TRANSFORMER}"
+        raise InputError(f"--preset {name}: --model.encoder {model.encoder} takes {owned}")
+    return TRANSFORMER if model.is_transformer else name, given
 
 
 def _filled(experiment: Experiment, values: Mapping[str, Mapping[str, Any]], given: Set[str]) -> Experiment:

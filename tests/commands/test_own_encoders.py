@@ -3,13 +3,13 @@
 import importlib
 import runpy
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from command_line import Run, metrics, refused
+from encoders import EXAMPLE
 from readers import equal
 
 from textadv import register_encoder
@@ -19,27 +19,7 @@ from textadv.errors import InputError
 from textadv.settings import ModelSettings
 from textadv.system import own_encoders
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "own_encoder.py"
 DOCUMENT = Path(__file__).parents[2] / "docs" / "ENCODERS.md"
-
-
-@pytest.fixture
-def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Install a package with the example's encoder, and lines of further entry points."""
-
-    def installed(more: str = "") -> None:
-        site = tmp_path / "site"
-        information = site / "somebodys-1.0.dist-info"
-        information.mkdir(parents=True)
-        shutil.copy(EXAMPLE, site / "somebodys.py")
-        (information / "METADATA").write_text("Metadata-Version: 2.1\nName: somebodys\nVersion: 1.0\n")
-        lines = f"[textadv.encoders]\nconvolutions = somebodys:Convolutions\n{more}"
-        (information / "entry_points.txt").write_text(lines)
-        monkeypatch.delitem(sys.modules, "somebodys", raising=False)
-        monkeypatch.syspath_prepend(site)
-        importlib.invalidate_caches()
-
-    return installed
 
 
 def test_from_nothing_to_predictions(

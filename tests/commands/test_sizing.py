@@ -61,12 +61,43 @@ def test_prepare_and_pretrain_make_what_finetune_looks_for(
     assert len(list((tmp_path / "cache" / "stores").iterdir())) == 1
 
 
+def test_a_pretrained_transformer_needs_no_more(
+    run: Run, corpus: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest
+) -> None:
+    """Its pretraining is timed where it goes on."""
+    pytest.importorskip("transformers", reason="the extra textadv[transformers] is not installed")
+    folder = request.getfixturevalue("pretrained")
+    flags = [*corpus, "--model.encoder", "transformer", "--model.pretrained", folder, *FEW[4:]]
+    line = refused(run, capsys, "finetune", *flags)
+    assert line.endswith(f"--tokenizer.max_tokens 128: {folder} has positions for 40 tokens at most")
+    flags += ["--tokenizer.max_tokens", "12"]
+    assert "takes only --preset transformer" in refused(run, capsys, "finetune", *flags, "--preset", "small")
+    run("finetune", *flags, "--pretrained", "continued", "--output", tmp_path / "f")
+    said = capsys.readouterr().err
+    assert "min_documents" not in said  # which no tokenizer of a Transformer reads
+    cut, preset, pretraining, finetuning, head = [row for row in said.splitlines() if row.startswith("textadv: ")]
+    assert cut.startswith("textadv: longer than --tokenizer.max_tokens 12: ")
+    assert re.match(r"textadv: preset transformer, for a pretrained Transformer: \d+ tokens of text, 34 labels", preset)
+    assert re.fullmatch(
+        r"textadv: pretraining: 2 steps, 1 passes over the text, about \d+ s on this machine", pretraining
+    )
+    assert re.fullmatch(
+        r"textadv: fine-tuning: 2 steps, 0.471 passes over the labels, about \d+ s on this machine", finetuning
+    )
+    assert head.endswith("a new one is trained")
+    assert set(metrics(tmp_path / "f")["estimated_seconds"]) == {"pretraining", "fine-tuning"}  # type: ignore[call-overload]
+    config = yaml.safe_load((tmp_path / "f" / "config.yaml").read_text())
+    assert (config["finetuning"]["layer_decay"], config["tokenizer"]["truncation"]) == (0.9, "head+tail")
+    run("finetune", *flags, "--pretrained", "continued", "--output", tmp_path / "g")  # it is there now
+    assert [line.partition(":")[2].split()[0] for line in told(capsys)] == ["preset", "fine-tuning:"]
+
+
 @pytest.mark.parametrize("command", ["prepare", "pretrain", "finetune", "check-data"])
 def test_a_wrong_preset_is_one_line(
     run: Run, corpus: list[str], config: str, capsys: pytest.CaptureFixture[str], command: str
 ) -> None:
     line = refused(run, capsys, command, *corpus, "--preset", "tiny")
-    assert line == "textadv: error: --preset tiny: no such preset; there are base, paper, small"
+    assert line == "textadv: error: --preset tiny: no such preset; there are base, paper, small, transformer"
     line = refused(run, capsys, command, *corpus, "--config", config, "--preset", "small")
     assert line == "textadv: error: --preset small: cannot be used, as --config has sizes of its own"
     assert not Path("cache").exists()

@@ -14,7 +14,7 @@ from command_line import Run, metrics, refused
 pytest.importorskip("transformers", reason="the extra textadv[transformers] is not installed")
 
 from tiny_transformers import LIMIT, WORDS, tiny
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast, T5Config, ViTConfig
 
 from textadv import Predictor
 from textadv.checkpoints import load_classifier
@@ -181,6 +181,14 @@ def test_wrong_input_is_one_line(
     config = json.loads((pretrained / "config.json").read_text())
     (pretrained / "config.json").write_text(json.dumps(config | {"model_type": "unheard_of"}))
     assert "unheard_of" in line()
+    for other, words in ((ViTConfig, "vit takes no embeddings (inputs_embeds)"), (T5Config, "t5 is no encoder")):
+        other().save_pretrained(pretrained)
+        assert words in line()
+    with monkeypatch.context() as offline:
+        offline.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(pretrained))
+        offline.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+        unreachable = line("--model.pretrained", "nobody/nothing")
+        assert "nobody/nothing: no such folder, and the Hub cannot be reached; give the folder" in unreachable
     (pretrained / "model.safetensors").rename(pretrained / "pytorch_model.bin")
     assert "pickled" in line()
     (pretrained / "pytorch_model.bin").unlink()

@@ -4,15 +4,13 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 pytest.importorskip("transformers", reason="the extra textadv[transformers] is not installed")
 
 from tiny_transformers import ARCHITECTURES, CLS, PAD, POSITIONS, SEP, VOCABULARY, WIDTH, tiny
 from transformers import masking_utils
 
-from textadv.adversarial.divergences import local_distributional_smoothness
-from textadv.adversarial.virtual import closed_form_direction, logit_gradients
+from textadv.adversarial.virtual import logit_gradients
 from textadv.models.classifier import Classifier
 from textadv.models.transformer import Pooling, TransformerEncoder, parameter_groups
 
@@ -106,23 +104,6 @@ def test_a_perturbation_has_the_units_of_the_table(make: Make, architecture: str
     torch.testing.assert_close(encoder.features(encoder.embed(tokens) + r, LENGTHS), perturbed)
 
 
-def test_gradients_are_those_of_finite_differences(make: Make, architecture: str) -> None:
-    encoder = make().double()
-    embeddings = encoder.embed(documents())
-    direction = torch.randn(embeddings.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
-
-    def value(x: Tensor) -> Tensor:
-        features = encoder.features(x, LENGTHS)
-        return (features * weights(features)).sum()
-
-    (gradient,) = torch.autograd.grad(value(embeddings), embeddings)
-    step, tolerance = (1e-3, 1e-3) if architecture == "modernbert" else (1e-5, 1e-6)  # it rotates in float32
-    with torch.no_grad():
-        difference = (value(embeddings + step * direction) - value(embeddings - step * direction)) / (2 * step)
-    torch.testing.assert_close((gradient * direction).sum(), difference, rtol=tolerance, atol=1e-6)
-    assert (gradient[~inside(documents())] == 0).all()
-
-
 def test_the_gradient_of_the_table_is_that_of_plain_fine_tuning(make: Make, architecture: str) -> None:
     encoder, model, tokens = make("first").double(), tiny(architecture).double(), documents()
     mine = encoder.features(encoder.embed(tokens), LENGTHS)
@@ -132,31 +113,6 @@ def test_the_gradient_of_the_table_is_that_of_plain_fine_tuning(make: Make, arch
     torch.testing.assert_close(encoder.words.weight.grad, model.get_input_embeddings().weight.grad)
     from_here = encoder.features(encoder.embed(tokens).detach().requires_grad_(), LENGTHS).sum()
     assert torch.autograd.grad(from_here, encoder.embedding_parameters(), allow_unused=True) == (None,)
-
-
-def test_a_padded_batch_equals_one_document_at_a_time(make: Make) -> None:
-    encoder = make().double()
-    embeddings = encoder.embed(documents(extra=12)).detach()
-    embeddings[~inside(documents(extra=12))] = torch.nan  # what stands there must not matter
-    embeddings.requires_grad_()
-    batch = encoder.features(embeddings, LENGTHS)
-    single = torch.cat(
-        [encoder.features(embeddings[i, None, :n], LENGTHS[i : i + 1]) for i, n in enumerate(LENGTHS.tolist())]
-    )
-    torch.testing.assert_close(batch, single)
-    parameters = [embeddings, *encoder.body.parameters()]
-    for one, other in zip(
-        torch.autograd.grad((batch * weights(batch)).sum(), parameters),
-        torch.autograd.grad((single * weights(single)).sum(), parameters),
-        strict=True,
-    ):
-        torch.testing.assert_close(one, other)
-
-
-def test_special_tokens_and_padding_are_never_perturbed(make: Make) -> None:
-    mask = make().perturbation_mask(documents(extra=2), LENGTHS)
-    expected = [[1 <= place < length - 1 for place in range(mask.shape[1])] for length in LENGTHS.tolist()]
-    assert mask.tolist() == expected
 
 
 def test_all_passes_of_a_step_have_the_same_dropout(make: Make) -> None:
@@ -180,25 +136,6 @@ def test_all_passes_of_a_step_have_the_same_dropout(make: Make) -> None:
 def classifier(encoder: TransformerEncoder, num_classes: int) -> Classifier:
     torch.manual_seed(2)
     return Classifier(encoder, num_classes, head_size=8).to(encoder.words.weight.dtype).eval()
-
-
-def test_the_closed_form_is_the_top_eigenvector_of_the_exact_hessian(make: Make) -> None:
-    network = classifier(make().double(), num_classes=3)
-    tokens, lengths = documents()[:1, :5], torch.tensor([5])
-    x = network.embed(tokens)
-    mask = network.encoder.perturbation_mask(tokens, lengths)
-    logits = network.classify(x, lengths)
-    closed = closed_form_direction(logits, logit_gradients(logits, x), mask)
-
-    def divergence(r: Tensor) -> Tensor:
-        perturbed = x.detach().masked_scatter(mask[..., None], x.detach()[mask] + r.view(-1, x.shape[2]))
-        return local_distributional_smoothness(logits.detach(), network.classify(perturbed, lengths)).sum()
-
-    start = torch.zeros(int(mask.sum()) * x.shape[2], dtype=torch.float64)
-    with sdpa_kernel(SDPBackend.MATH):  # the others have no second derivative
-        hessian = torch.autograd.functional.hessian(divergence, start)
-    top = torch.linalg.eigh(hessian).eigenvectors[:, -1]
-    torch.testing.assert_close((closed[mask].flatten() @ top).abs(), torch.ones((), dtype=torch.float64))
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])

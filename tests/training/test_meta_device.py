@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
+from encoders import OWN, TRANSFORMERS, make_encoder
 from pytorch_lightning.accelerators import CPUAccelerator
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.strategies import SingleDeviceStrategy
@@ -20,6 +21,7 @@ from torch import Tensor
 from textadv.corpus.batching import Batch, StreamBatch
 from textadv.corpus.datamodules import FinetuningData, PretrainingData, StoreData
 from textadv.corpus.store import TokenStore
+from textadv.models.encoders import Encoder
 from textadv.models.factory import build_classifier, build_encoder
 from textadv.models.language_model import LanguageModel
 from textadv.models.layers import LAYERS
@@ -35,8 +37,8 @@ STEPS = 3
 READERS = list(itertools.product(LAYERS, [False, True]))  # kinds of encoder, in one direction and both
 
 
-class Adam(torch.optim.Adam):
-    """torch's, which has no fused step on `meta`, and without one does not know `found_inf`."""
+class Unfused(torch.optim.Optimizer):
+    """Adam and AdamW have no fused step on `meta`, and without one do not know `found_inf`."""
 
     def __init__(self, *arguments: Any, fused: bool, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -47,6 +49,12 @@ class Adam(torch.optim.Adam):
         self.found_inf = None
         super().step()
         return loss
+
+
+class Adam(Unfused, torch.optim.Adam): ...
+
+
+class AdamW(Unfused, torch.optim.AdamW): ...
 
 
 class NoDevice(CPUAccelerator):
@@ -66,6 +74,7 @@ class Devices(Callback):
 @pytest.fixture
 def train(monkeypatch: pytest.MonkeyPatch) -> Callable[[TrainingModule, StoreData], None]:
     monkeypatch.setattr(torch.optim, "Adam", Adam)
+    monkeypatch.setattr(torch.optim, "AdamW", AdamW)
     # There is no generator on `meta`. What is drawn there has no values, and takes any.
     monkeypatch.setattr(torch, "Generator", lambda device, generator=torch.Generator: generator())
     monkeypatch.setattr(callbacks, "LINE_SECONDS", float("inf"))  # only a line of progress reads the loss
@@ -111,9 +120,11 @@ METHODS: list[dict[str, Any]] = [
 ]
 
 
-def finetuning(experiment: Experiment, store: TokenStore) -> tuple[FinetuningModule, FinetuningData]:
-    settings = experiment.finetuning
-    encoder = build_encoder(experiment.model, torch.from_numpy(store.frequencies), settings.dropout, settings.window)
+def finetuning(
+    experiment: Experiment, store: TokenStore, encoder: Encoder | None = None
+) -> tuple[FinetuningModule, FinetuningData]:
+    settings, frequencies = experiment.finetuning, torch.from_numpy(store.frequencies)
+    encoder = encoder or build_encoder(experiment.model, frequencies, settings.dropout, settings.window)
     classifier = build_classifier(experiment.model, encoder, len(store.classes))
     module = FinetuningModule(classifier, settings, 0, {"classes": list(store.classes)})
     return module, FinetuningData(store, experiment.data, settings, 0)
@@ -132,6 +143,24 @@ def test_steps_of_finetuning(
     experiment = with_finetuning(**settings)
     experiment = replace(experiment, model=replace(experiment.model, encoder=kind, bidirectional=bidirectional))
     train(*finetuning(experiment, store))
+
+
+@pytest.mark.parametrize("settings", METHODS, ids=lambda settings: "-".join(map(str, settings.values())))
+@pytest.mark.parametrize("name", [OWN, *TRANSFORMERS[:1]])
+def test_steps_of_other_encoders(
+    with_finetuning: Callable[..., Experiment],
+    store: TokenStore,
+    train: Callable[..., None],
+    settings: dict[str, Any],
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if name in TRANSFORMERS:  # which asks: is there padding?
+        monkeypatch.setattr("transformers.masking_utils._ignore_bidirectional_mask_sdpa", lambda *_: False)
+    experiment = with_finetuning(**settings)
+    module, data = finetuning(experiment, store, make_encoder(name, torch.from_numpy(store.frequencies)))
+    train(module, data)
+    on_meta(module, next(iter(data.val_dataloader())))
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])

@@ -35,7 +35,8 @@ def check_data(
 
     Args:
         experiment: The corpus, and the settings whose time is measured.
-        preset: Sizes and steps (small, base or paper) where no config is given; by default by corpus and device.
+        preset: Sizes and steps (small, base or paper) where no config is given; by default by corpus and device. A
+            pretrained Transformer has one of its own.
         json: Print JSON.
         output: File for the JSON, which is then written beside what is printed.
         given: Names of the settings that a preset leaves as they are; None: all of them, so that none is used.
@@ -43,10 +44,10 @@ def check_data(
     from textadv.commands.sizing import measured_time
     from textadv.system.durable import replace_text, writing
 
-    given = beside_preset(experiment.model, preset, given)
+    preset, given = beside_preset(experiment.model, preset, given)
     if given is not None:
         experiment = replace(experiment, tokenizer=sized_tokenizer(experiment.tokenizer, preset, given))
-    checks = check_corpus(experiment.data, experiment.tokenizer)
+    checks = _asked(experiment)
     wrong = [check.name for check in checks if check.verdict == "wrong"]
     if not wrong:
         checks.append(measured_time(experiment, preset, given))
@@ -83,9 +84,15 @@ def look_over(experiment: Experiment) -> None:
     if sum(file.stat().st_size for file in files) > MOST_BYTES:
         print("textadv: the files are large; `textadv check-data` looks for what is wrong with them", file=sys.stderr)
         return
-    found = [check for check in check_corpus(data, experiment.tokenizer) if check.verdict != "ok"]
+    found = [check for check in _asked(experiment) if check.verdict != "ok"]
     if found:
         print(screen(found), file=sys.stderr)
+
+
+def _asked(experiment: Experiment) -> list["Check"]:
+    """The answers that concern an encoder: words are unknown only to a tokenizer that is trained on the corpus."""
+    checks = check_corpus(experiment.data, experiment.tokenizer)
+    return [check for check in checks if check.name != "unknown" or not experiment.model.is_transformer]
 
 
 def check_corpus(data: DataSettings, tokenizer: TokenizerSettings) -> list["Check"]:

@@ -24,7 +24,8 @@ def finetune(
 
     Args:
         experiment: The settings.
-        preset: Sizes and steps (small, base or paper) where no config is given; by default by corpus and device.
+        preset: Sizes and steps (small, base or paper) where no config is given; by default by corpus and device. A
+            pretrained Transformer has one of its own.
         pretrained: Checkpoint of a language model to start from; `none` for random weights; `continued` for a
             Transformer whose pretraining goes on on the corpus, as `pretrain` does that; with --resume not read.
         resume: Go on from the last checkpoint in --output.
@@ -78,21 +79,21 @@ def train_classifier(
     from textadv.commands.folder import run_folder
     from textadv.commands.pretrained import has_encoder, pretrained_encoder
     from textadv.commands.shared import resume_point
-    from textadv.commands.sizing import prepared_and_sized, tell_durations
+    from textadv.commands.sizing import prepared_and_sized, tell_durations, with_tokenizer
     from textadv.system.processes import is_main
     from textadv.training import runs
     from textadv.training.loggers import NOBODY, require_loggers
 
     if resume and output is None:
         raise InputError("--resume: --output must name the folder of the run to go on with")
-    runs.check_encoder(experiment, pretrained)
+    runs.check_encoder(with_tokenizer(experiment, preset, given), pretrained)
     require_loggers(experiment.trainer)
     experiment, store = prepared_and_sized(experiment, preset, given)
     runs.check_finetuning(experiment, store)
     with run_folder("finetune", output, asdict(experiment), announce) as (folder, metrics):
         last = resume_point(folder, resume)
         if announce and given is not None and last is None:
-            pretrains = pretrained is None and not has_encoder(experiment, store)
+            pretrains = not has_encoder(experiment, store, pretrained)
             metrics["estimated_seconds"] = tell_durations(experiment, store, pretrains)
         encoder = pretrained_encoder(experiment, store, pretrained) if last is None else None
         metrics |= runs.finetune(experiment, store, folder, encoder, last, watchers or NOBODY)

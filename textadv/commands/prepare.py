@@ -30,7 +30,7 @@ def prepare(
     from textadv.commands.folder import run_folder
     from textadv.corpus import preparation
 
-    given = beside_preset(model, preset, given)
+    preset, given = beside_preset(model, preset, given)
     if given is not None:
         tokenizer = sized_tokenizer(tokenizer, preset, given)
     settings = {"data": asdict(data), "tokenizer": asdict(tokenizer)}

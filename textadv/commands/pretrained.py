@@ -12,7 +12,7 @@ from textadv.checkpoints.hugging_face import weights_checksum
 from textadv.commands.folder import METRICS, run_folder
 from textadv.commands.shared import resume_point
 from textadv.corpus.store import TokenStore
-from textadv.settings import Experiment
+from textadv.settings import Experiment, ModelSettings
 from textadv.system.durable import is_intact, writing
 from textadv.system.locks import lock
 from textadv.system.processes import is_main
@@ -44,9 +44,9 @@ def pretrain_encoder(experiment: Experiment, store: TokenStore, output: str | No
             print(f"another process has trained it meanwhile: {shared}", file=sys.stderr)
 
 
-def has_encoder(experiment: Experiment, store: TokenStore) -> bool:
-    """Whether the encoder of these settings is there; one that is not recurrent comes with its weights."""
-    return not experiment.model.is_recurrent or _is_complete(_pretrained_folder(experiment, store))
+def has_encoder(experiment: Experiment, store: TokenStore, pretrained: str | None) -> bool:
+    """Whether nothing has to be pretrained first. See `pretrained_encoder`."""
+    return not _is_shared(experiment.model, pretrained) or _is_complete(_pretrained_folder(experiment, store))
 
 
 def pretrained_encoder(experiment: Experiment, store: TokenStore, pretrained: str | None = None) -> Path | None:
@@ -59,17 +59,19 @@ def pretrained_encoder(experiment: Experiment, store: TokenStore, pretrained: st
             is trained, or its training finished, where it is missing or damaged. Other encoders come with their
             weights; of a Transformer, `continued` means the shared one.
     """
-    model = experiment.model
-    if pretrained == "none" or (pretrained is None and not model.is_recurrent):
-        return None
-    if pretrained is not None and not (model.is_transformer and pretrained == CONTINUED):
-        return Path(pretrained)
+    if not _is_shared(experiment.model, pretrained):
+        return None if pretrained in (None, "none") else Path(pretrained)
     folder = _pretrained_folder(experiment, store)
     if not _is_complete(folder):
         with _alone(experiment, folder):
             if not _is_complete(folder):  # somebody else may have trained it meanwhile
                 _pretrain(experiment, store, folder, resume=newest_intact(folder)[0] is not None)
     return folder / LAST
+
+
+def _is_shared(model: ModelSettings, pretrained: str | None) -> bool:
+    """Whether fine-tuning starts from the shared encoder of its settings."""
+    return pretrained == CONTINUED if model.is_transformer else model.is_recurrent and pretrained is None
 
 
 def _pretrain(experiment: Experiment, store: TokenStore, folder: Path, resume: bool) -> None:

@@ -11,7 +11,7 @@ from textadv.corpus.checks import Check
 from textadv.corpus.splits import TRAINING, choose_labels
 from textadv.corpus.store import TokenStore
 from textadv.errors import InputError
-from textadv.presets import Choice, beside_preset, choose_preset, sized, sized_tokenizer
+from textadv.presets import TRANSFORMER, Choice, beside_preset, choose_preset, sized, sized_tokenizer
 from textadv.settings import Experiment
 from textadv.system.machine import device
 from textadv.system.processes import is_main
@@ -34,19 +34,26 @@ def prepared_and_sized(
     Raises:
         InputError: There is no such preset, or there is a config as well.
     """
-    given = beside_preset(experiment.model, preset, given)
-    if given is None:
-        look_over(experiment)
-        return prepared(experiment)
-    tokenizer = sized_tokenizer(experiment.tokenizer, preset, given)
-    experiment = replace(experiment, tokenizer=tokenizer)
+    experiment = with_tokenizer(experiment, preset, given)
     look_over(experiment)
+    preset, given = beside_preset(experiment.model, preset, given)
+    if given is None:
+        return prepared(experiment)
+    tokenizer = experiment.tokenizer
     experiment, store = prepared(experiment)
     experiment, choice = with_preset(experiment, store, preset, given)
     _say(f"preset {choice.name}, {choice.reason}")
     if experiment.tokenizer == tokenizer:
         return experiment, store
     return prepared(experiment)  # the preset that was chosen has another one
+
+
+def with_tokenizer(experiment: Experiment, preset: str | None, given: Set[str] | None) -> Experiment:
+    """The experiment with the tokenizer of a preset, unless a config says it. See `prepared_and_sized`."""
+    preset, given = beside_preset(experiment.model, preset, given)
+    if given is None:
+        return experiment
+    return replace(experiment, tokenizer=sized_tokenizer(experiment.tokenizer, preset, given))
 
 
 def with_preset(
@@ -56,6 +63,8 @@ def with_preset(
     tokens, labels = _size(experiment, store)
     kind = device(experiment.trainer)
     choice = choose_preset(tokens, kind) if preset is None else Choice(preset, "as given")
+    if preset == TRANSFORMER:
+        choice = Choice(preset, "for a pretrained Transformer")
     reason = f"{choice.reason}: {tokens:,} tokens of text, {labels:,} labels that train, device {kind}"
     return sized(experiment, choice.name, given, tokens, labels), Choice(choice.name, reason)
 
@@ -106,6 +115,8 @@ def _stages(experiment: Experiment, store: TokenStore) -> dict[str, str]:
     tokens, labels = _size(experiment, store)
     pretraining, finetuning = experiment.pretraining, experiment.finetuning
     over_text = pretraining.steps * pretraining.batch_size * pretraining.window / tokens
+    if experiment.model.is_transformer:  # whose steps read whole documents
+        over_text = pretraining.steps * pretraining.batch_size / sum(len(store.splits[name]) for name in TRAINING)
     over_labels = finetuning.steps * finetuning.batch_size / labels
     return {
         "pretraining": f"{pretraining.steps:,} steps, {over_text:.3g} passes over the text",

@@ -27,7 +27,7 @@ def clean_pass(classifier: Classifier, batch: Batch, interpretable: bool = False
     logits = classifier.classify(embeddings, batch.lengths)
     near = classifier.encoder.word_table()[neighbours_of(classifier, batch.tokens)] if interpretable else None
     mask = classifier.encoder.perturbation_mask(batch.tokens, batch.lengths)
-    return CleanPass(classifier, embeddings, batch.lengths, mask, logits, near)
+    return CleanPass(classifier, embeddings, batch.lengths, mask, logits, near, classifier.encoder.seed)
 
 
 def neighbours_of(classifier: Classifier, tokens: Tensor) -> Tensor:

@@ -16,9 +16,11 @@ class CleanPass(NamedTuple):
     mask: Tensor  # (B, T), where a perturbation is allowed
     logits: Tensor  # (B, C)
     neighbours: Tensor | None  # (B, T, K, D), words that an interpretable perturbation moves towards
+    seed: int  # of the dropout behind the embeddings
 
     def classify(self, embeddings: Tensor) -> Tensor:
-        """Logits of (perturbed) embeddings, (B, C)."""
+        """Logits of (perturbed) embeddings, (B, C), with the dropout of this pass, whatever was embedded since."""
+        self.classifier.encoder.seed = self.seed
         return self.classifier.classify(embeddings, self.lengths)
 
     def logits_at(self, r: Tensor) -> Tensor:
@@ -29,4 +31,4 @@ class CleanPass(NamedTuple):
         """Some of the examples, by their numbers, (b,)."""
         near = None if self.neighbours is None else self.neighbours[chosen]
         x, mask, logits = self.embeddings[chosen], self.mask[chosen], self.logits[chosen]
-        return CleanPass(self.classifier, x, self.lengths[chosen.cpu()], mask, logits, near)
+        return CleanPass(self.classifier, x, self.lengths[chosen.cpu()], mask, logits, near, self.seed)

@@ -23,6 +23,7 @@ class Encoder(nn.Module, ABC):
     """
 
     window: int | None = None  # tokens of each document that gradients reach; None for all
+    seed: int = 0  # what dropout behind the embeddings follows from; `embed` draws it anew, a `CleanPass` restores it
     is_special: Tensor  # which ids are no words: they are nobody's neighbours, (V,), bool
 
     def __init__(self, embedding_size: int, num_features: int) -> None:

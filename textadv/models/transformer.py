@@ -27,8 +27,9 @@ class TransformerEncoder(Encoder):
     the table, but as constants of each step. So the gradient of the table at r = 0 is that of plain fine-tuning, and
     the table does not lie between embeddings and features.
 
-    The body's own dropout is drawn anew by each `embed` in training mode, and is the same for all calls of `features`
-    until the next one: with other masks in the perturbed pass, virtual adversarial training would measure dropout.
+    The body's own dropout follows from `seed`, which each `embed` draws anew in training mode. It is the same for all
+    calls of `features` with one seed: with other masks in the perturbed pass, virtual adversarial training would
+    measure dropout.
 
     Args:
         body: A model of `transformers.AutoModel`, which from now on belongs to the encoder: its word table is moved
@@ -65,7 +66,6 @@ class TransformerEncoder(Encoder):
         is_special[list(special_tokens)] = True
         self.register_buffer("is_special", is_special.to(words.weight.device))
         self.pooling = pooling
-        self.seed = 0  # of the dropout
         self.train()  # as every new module is; a body comes in evaluation mode
 
     def embed(self, tokens: Tensor, generator: Generator = None) -> Tensor:
@@ -110,7 +110,7 @@ class TransformerEncoder(Encoder):
         return outputs.masked_fill(~inside[:, :, None], 0.0).sum(1) / inside.sum(1, keepdim=True)
 
     def outputs(self, inputs_embeds: Tensor, inside: Tensor) -> Tensor:
-        """What the body makes of each position, in training mode with the dropout that was drawn last.
+        """What the body makes of each position, in training mode with the dropout of `seed`.
 
         Args:
             inputs_embeds: Embeddings as the body knows them, shape (B, T, D).

@@ -1,6 +1,5 @@
 """The encoders that training starts from."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ from textadv.models.factory import build_transformer
 from textadv.models.masked_lm import MaskedLanguageModel, continues_word
 from textadv.models.transformer import TransformerEncoder
 from textadv.settings import Experiment, ModelSettings
-from textadv.system.processes import is_main
 from textadv.training.masked_pretraining import MaskedPretrainingModule
 
 
@@ -58,13 +56,11 @@ def masked_language_model(
     assert isinstance(tokenizer, PretrainedTokenizer)
     mask_token = tokenizer.mask_token
     head, has_head = load_masked_language_model(name)
-    if not has_head and is_main():
-        print(f"textadv: {name} has no head for masked language modelling: a new one is trained", file=sys.stderr)
     encoder = _transformer(experiment.model, head.base_model, store)
     encoder.freeze(0)  # --model.frozen_layers is of fine-tuning
     continues = torch.zeros(len(encoder.is_special), dtype=torch.bool)
     continues[: tokenizer.vocabulary_size] = torch.tensor(continues_word(tokenizer.vocabulary))
-    card = model_card("language_model", experiment, store)
+    card = model_card("language_model", experiment, store, head="pretrained" if has_head else "new")
     model = MaskedLanguageModel(encoder, head)
     module = MaskedPretrainingModule(model, settings, seed, card, mask_token, continues)
     return module, MaskedPretrainingData(store, settings, seed)

@@ -13,6 +13,7 @@ import torch
 from pytorch_lightning.callbacks import Callback
 
 from textadv.corpus.datamodules import FinetuningData, PretrainingData
+from textadv.corpus.pretraining_documents import MaskedPretrainingData
 from textadv.corpus.store import TokenStore
 from textadv.errors import Stopped
 from textadv.settings import Experiment
@@ -49,7 +50,9 @@ def finetuning_seconds(experiment: Experiment, store: TokenStore) -> float:
     return _seconds(experiment, *finetuning_parts(experiment, store, None))
 
 
-def _seconds(experiment: Experiment, module: TrainingModule, data: PretrainingData | FinetuningData) -> float:
+def _seconds(
+    experiment: Experiment, module: TrainingModule, data: PretrainingData | MaskedPretrainingData | FinetuningData
+) -> float:
     """Train a module that is used for nothing else, and count what all its steps will read."""
     watch = _Stopwatch()
     trainer = build_trainer(

@@ -101,7 +101,7 @@ def clean_pass(
         embeddings = embeddings[:, :width]
     logits = classifier.classify(embeddings, batch.lengths)
     mask = classifier.encoder.perturbation_mask(batch.tokens, batch.lengths)
-    return CleanPass(classifier, embeddings, batch.lengths, mask, logits, near)
+    return CleanPass(classifier, embeddings, batch.lengths, mask, logits, near, classifier.encoder.seed)
 
 
 def labeled_terms(

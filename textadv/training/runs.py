@@ -19,6 +19,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException  # 
 from textadv.checkpoints import BEST, LAST, model_card, remove_weights
 from textadv.checkpoints.hugging_face import check_pretrained
 from textadv.corpus.datamodules import FinetuningData, PretrainingData
+from textadv.corpus.pretraining_documents import MaskedPretrainingData
 from textadv.corpus.store import TokenStore
 from textadv.errors import InputError
 from textadv.models.factory import build_classifier, build_encoder
@@ -52,8 +53,10 @@ UNFOUNDED = (  # warnings
 )
 
 
-def pretraining_parts(experiment: Experiment, store: TokenStore) -> tuple[PretrainingModule, PretrainingData]:
-    """The language model with its first weights, and the stream that it reads.
+def pretraining_parts(
+    experiment: Experiment, store: TokenStore
+) -> tuple[TrainingModule, PretrainingData | MaskedPretrainingData]:
+    """The language model with its first weights, of a Transformer the masked one, and what it reads.
 
     Args:
         experiment: The settings.
@@ -61,6 +64,8 @@ def pretraining_parts(experiment: Experiment, store: TokenStore) -> tuple[Pretra
     """
     settings = experiment.pretraining
     torch.manual_seed(experiment.seed)
+    if experiment.model.is_transformer:
+        return masked_language_model(experiment, store)
     encoder = build_encoder(experiment.model, torch.from_numpy(store.frequencies), settings.dropout)
     card = model_card("language_model", experiment, store)
     module = PretrainingModule(LanguageModel(encoder), settings, experiment.seed, card)
@@ -79,13 +84,10 @@ def pretrain(experiment: Experiment, store: TokenStore, output: Path, resume: Pa
     Returns:
         Figures of the run: steps, seconds, tokens per second, validation perplexity, checkpoint.
     """
-    module: TrainingModule
-    data: pl.LightningDataModule
-    if experiment.model.is_transformer:
-        torch.manual_seed(experiment.seed)
-        module, data = masked_language_model(experiment, store)
-    else:
-        module, data = pretraining_parts(experiment, store)
+    module, data = pretraining_parts(experiment, store)
+    if module.card.get("head") == "new" and is_main():
+        name = experiment.model.pretrained
+        print(f"textadv: {name} has no head for masked language modelling: a new one is trained", file=sys.stderr)
     run = _fit(experiment, module, data, output, "pretraining", [], resume)
     return run | {
         "validation_perplexity": run["metrics"]["validation_perplexity"],
