@@ -38,6 +38,7 @@ def there(loaded: LoadedClassifier, monkeypatch: pytest.MonkeyPatch) -> Iterator
 
     class Moved:
         encoder = SimpleNamespace(
+            seed=0,
             word_table=lambda: on_mps(classifier.encoder.word_table()),
             is_special=on_mps(classifier.encoder.is_special),
             perturbation_mask=lambda tokens, lengths: on_mps(

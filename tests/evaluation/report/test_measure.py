@@ -21,7 +21,9 @@ class Linear(nn.Module):
     def __init__(self, vocabulary_size: int, weights: Tensor) -> None:
         super().__init__()
         self.weights = weights  # (D, C)
-        self.encoder = SimpleNamespace(perturbation_mask=lambda tokens, lengths: positions_before(lengths - 1, tokens))
+        self.encoder = SimpleNamespace(
+            seed=0, perturbation_mask=lambda tokens, lengths: positions_before(lengths - 1, tokens)
+        )
         generator = torch.Generator().manual_seed(0)
         self.register_buffer("table", torch.randn((vocabulary_size, len(weights)), generator=generator))
 
