@@ -150,3 +150,10 @@ def test_programs_are_those_of_the_environment(document: Path) -> None:
     """A shell in which nobody has activated `.venv` finds them."""
     for block in _blocks(document):
         assert not re.search(r"(?<![\w/.-])(?:python|pip|textadv|hf) (?!-m venv )", block), block
+
+
+@pytest.mark.parametrize("document", sorted((ROOT / "docs").glob("*.md")), ids=lambda path: path.name)
+def test_a_test_that_prints_runs_in_one_process(document: Path) -> None:
+    """`-s` shows nothing of what is printed in the processes of pytest-xdist."""
+    commands = re.findall(r"`(pytest [^`]*)`", document.read_text(encoding="utf-8"))
+    assert all("-n 0" in command for command in commands if "-s" in command.split())
