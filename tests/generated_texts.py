@@ -8,6 +8,7 @@ that they keep in unlabeled text. Most words are common to all classes, some are
 import csv
 import json
 import random
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -82,6 +83,30 @@ class Writer:
         return [(self.text(name), name) for name in names]
 
 
+@dataclass(frozen=True)
+class Corpus:
+    """The texts of one seed, with their classes."""
+
+    train: list[tuple[str, str]]
+    test: list[tuple[str, str]]
+    raw: list[tuple[str, str]]
+
+    def write(self, folder: Path, ending: str) -> None:
+        """Write `train` and `test` of a kind of file, and `raw.jsonl` without classes."""
+        for name, rows in (("train", self.train), ("test", self.test)):
+            if ending == "csv":
+                write_csv(folder / f"{name}.csv", rows, "body", "team")
+            else:
+                write_jsonl(folder / f"{name}.jsonl", rows, "body", "team")
+        write_jsonl(folder / "raw.jsonl", self.raw, "body", None)
+
+
+def corpus(kind: Kind, labels: int) -> Corpus:
+    """The corpus that docs/OWN_DATA.md and its test measure on."""
+    writer = Writer(kind, 0)
+    return Corpus(train=writer.rows(labels), test=writer.rows(2000), raw=writer.rows(20_000))
+
+
 def write_csv(path: Path, rows: Sequence[tuple[str, str]], text: str, label: str) -> None:
     """One row per text, with a number in front as exports have it."""
     with path.open("w", newline="", encoding="utf-8") as file:
@@ -92,3 +117,9 @@ def write_jsonl(path: Path, rows: Sequence[tuple[str, str]], text: str, label: s
     """One object per text; without labels where `label` is None."""
     records = [{text: content} | ({} if label is None else {label: name}) for content, name in rows]
     path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    folder.mkdir(parents=True, exist_ok=True)
+    corpus(TOPICS, 400).write(folder, "csv")

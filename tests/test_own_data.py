@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from generated_texts import TEAMS, TOPICS, Kind, Writer, write_csv, write_jsonl
+from generated_texts import TEAMS, TOPICS, Kind, corpus
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
@@ -40,18 +40,14 @@ def tfidf(train: Rows, test: Rows) -> tuple[float, float]:
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "labels", "ending"), [(TOPICS, 400, "csv"), (TEAMS, 600, "jsonl")])
 def test_it_beats_tfidf_without_a_config(tmp_path: Path, kind: Kind, labels: int, ending: str) -> None:
-    writer = Writer(kind, 0)
-    train, test, raw = writer.rows(labels), writer.rows(2000), writer.rows(20_000)
-    write = write_csv if ending == "csv" else write_jsonl
-    write(tmp_path / f"train.{ending}", train, "body", "team")
-    write(tmp_path / f"test.{ending}", test, "body", "team")
-    write_jsonl(tmp_path / "raw.jsonl", raw, "body", None)
+    texts = corpus(kind, labels)
+    texts.write(tmp_path, ending)
     files = ["--data.train", f"train.{ending}", "--data.unlabeled", "raw.jsonl", "--data.test", f"test.{ending}"]
     columns = ["--data.text_column", "body", "--data.label_column", "team"]
     textadv(tmp_path, "finetune", *files, *columns, "--trainer.accelerator", "cpu", "--output", "run")
     textadv(tmp_path, "evaluate", "--checkpoint", "run", "--output", "test")
     run, measured = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("run", "test"))
-    error, score = tfidf(train, test)
+    error, score = tfidf(texts.train, texts.test)
     print(f"{measured['error']:.2f} % against {error:.2f} %, macro-F1 {measured['macro_f1']:.3f} against {score:.3f}")
     print(f"fine-tuning took {run['seconds']:.0f} s, {run['estimated_seconds']['fine-tuning']:.0f} s were said")
     assert measured["error"] < error
