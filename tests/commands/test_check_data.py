@@ -3,6 +3,7 @@
 import csv
 import json
 import random
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -191,6 +192,15 @@ def test_columns_are_guessed_and_the_flags_are_said(run: Run, capsys: Any, tmp_p
     assert found["columns"].example == "give --data.text_column body --data.label_column team"
     assert found["classes"].figures == {"labels": {"a": 100, "b": 100, "c": 100}}
     run("check-data", "--data.train", "a.jsonl", "--data.text_column", "body", "--data.label_column", "team")
+
+
+def test_the_flags_for_guessed_columns_can_be_given_to_a_shell(tmp_path: Path) -> None:
+    records = [{"id": i, "Message Body": content, "Queue (final)": label} for i, (content, label) in enumerate(CLEAN)]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, records)))
+    columns = checked(DataSettings(train=str(tmp_path / "a.jsonl")))["columns"]
+    assert columns.message.startswith("no 'text' and 'label'; guessed: ")  # first, since the line is cut on the screen
+    flags = ["--data.text_column", "Message Body", "--data.label_column", "Queue (final)"]
+    assert shlex.split(str(columns.example).removeprefix("give ")) == flags
 
 
 @pytest.mark.parametrize(

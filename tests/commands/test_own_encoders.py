@@ -79,7 +79,9 @@ def test_wrong_input_is_one_line(
     run("finetune", "--config", config, *corpus, "--model.encoder", "convolutions", "--output", "run")
     shutil.rmtree(tmp_path / "site")
     importlib.invalidate_caches()
-    assert "convolutions: there is no such encoder" in refused(run, capsys, "evaluate", "--checkpoint", "run")
+    message = refused(run, capsys, "evaluate", "--checkpoint", "run")
+    assert "convolutions: there is no such encoder" in message
+    assert "of your own needs its package" in message
 
 
 class WithoutWords(torch.nn.Module):

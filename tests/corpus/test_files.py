@@ -91,7 +91,7 @@ def test_bad_jsonl_is_refused_by_line(tmp_path, line, reason):
     ("columns", "row", "reason"),
     [
         ({"body": ["x"]}, None, "no column 'text'; it has 'body'"),
-        ({"text": ["x"]}, None, "no column 'label'"),
+        ({"text": ["x"]}, None, "no column 'label'; it has 'text'; --data.label_column chooses one"),
         ({"text": ["x", None], "label": [0, 1]}, 2, "column 'text' is empty"),
         ({"text": [1, 2], "label": [0, 1]}, 1, "which is not a string"),
         ({"text": ["x", "y"], "label": [0.0, 1.5]}, 1, "column 'label' holds 0.0"),

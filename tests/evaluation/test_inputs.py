@@ -45,12 +45,24 @@ def test_a_column_is_read(tmp_path, name, content):
 
 
 @pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", 'id,text\n1,one\n2,\n3,"  "\n4,two\n'),
+        ("a.jsonl", '{"text": "one"}\n{"text": ""}\n{"text": null}\n{"text": "two"}\n'),
+    ],
+)
+def test_a_row_without_text_is_an_empty_text(tmp_path, name, content):
+    (tmp_path / name).write_text(content)
+    assert list(read_texts(str(tmp_path / name), "text")) == ["one", "", "", "two"]
+
+
+@pytest.mark.parametrize(
     ("name", "content", "message"),
     [
         ("a.txt", b"one\n\xff\n", r"a\.txt, line 2: not valid UTF-8"),
         ("a.txt", b"one\ntw\0o\n", r"a\.txt, line 2: holds a NUL byte"),
         ("a.csv", b"text\none\n\xff\n", r"a\.csv, line 3: not valid UTF-8"),
-        ("a.csv", b"body\none\n", r"a\.csv: no column 'text'"),
+        ("a.csv", b"body\none\n", r"a\.csv: no column 'text'; it has 'body'; --data\.text_column chooses one"),
         ("a.csv", b"id,text\n1,one\n2\n", r"a\.csv, line 3: 1 fields"),
         ("a.jsonl", b'{"text": "one"}\n{"body": "two"}\n', r"a\.jsonl, line 2: no column 'text'"),
         ("a.jsonl", b'{"text": "one"}\n{', r"a\.jsonl, line 2: not valid JSON"),

@@ -6,6 +6,7 @@ from collections.abc import Set
 from dataclasses import asdict, replace
 from json import dumps
 from pathlib import Path
+from shlex import quote
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
@@ -164,12 +165,12 @@ def _columns(data: DataSettings) -> tuple["Check", DataSettings]:
         said = message.format(*names) if data.train is not None else "as the source has them"
         return Check("columns", "ok", said, figures), data
     given = zip(("text", "label"), names, guess, strict=True)
-    flags = " ".join(f"--data.{what}_column {name}" for what, wanted, name in given if name != wanted)
+    flags = " ".join(f"--data.{what}_column {quote(name)}" for what, wanted, name in given if name != wanted)
     missing = " and ".join(repr(name) for name in names if name not in sample)
     check = Check(
         "columns",
         "wrong",
-        f"guessed: {message.format(*guess)}; there is no {missing}",
+        f"no {missing}; guessed: {message.format(*guess)}",
         {"text": guess[0], "label": guess[1], "guessed": True},
         f"give {flags}",
     )

@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # imported where it is used: training from a prepared store d
 
 BATCH_ROWS = 1000  # of an Arrow table, in memory at once
 COLUMNS_SHOWN = 20
+COLUMN_FLAGS = ("--data.text_column", "--data.label_column")
 
 
 def read_file(path: Path, text_column: str, label_column: str | None) -> NamedRows:
@@ -288,10 +289,10 @@ def require_columns(columns: Sequence[str], present: Sequence[str], place: str) 
 
 
 def _missing(columns: Sequence[str], present: Sequence[str], place: str) -> str | None:
-    """What to say where a column is missing; None where none is."""
-    for column in columns:
+    """What to say where a column, of texts or also of labels, is missing; None where none is."""
+    for column, flag in zip(columns, COLUMN_FLAGS, strict=False):
         if column not in present:
             shown = ", ".join(f"{name!r:.60}" for name in present[:COLUMNS_SHOWN]) or "none"
             more = ", ..." if len(present) > COLUMNS_SHOWN else ""
-            return f"{place}: no column '{column}'; it has {shown}{more}"
+            return f"{place}: no column '{column}'; it has {shown}{more}" + (f"; {flag} chooses one" if present else "")
     return None

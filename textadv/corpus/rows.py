@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from textadv.errors import InputError
 
@@ -27,10 +27,12 @@ class PassedOver:
     """What the readers could not use, by what was wrong with it.
 
     Attributes:
+        problems: Those that are passed over; others are refused.
         counts: Number of texts, rows or labels of each problem; of `encoding`, lines of files that have lines.
         first: The line with which the first one of each problem would be refused.
     """
 
+    problems: frozenset[Problem] = frozenset(get_args(Problem))
     counts: Counter[Problem] = field(default_factory=Counter)
     first: dict[Problem, str] = field(default_factory=dict)
 
@@ -39,16 +41,19 @@ _passed_over: ContextVar[PassedOver | None] = ContextVar("passed_over", default=
 
 
 @contextmanager
-def passing_over() -> Iterator[PassedOver]:
+def passing_over(*problems: Problem) -> Iterator[PassedOver]:
     """Let the readers count what they cannot use, where they otherwise stop at the first.
 
     A text that cannot be used is read as an empty one, such a label as none; a row that cannot be taken apart is left
     out, and so are bytes that are no text.
 
+    Args:
+        problems: What to pass over, and nothing else; by default all of it.
+
     Yields:
         What they have passed over so far.
     """
-    passed_over = PassedOver()
+    passed_over = PassedOver(frozenset(problems)) if problems else PassedOver()
     token = _passed_over.set(passed_over)
     try:
         yield passed_over
@@ -64,10 +69,10 @@ def refuse(problem: Problem, message: str) -> None:
         message: One line that names the place.
 
     Raises:
-        InputError: The message, outside of `passing_over`.
+        InputError: The message, outside of `passing_over`, or within one of other problems.
     """
     passed_over = _passed_over.get()
-    if passed_over is None:
+    if passed_over is None or problem not in passed_over.problems:
         raise InputError(message) from None
     passed_over.counts[problem] += 1
     passed_over.first.setdefault(problem, message)

@@ -6,6 +6,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from textadv.corpus.files import read_file
+from textadv.corpus.rows import passing_over
 from textadv.errors import InputError
 
 STDIN = "-"
@@ -15,9 +16,9 @@ ENDINGS = (".txt", ".csv", ".jsonl", ".parquet")
 def read_texts(path: str, text_column: str) -> Iterator[str]:
     """Read texts to classify.
 
-    Standard input and `.txt` files have one text per line and are read as the texts are asked for; an empty line is an
-    empty text, so that line n of the input has prediction n. CSV, JSONL and parquet are read like training files: as a
-    whole, and a row without text is refused.
+    Standard input and `.txt` files have one text per line and are read as the texts are asked for. CSV, JSONL and
+    parquet are read like training files, as a whole. But a line or row without text is an empty text, so that text n of
+    the input has prediction n.
 
     Args:
         path: A `.txt`, `.csv`, `.jsonl` or `.parquet` file, or `-` for standard input.
@@ -37,7 +38,8 @@ def read_texts(path: str, text_column: str) -> Iterator[str]:
     if file.suffix.lower() == ".txt":
         return _lines(file)
     try:
-        return iter(read_file(file, text_column, None).texts)
+        with passing_over("empty"):
+            return iter(read_file(file, text_column, None).texts)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
 

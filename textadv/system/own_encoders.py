@@ -40,8 +40,9 @@ def require_encoder(name: str) -> None:
         InputError: The message lists what there is.
     """
     if name not in BUILT_IN and name not in (names := _names()):
-        others = f"; installed (entry points {GROUP}): {', '.join(names)}" if names else ""
-        raise InputError(f"--model.encoder {name}: there is no such encoder, but {', '.join(BUILT_IN)}{others}")
+        own = ", ".join(names) or "none; one of your own needs its package"
+        there_are = f"{', '.join(BUILT_IN)}; installed (entry points {GROUP}): {own}"
+        raise InputError(f"--model.encoder {name}: there is no such encoder, but {there_are}")
 
 
 def find_encoder(name: str) -> Factory:
