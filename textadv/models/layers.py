@@ -111,8 +111,9 @@ class MeanOutput(LastOutput):
 
     def add_spans(self, outputs: Tensor, spans: Tensor) -> None:
         """See `LastOutput.add_spans`."""
-        # No matrix product: its backward pass, which may be made under autocast, would be rounded there.
-        self.total = self.total + outputs.masked_fill(_outside(outputs, spans), 0.0).sum(1)
+        # No matrix product: its backward pass, which may be made under autocast, would be rounded there. A product
+        # with 0 and 1 passes over the outputs once, where `masked_fill` copies them first.
+        self.total = self.total + (outputs * ~_outside(outputs, spans)).sum(1)
 
     def features(self, last: Tensor, lengths: Tensor) -> Tensor:
         """See `LastOutput.features`."""
@@ -136,7 +137,8 @@ class LastMeanMax(MeanOutput):
     def add_spans(self, outputs: Tensor, spans: Tensor) -> None:
         """See `LastOutput.add_spans`. Where outputs are equal, the gradient of the maximum goes to one of them."""
         super().add_spans(outputs, spans)
-        largest = outputs.masked_fill(_outside(outputs, spans), -torch.inf).max(1).values
+        outside = _outside(outputs, spans)
+        largest = (outputs + outputs.new_zeros(outside.shape).masked_fill(outside, -torch.inf)).max(1).values
         self.largest = torch.maximum(self.largest, largest)
 
     def features(self, last: Tensor, lengths: Tensor) -> Tensor:
