@@ -71,12 +71,19 @@ class Devices(Callback):
         assert all(parameter.grad.device == META for parameter in pl_module.parameters())
 
 
+class OnTheCpu:
+    """Makes generators for the CPU whatever the device; a class, as what is imported meanwhile annotates with it."""
+
+    def __new__(cls, device: str, generator: type[torch.Generator] = torch.Generator) -> torch.Generator:
+        return generator()
+
+
 @pytest.fixture
 def train(monkeypatch: pytest.MonkeyPatch) -> Callable[[TrainingModule, StoreData], None]:
     monkeypatch.setattr(torch.optim, "Adam", Adam)
     monkeypatch.setattr(torch.optim, "AdamW", AdamW)
     # There is no generator on `meta`. What is drawn there has no values, and takes any.
-    monkeypatch.setattr(torch, "Generator", lambda device, generator=torch.Generator: generator())
+    monkeypatch.setattr(torch, "Generator", OnTheCpu)
     monkeypatch.setattr(callbacks, "LINE_SECONDS", float("inf"))  # only a line of progress reads the loss
     monkeypatch.setattr(pl.Trainer, "_teardown", lambda trainer: None)  # in the end Lightning copies all to the CPU
 
