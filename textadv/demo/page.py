@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from textadv.checkpoints import LoadedClassifier
+from textadv.evaluation.report.page import page_environment
 from textadv.evaluation.report.subjects import Subject
 
 
@@ -15,13 +14,7 @@ def render(subject: Subject, loaded: LoadedClassifier) -> str:
         subject: The checkpoint.
         loaded: Its classifier.
     """
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_environment(Path(__file__).parent)
     settings = loaded.card["settings"]
     return environment.get_template("page.html.jinja").render(
         name=subject.name,

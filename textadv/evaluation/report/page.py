@@ -43,15 +43,20 @@ def shade(part: float, whole: float) -> int:
     return round(SHADES * part / whole) if whole > 0 else 0
 
 
-def render(title: str, lead: str, parts: Mapping[str, Any], footer: str) -> str:
-    """A whole page: heading, what it is about, what the sections of the template show, if anything, and a last line."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+def page_environment(folder: Path) -> Environment:
+    """Templates of pages in a folder: every value is escaped, and one that is missing is an error."""
+    return Environment(
+        loader=FileSystemLoader(folder),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+def render(title: str, lead: str, parts: Mapping[str, Any], footer: str) -> str:
+    """A whole page: heading, what it is about, what the sections of the template show, if anything, and a last line."""
+    environment = page_environment(Path(__file__).parent)
     environment.filters["data_uri"] = lambda png: f"data:image/png;base64,{base64.b64encode(png).decode()}"
     environment.filters["percent"] = percent
     environment.globals |= {"shade": shade, "zip": zip}
