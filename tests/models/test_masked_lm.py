@@ -95,6 +95,16 @@ class TestMaskedLanguageModel:
             model = MaskedLanguageModel(encoder, whole).eval()
             torch.testing.assert_close(model(tokens, lengths, chosen), expected, rtol=1e-5, atol=1e-5)
 
+    def test_long_documents_are_read_in_windows(self, whole: Any) -> None:
+        tokens, lengths = torch.tensor([[2, 5, 4, 7, 8, 4, 4, 3], [2, 4, 3, 1, 1, 1, 1, 1]]), torch.tensor([8, 3])
+        parts = torch.tensor([[2, 5, 4, 7, 3], [2, 8, 4, 4, 3], [2, 4, 3, 1, 1]])
+        with torch.no_grad():
+            expected = whole(input_ids=parts, attention_mask=(parts != 1).long()).logits[parts == 4]
+            encoder = TransformerEncoder(whole.base_model, torch.ones(50), [1, 2, 3], in_windows=True)
+            encoder.body.config.max_position_embeddings += 5 - encoder.positions
+            model = MaskedLanguageModel(encoder, whole).eval()
+            torch.testing.assert_close(model(tokens, lengths, tokens == 4), expected, rtol=1e-5, atol=1e-5)
+
     def test_its_dropout_comes_from_the_generator_alone(self, whole: Any) -> None:
         tokens, lengths = torch.tensor([[2, 5, 4, 7, 3], [2, 4, 3, 1, 1]]), torch.tensor([5, 3])
         model = MaskedLanguageModel(TransformerEncoder(whole.base_model, torch.ones(50), [1, 2, 3]), whole)

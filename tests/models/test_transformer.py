@@ -1,5 +1,6 @@
 import copy
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 import torch
@@ -75,11 +76,58 @@ def test_without_a_perturbation_it_is_the_pretrained_model(make: Make, architect
     )
 
 
+@pytest.fixture
+def in_windows(architecture: str) -> Callable[[Pooling], TransformerEncoder]:
+    """An encoder that reads 8 tokens at once."""
+
+    def encoder(pooling: Pooling) -> TransformerEncoder:
+        encoder = TransformerEncoder(tiny(architecture), FREQUENCIES, SPECIAL, pooling, in_windows=True).eval()
+        encoder.body.config.max_position_embeddings += 8 - encoder.positions
+        return encoder
+
+    return encoder
+
+
+@pytest.mark.parametrize("pooling", ["first", "mean"])
+@torch.no_grad()
+def test_features_of_long_documents_are_the_mean_of_windows(
+    in_windows: Callable[[Pooling], TransformerEncoder], make: Make, architecture: str, pooling: Pooling
+) -> None:
+    encoder, tokens, model = in_windows(pooling).double(), documents(extra=2), tiny(architecture).double()
+    assert (encoder.positions, encoder.max_tokens) == (8, None)
+
+    def mean(document: Tensor, *cuts: int) -> Tensor:
+        """Of transformers' own model."""
+        words = [document[a:b] for a, b in pairwise(cuts)]
+        outputs = [model(input_ids=torch.cat([document[:1], part, document[-1:]])[None])[0][0] for part in words]
+        sizes = [len(output) for output in outputs]
+        features = [output[0] if pooling == "first" else output.mean(0) for output in outputs]
+        total = sum(size * one for size, one in zip(sizes, features, strict=True))
+        return torch.as_tensor(total) / sum(sizes)
+
+    long = torch.stack([mean(tokens[0, :9], 1, 4, 8), mean(tokens[2, :14], 1, 7, 13)])
+    short = make(pooling).double().read(tokens[:, :9], LENGTHS.clamp(max=9))[1::2]
+    for features in (encoder.read(tokens, LENGTHS), encoder.features(encoder.embed(tokens), LENGTHS)):
+        torch.testing.assert_close(features[::2], long, rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(features[1::2], short, rtol=1e-6, atol=1e-6)
+
+
+def test_gradients_reach_all_windows_and_dropout_is_that_of_the_step(
+    in_windows: Callable[[Pooling], TransformerEncoder],
+) -> None:
+    encoder = in_windows("first").train()
+    x = encoder.embed(documents(extra=2))
+    features = encoder.features(x, LENGTHS)
+    (gradient,) = torch.autograd.grad((features * weights(features)).sum(), x)
+    assert torch.equal((gradient != 0).any(2), inside(x))
+    assert torch.equal(encoder.features(x, LENGTHS), features)
+
+
 def test_the_longest_document_can_be_read(make: Make) -> None:
     encoder = make("first")
-    assert encoder.max_tokens <= POSITIONS
-    tokens = torch.full((1, encoder.max_tokens), SEP)
-    assert encoder.read(tokens, torch.tensor([encoder.max_tokens])).isfinite().all()
+    assert encoder.max_tokens == encoder.positions <= POSITIONS
+    tokens = torch.full((1, encoder.positions), SEP)
+    assert encoder.read(tokens, torch.tensor([encoder.positions])).isfinite().all()
 
 
 @torch.no_grad()

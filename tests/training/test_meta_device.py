@@ -152,8 +152,11 @@ def test_steps_of_finetuning(
     train(*finetuning(experiment, store))
 
 
-@pytest.mark.parametrize("settings", METHODS, ids=lambda settings: "-".join(map(str, settings.values())))
-@pytest.mark.parametrize("name", [OWN, *TRANSFORMERS[:1]])
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [*itertools.product([OWN, *TRANSFORMERS[:1]], METHODS), *itertools.product(TRANSFORMERS[-1:], [{}])],
+    ids=lambda one: one if isinstance(one, str) else "-".join(map(str, one.values())),
+)
 def test_steps_of_other_encoders(
     with_finetuning: Callable[..., Experiment],
     store: TokenStore,

@@ -153,12 +153,13 @@ def _load(name: str, kind: str) -> tuple[Any, list[str]]:
     return model, missing
 
 
-def check_pretrained(name: str, max_tokens: int, frozen_layers: int) -> None:
+def check_pretrained(name: str, max_tokens: int, in_windows: bool, frozen_layers: int) -> None:
     """Refuse what fine-tuning would refuse once the corpus is prepared, without reading the weights.
 
     Args:
         name: Folder, or name on the Hub.
         max_tokens: Length of the longest document.
+        in_windows: Whether a document may be longer than there are positions.
         frozen_layers: How many layers are not trained.
 
     Raises:
@@ -169,9 +170,10 @@ def check_pretrained(name: str, max_tokens: int, frozen_layers: int) -> None:
     config = _checked_config(transformers, name, folder)
     with torch.device("meta"), _quiet(transformers):
         encoder = TransformerEncoder(transformers.AutoModel.from_config(config), torch.ones(1), [])
-    if max_tokens > encoder.max_tokens:
+    if max_tokens > encoder.positions and not in_windows:
         raise InputError(
-            f"--tokenizer.max_tokens {max_tokens}: {name} has positions for {encoder.max_tokens} tokens at most"
+            f"--tokenizer.max_tokens {max_tokens}: {name} has positions for {encoder.positions} tokens at most; "
+            "with --model.windows it reads more"
         )
     if frozen_layers > len(encoder.layers):
         raise InputError(f"--model.frozen_layers {frozen_layers}: {name} has {len(encoder.layers)} layers")

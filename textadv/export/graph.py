@@ -143,7 +143,7 @@ def parity(classifier: Classifier, model: bytes, vocabulary_size: int) -> Parity
         usual one.
     """
     session = new_session(model)
-    longest = min(LONGEST, getattr(classifier.encoder, "max_tokens", LONGEST))  # some encoders have few positions
+    longest = min(LONGEST, getattr(classifier.encoder, "max_tokens", None) or LONGEST)  # some have few positions
     differences, sizes, documents = [], [], 0
     for tokens, lengths in _random_batches(vocabulary_size, longest):
         with torch.inference_mode():

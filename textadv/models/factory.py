@@ -44,6 +44,10 @@ class ModelSizes(Protocol):
         """Whether a Transformer's activations are computed again in the backward pass."""
 
     @property
+    def windows(self) -> bool:
+        """Whether a Transformer reads documents beyond its positions in windows."""
+
+    @property
     def head_size(self) -> int:
         """Width of the hidden layer between features and logits."""
 
@@ -94,7 +98,8 @@ def build_transformer(
     """
     unused = range(len(frequencies), len(body.get_input_embeddings().weight))
     pooling: Pooling = "first" if sizes.pooling == "first" else "mean"
-    encoder = TransformerEncoder(body, frequencies, [*special_tokens, *unused], pooling, sizes.checkpointing)
+    special = [*special_tokens, *unused]
+    encoder = TransformerEncoder(body, frequencies, special, pooling, sizes.checkpointing, sizes.windows)
     encoder.freeze(sizes.frozen_layers)
     return encoder
 

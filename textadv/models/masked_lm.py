@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from textadv.draws import Generator, new_seed, uniform
 from textadv.models.encoders import positions_before
 from textadv.models.transformer import TransformerEncoder
+from textadv.models.windows import windows
 
 WORD_STARTS = ("Ġ", "▁")  # of byte-level BPE and of SentencePiece
 
@@ -86,13 +87,16 @@ class MaskedLanguageModel(nn.Module):
 
         Args:
             tokens: What is read, with masks, shape (B, T).
-            lengths: Tokens of each document, shape (B,), on any device.
+            lengths: Tokens of each document, shape (B,), in main memory.
             chosen: Where to predict, shape (B, T).
             generator: Source of the dropout.
 
         Returns:
             Shape (N, V), in the order of `tokens[chosen]`.
         """
+        if self.encoder.in_windows:  # which have the words in the same order
+            parts = windows(lengths, tokens.shape[1], self.encoder.positions, tokens.device)
+            tokens, chosen, lengths = parts.of(tokens), parts.of(chosen), parts.lengths
         inside = positions_before(lengths, tokens)
         if self.training:
             self.encoder.seed = new_seed(generator)

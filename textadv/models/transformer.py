@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from textadv.draws import Generator, new_seed
 from textadv.models.embedding import normalization
 from textadv.models.encoders import Encoder, positions_before
+from textadv.models.windows import windows
 
 Pooling = Literal["first", "mean"]
 
@@ -38,6 +39,9 @@ class TransformerEncoder(Encoder):
         special_tokens: Ids that no perturbation may change: [CLS], [SEP], <s>, </s>, padding.
         pooling: Features are the output at the `first` token, or the `mean` of a document's outputs.
         checkpointing: Compute the layers' activations again in the backward pass instead of keeping them.
+        in_windows: Read a document that has more tokens than the body has positions in windows of these, each between
+            the first and the last token of the document. Its features are the mean over the windows, weighted by
+            their tokens. A perturbation is one over the whole document all the same.
     """
 
     frequencies: Tensor
@@ -50,6 +54,7 @@ class TransformerEncoder(Encoder):
         special_tokens: Sequence[int],
         pooling: Pooling = "mean",
         checkpointing: bool = False,
+        in_windows: bool = False,
     ) -> None:
         words: nn.Embedding = body.get_input_embeddings()
         super().__init__(words.weight.shape[1], body.config.hidden_size)
@@ -66,6 +71,7 @@ class TransformerEncoder(Encoder):
         is_special[list(special_tokens)] = True
         self.register_buffer("is_special", is_special.to(words.weight.device))
         self.pooling = pooling
+        self.in_windows = in_windows
         self.train()  # as every new module is; a body comes in evaluation mode
 
     def embed(self, tokens: Tensor, generator: Generator = None) -> Tensor:
@@ -94,16 +100,25 @@ class TransformerEncoder(Encoder):
         mean, scale = normalization(self.words.weight, self.frequencies)
         inside = positions_before(lengths, embeddings)
         # Attention weighs what is outside by 0, which does not help against NaN.
-        return self._pooled(mean + embeddings.masked_fill(~inside[:, :, None], 0.0) / scale, inside)
+        return self._features(mean + embeddings.masked_fill(~inside[:, :, None], 0.0) / scale, lengths)
 
     def read(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """Features of unperturbed documents, exactly those of the pretrained model. See `Encoder.read`."""
         if self.training:
             return super().read(tokens, lengths)
-        return self._pooled(self.words(tokens), positions_before(lengths, tokens))
+        return self._features(self.words(tokens), lengths)
 
-    def _pooled(self, inputs_embeds: Tensor, inside: Tensor) -> Tensor:
-        """Features (B, H), in the number format of the embeddings as the body knows them, (B, T, D)."""
+    def _features(self, inputs_embeds: Tensor, lengths: Tensor) -> Tensor:
+        """Features (B, H) of documents whose embeddings are as the body knows them, (B, T, D)."""
+        if not self.in_windows:
+            return self._pooled(inputs_embeds, lengths)
+        num_documents, width, _ = inputs_embeds.shape
+        parts = windows(lengths, width, self.positions, inputs_embeds.device)
+        return parts.mean(self._pooled(parts.of(inputs_embeds), parts.lengths), num_documents)
+
+    def _pooled(self, inputs_embeds: Tensor, lengths: Tensor) -> Tensor:
+        """Features (B, H) of what the body can read at once, in the number format of the embeddings, (B, T, D)."""
+        inside = positions_before(lengths, inputs_embeds)
         outputs = self.outputs(inputs_embeds, inside).to(inputs_embeds.dtype)
         if self.pooling == "first":
             return outputs[:, 0]
@@ -128,8 +143,13 @@ class TransformerEncoder(Encoder):
         return positions_before(lengths, tokens) & ~self.is_special[tokens]
 
     @property
-    def max_tokens(self) -> int:
-        """Positions that the body was pretrained with: the longest document that it can read at once."""
+    def max_tokens(self) -> int | None:
+        """Tokens of the longest document that can be read; None for any."""
+        return None if self.in_windows else self.positions
+
+    @property
+    def positions(self) -> int:
+        """Positions that the body was pretrained with: as many tokens can be read at once."""
         positions: int = self.body.config.max_position_embeddings
         for name, module in self.body.named_modules():
             # Those of RoBERTa's family are counted from behind the padding's.

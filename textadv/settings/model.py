@@ -54,6 +54,7 @@ class ModelSettings(EncoderSettings):
             (null for a Transformer), last + mean + max, or a Transformer's output at the first token.
         frozen_layers: Of a Transformer: so many layers from below, and the embeddings, are not trained.
         checkpointing: Of a Transformer: compute activations twice instead of keeping them in memory.
+        windows: Of a Transformer: read documents of more tokens than it has positions in windows, and average features.
         head_size: Width of the hidden layer between encoder and logits.
         head_activation: Of that layer. The paper's `relu` can die for whole documents, which the smoothness rewards.
     """
@@ -64,14 +65,15 @@ class ModelSettings(EncoderSettings):
     pooling: Literal["last", "mean", "last_mean_max", "first"] | None = field(default=None, metadata=CLASSIFIER_ONLY)
     frozen_layers: int = field(default=0, metadata=CLASSIFIER_ONLY)
     checkpointing: bool = field(default=False, metadata=CLASSIFIER_ONLY)
+    windows: bool = field(default=False, metadata=CLASSIFIER_ONLY)
     head_size: Positive = field(default=30, metadata=CLASSIFIER_ONLY)
     head_activation: Literal["gelu", "relu"] = field(default="gelu", metadata=CLASSIFIER_ONLY)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.is_transformer and (self.frozen_layers or self.checkpointing):
-            flag = "frozen_layers" if self.frozen_layers else "checkpointing"
-            raise InputError(f"--model.{flag}: needs --model.encoder transformer")
+        for flag in ("frozen_layers", "checkpointing", "windows"):
+            if getattr(self, flag) and not self.is_transformer:
+                raise InputError(f"--model.{flag}: needs --model.encoder transformer")
         allowed = TRANSFORMER if self.is_transformer else RECURRENT
         if (self.is_transformer or self.is_recurrent) and self.pooling not in (None, *allowed):
             raise InputError(f"--model.pooling {self.pooling}: {self.encoder} has {', '.join(allowed)}")

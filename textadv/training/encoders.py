@@ -71,4 +71,7 @@ def _transformer(model: ModelSettings, body: Any, store: TokenStore) -> Transfor
     frequencies = torch.from_numpy(store.frequencies)
     if len(body.get_input_embeddings().weight) < len(frequencies):
         raise InputError(f"--model.pretrained {model.pretrained}: its tokenizer has more entries than its word table")
-    return build_transformer(model, body, frequencies, TextTokenizer.from_json(store.tokenizer_json).special_tokens)
+    tokenizer = TextTokenizer.from_json(store.tokenizer_json)
+    if model.windows and (len(tokenizer.prefix), len(tokenizer.suffix)) != (1, 1):
+        raise InputError(f"--model.windows: {model.pretrained} does not put one special token at each end of a text")
+    return build_transformer(model, body, frequencies, tokenizer.special_tokens)

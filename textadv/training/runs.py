@@ -114,7 +114,7 @@ def check_encoder(experiment: Experiment, pretrained: str | None) -> None:
         return
     if pretrained == "none":
         raise InputError("--pretrained none: --model.encoder transformer has the weights of --model.pretrained")
-    check_pretrained(model.pretrained, experiment.tokenizer.max_tokens, model.frozen_layers)
+    check_pretrained(model.pretrained, experiment.tokenizer.max_tokens, model.windows, model.frozen_layers)
 
 
 def check_finetuning(experiment: Experiment, store: TokenStore) -> None:
