@@ -7,7 +7,8 @@ import pytest
 import yaml
 from command_line import Run, metrics, refused, write_rows
 
-from textadv.commands import check_data
+from textadv.commands import check_data, sizing
+from textadv.settings import Experiment
 
 FEW = ["--tokenizer.min_documents", "1", "--model.hidden_size", "9", "--pretraining.steps", "2"]
 FEW += ["--finetuning.steps", "2", "--finetuning.batch_size", "8", "--trainer.accelerator", "cpu"]
@@ -45,6 +46,20 @@ def test_one_command_is_all_it_takes(
     assert finetuning.startswith("textadv: fine-tuning: ")
     config = yaml.safe_load((tmp_path / "g" / "config.yaml").read_text())
     assert (config["model"]["embedding_size"], config["model"]["hidden_size"]) == (256, 9)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.4, "0 s"), (119, "119 s"), (150, "2.5 min"), (6600, "110 min"), (9000, "2.5 h"), (455_000, "130 h")],
+)
+def test_a_time_is_said_in_the_unit_that_suits_it(
+    seconds: float, words: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stages, times = {"fine-tuning": "2 steps"}, {"fine-tuning": seconds}
+    monkeypatch.setattr(sizing, "_stages", lambda *_: stages)
+    monkeypatch.setattr(sizing, "_measured", lambda *_: times)
+    sizing.tell_durations(Experiment(), None, False)  # type: ignore[arg-type]
+    assert told(capsys) == [f"textadv: fine-tuning: 2 steps, about {words} on this machine"]
 
 
 def test_prepare_and_pretrain_make_what_finetune_looks_for(

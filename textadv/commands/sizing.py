@@ -119,8 +119,8 @@ def _stages(experiment: Experiment, store: TokenStore) -> dict[str, str]:
         over_text = pretraining.steps * pretraining.batch_size / sum(len(store.splits[name]) for name in TRAINING)
     over_labels = finetuning.steps * finetuning.batch_size / labels
     return {
-        "pretraining": f"{pretraining.steps:,} steps, {over_text:.3g} passes over the text",
-        "fine-tuning": f"{finetuning.steps:,} steps, {over_labels:.3g} passes over the labels",
+        "pretraining": f"{pretraining.steps:,} steps, {_rounded(over_text, 3)} passes over the text",
+        "fine-tuning": f"{finetuning.steps:,} steps, {_rounded(over_labels, 3)} passes over the labels",
     }
 
 
@@ -128,8 +128,13 @@ def _duration(seconds: float) -> str:
     """A time in words, in the unit that suits it."""
     for unit, length in (("h", 3600), ("min", 60)):
         if seconds >= 2 * length:
-            return f"{seconds / length:.2g} {unit}"
+            return f"{_rounded(seconds / length, 2)} {unit}"
     return f"{seconds:.0f} s"
+
+
+def _rounded(value: float, digits: int) -> str:
+    """A number with so many digits that count, but never as a power of ten: 110, not 1.1e+02."""
+    return f"{float(f'{value:.{digits}g}'):,g}"
 
 
 def _size(experiment: Experiment, store: TokenStore) -> tuple[int, int]:

@@ -29,7 +29,7 @@ class TrainerSettings(DeviceSettings):
     Attributes:
         devices: Number of devices.
         num_nodes: Number of machines.
-        precision: Lightning's name of the number format. In `bf16-mixed` only output layers compute in bfloat16.
+        precision: Lightning's name of the number format. `bf16-mixed` is bfloat16 for a Transformer and output layers.
         logger: Where curves go besides `metrics.csv`: `tensorboard` (where it is installed), `csv` (as Lightning writes
             it), `wandb` (offline), several of them with commas between, or `none`.
     """
