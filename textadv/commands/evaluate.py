@@ -38,6 +38,6 @@ def evaluate(
     with run_folder("evaluate", output, asdict(used)) as (folder, metrics):
         subject = Subject.of(Path(checkpoint), loaded.card)
         subject.quality = evaluate_split(loaded, store, split, device(trainer))
-        metrics |= asdict(subject.quality) | {"checkpoint": checkpoint, "split": split}
+        metrics |= asdict(subject.quality) | {"classes": loaded.classes, "checkpoint": checkpoint, "split": split}
         print(json.dumps({name: value for name, value in metrics.items() if name != "calibration"}, indent=2))
         write_report(folder, [subject], store, split)
