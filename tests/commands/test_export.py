@@ -74,8 +74,8 @@ def test_what_is_wrong_is_one_line(
     cases = {
         ("export", "--checkpoint", "gone"): "gone: no such checkpoint",
         ("export", "--checkpoint", "run", "--output", "run"): "--output run: holds best.ckpt",
-        ("predict", "--onnx", "run", *text): "--onnx run: no model.onnx in this folder; `textadv export` writes one",
-        ("predict", "--onnx", "gone", *text): "--onnx gone: no model.onnx",
+        ("predict", "--onnx", "run", *text): "--onnx run: is no folder with model.onnx; `textadv export` writes one",
+        ("predict", "--onnx", "gone", *text): "--onnx gone: is no folder with model.onnx",
         ("predict", "--onnx", "run", "--checkpoint", "run", *text): "needs either --checkpoint or --onnx",
         ("predict", *text): "needs either --checkpoint or --onnx",
         ("predict", "--onnx", "run", "--trainer.accelerator", "gpu", *text): "--onnx computes on the CPU",
