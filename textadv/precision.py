@@ -14,6 +14,19 @@ TF32_BACKENDS: tuple[Any, ...] = (
 )
 
 
+def autocast(device: str, precision: str) -> AbstractContextManager[object]:
+    """Compute as Lightning does in a training of the same precision.
+
+    Args:
+        device: Where the tensors are, such as `cuda`.
+        precision: `bf16-mixed`: matrix products in bfloat16; any other: in the number format of the tensors.
+
+    Returns:
+        The context.
+    """
+    return torch.autocast(torch.device(device).type, torch.bfloat16) if precision == "bf16-mixed" else nullcontext()
+
+
 def without_autocast(device: torch.device) -> AbstractContextManager[object]:
     """Compute in the number format of the tensors, on any kind of device.
 

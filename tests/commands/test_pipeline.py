@@ -15,7 +15,7 @@ from textadv.commands.finetune import finetune
 from textadv.errors import InputError
 from textadv.settings import (
     DataSettings,
-    DeviceSettings,
+    EvaluationSettings,
     Experiment,
     FinetuningSettings,
     ModelSettings,
@@ -75,7 +75,7 @@ def test_commands_are_functions(corpus: list[str], tmp_path: Path) -> None:
     experiment = Experiment(data, model=model, finetuning=finetuning, trainer=trainer)
     finetune(experiment, pretrained="none", output=str(tmp_path / "f"))
     evaluate(
-        str(tmp_path / "f"), DataSettings(), TokenizerSettings(), DeviceSettings("cpu"), output=str(tmp_path / "e")
+        str(tmp_path / "f"), DataSettings(), TokenizerSettings(), EvaluationSettings("cpu"), output=str(tmp_path / "e")
     )
     assert metrics(tmp_path / "e")["count"] == 10
 

@@ -76,6 +76,16 @@ def test_a_report_shows_the_words_without_the_special_tokens(run: Run, flags: li
     assert "[CLS]" not in page
 
 
+def test_evaluate_computes_in_the_precision_that_is_named(run: Run, flags: list[str], tmp_path: Path) -> None:
+    run("finetune", *flags, "--finetuning.steps", "1", "--output", "run")
+    errors = {}
+    for precision in ("32-true", "bf16-mixed"):
+        run("evaluate", "--checkpoint", "run", "--trainer.precision", precision, "--output", precision)
+        errors[precision] = metrics(tmp_path / precision)["expected_calibration_error"]
+    assert errors["bf16-mixed"] != errors["32-true"]
+    assert errors["bf16-mixed"] == pytest.approx(errors["32-true"], abs=0.01)  # bfloat16 keeps eight bits
+
+
 def test_frozen_layers_stay_as_they_are(run: Run, flags: list[str], tmp_path: Path) -> None:
     run("finetune", *flags, "--model.frozen_layers", "1", "--finetuning.ema_decay", "0", "--output", "run")
     body, trained = tiny("bert").state_dict(), load_classifier(tmp_path / "run").classifier.encoder.body.state_dict()

@@ -1,4 +1,4 @@
-"""Several processes that train together."""
+"""Several processes that train together, and a module to step by hand."""
 
 import multiprocessing
 import runpy
@@ -10,9 +10,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import torch
+from stepping import Make
 
 from textadv.corpus.store import TokenStore
+from textadv.models.factory import build_classifier, build_encoder
 from textadv.settings import Experiment
+from textadv.training.finetuning import FinetuningModule
 
 PROGRAM = str(Path(__file__).with_name("rank_program.py"))
 SECONDS = 240  # on a busy machine
@@ -84,3 +88,19 @@ def train_together() -> TrainTogether:
         return ended
 
     return train
+
+
+@pytest.fixture
+def make(store: TokenStore, with_finetuning: Callable[..., Experiment]) -> Make:
+    def make_module(**settings: Any) -> FinetuningModule:
+        experiment = with_finetuning(**settings)
+        torch.manual_seed(0)
+        s, frequencies = experiment.finetuning, torch.from_numpy(store.frequencies)
+        encoder = build_encoder(experiment.model, frequencies, s.dropout, s.window)
+        classifier = build_classifier(experiment.model, encoder, 2).double()
+        module = FinetuningModule(classifier, experiment.finetuning, 0, {"classes": list(store.classes)})
+        module.log = lambda *a, **k: None  # type: ignore[method-assign]
+        module.log_dict = lambda *a, **k: None  # type: ignore[method-assign]
+        return module.train()
+
+    return make_module

@@ -1,12 +1,12 @@
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from norm_of import norm_of
+from stepping import Make, gradients, record_passes, step
 from torch import Tensor
 
 from textadv.adversarial import virtual
@@ -19,56 +19,9 @@ from textadv.corpus.store import TokenStore
 from textadv.errors import InputError
 from textadv.models.classifier import Classifier
 from textadv.models.encoders import positions_before
-from textadv.models.factory import build_classifier, build_encoder
-from textadv.settings import Experiment, FinetuningSettings
-from textadv.training import finetuning, objective
-from textadv.training.finetuning import FinetuningModule
+from textadv.settings import Experiment
 
-Make = Callable[..., FinetuningModule]
 EPSILON = 0.5
-
-
-@pytest.fixture
-def make(store: TokenStore, with_finetuning: Callable[..., Experiment]) -> Make:
-    def make_module(**settings: Any) -> FinetuningModule:
-        experiment = with_finetuning(**settings)
-        torch.manual_seed(0)
-        s, frequencies = experiment.finetuning, torch.from_numpy(store.frequencies)
-        encoder = build_encoder(experiment.model, frequencies, s.dropout, s.window)
-        classifier = build_classifier(experiment.model, encoder, 2).double()
-        module = FinetuningModule(classifier, experiment.finetuning, 0, {"classes": list(store.classes)})
-        module.log = lambda *a, **k: None  # type: ignore[method-assign]
-        module.log_dict = lambda *a, **k: None  # type: ignore[method-assign]
-        return module.train()
-
-    return make_module
-
-
-def step(module: FinetuningModule, store: TokenStore, unlabeled: bool = True) -> Tensor:
-    data = FinetuningData(store, Experiment().data, module.settings, 0)
-    batch = next(iter(data.train_dataloader()))
-    assert ("unlabeled" in batch) == module.settings.uses_unlabeled
-    return module.training_step(batch, 0)
-
-
-def gradients(module: FinetuningModule, loss: Tensor) -> list[Tensor | None]:
-    module.zero_grad()
-    loss.backward()
-    return [p.grad for p in module.parameters()]
-
-
-def record_passes(module: FinetuningModule, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """Embeddings, lengths and logits of every call of `classify`."""
-    calls: list[tuple[Tensor, Tensor, Tensor]] = []
-    classify = Classifier.classify
-
-    def recording(self: Classifier, embeddings: Tensor, lengths: Tensor) -> Tensor:
-        logits = classify(self, embeddings, lengths)
-        calls.append((embeddings, lengths, logits))
-        return logits
-
-    monkeypatch.setattr(Classifier, "classify", recording)
-    return calls
 
 
 @pytest.mark.parametrize("method", ["random", "adversarial", "vat", "adversarial+vat"])
@@ -336,87 +289,6 @@ def test_ramp_scales_the_perturbed_losses(make: Make, store: TokenStore) -> None
         for m, n in (("none", 0), ("adversarial+vat", 4), ("adversarial+vat", 0))
     )
     assert ramped - plain == pytest.approx((full - plain) / 4)
-
-
-def test_entropy_is_added(make: Make, store: TokenStore) -> None:
-    without, with_entropy = (step(make(method="vat", entropy_weight=w), store).item() for w in (0.0, 0.5))
-    assert 0 < with_entropy - without <= 0.5 * np.log(2)
-
-
-def terms_of(module: FinetuningModule, store: TokenStore) -> tuple[dict[str, Tensor], int]:
-    """All terms of the first step, and the number of its labeled examples."""
-    found: dict[str, Tensor] = {}
-
-    def spy(*arguments: Any) -> dict[str, Tensor]:
-        found.update(objective.objective(*arguments))
-        return found
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(finetuning, "objective", spy)
-        step(module, store)
-    return found, len(found["cross_entropy"])
-
-
-def test_the_size_of_the_virtual_perturbation_meets_a_target(make: Make, store: TokenStore) -> None:
-    target = 1e-7
-    terms, labeled = terms_of(make(method="vat", vat_target=target, vat_epsilon=1e3, dropout=0.0), store)
-    assert terms["lds"][labeled:].mean().item() == pytest.approx(target, rel=0.01)
-    assert len(terms["virtual_epsilon"].unique()) == 1
-
-
-def test_the_size_of_the_virtual_perturbation_has_a_bound(make: Make, store: TokenStore) -> None:
-    bounded, _ = terms_of(make(method="vat", vat_target=0.9, vat_epsilon=0.01, dropout=0.0), store)
-    fixed, _ = terms_of(make(method="vat", vat_epsilon=0.01, dropout=0.0), store)
-    assert torch.allclose(bounded["lds"], fixed["lds"], rtol=1e-12)
-
-
-def test_a_target_needs_the_closed_form() -> None:
-    with pytest.raises(InputError, match=r"--finetuning.vat_target: needs the closed form"):
-        FinetuningSettings(vat_target=0.1, vat_direction="power_iteration")
-
-
-def test_the_entropy_of_the_mean_prediction_is_subtracted(make: Make, store: TokenStore) -> None:
-    without, balanced = (step(make(method="none", balance_weight=w, entropy_weight=0.1), store) for w in (0.0, 0.5))
-    terms, _ = terms_of(make(method="none", entropy_weight=0.1), store)
-    mean = terms["largest_class_share"].mean(0)
-    assert (balanced - without).item() == pytest.approx(0.5 * (mean * mean.log()).sum().item())
-
-
-@pytest.mark.parametrize("method", ["none", "vat"])
-def test_pseudo_labels_are_those_of_the_aligned_prediction(
-    make: Make, store: TokenStore, method: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    module = make(method=method, pseudo_label_weight=1.0, pseudo_label_threshold=0.0, dropout=0.0)
-    calls = record_passes(module, monkeypatch)
-    terms, _ = terms_of(module, store)
-    clean = terms["largest_class_share"]
-    aligned = clean / clean.mean(0)  # the classes' shares are equal
-    perturbed = next(logits for *_, logits in reversed(calls) if len(logits) == len(clean))
-    expected = torch.nn.functional.cross_entropy(perturbed, aligned.argmax(1), reduction="none")
-    assert torch.allclose(terms["pseudo_label_loss"], expected)
-    assert terms["pseudo_labeled"].all()
-    assert 0 < aligned.argmax(1).sum() < len(clean)  # both classes, though the classifier predicts one
-
-
-def test_only_sure_predictions_are_pseudo_labels(make: Make, store: TokenStore) -> None:
-    terms, _ = terms_of(make(method="none", pseudo_label_weight=1.0, pseudo_label_threshold=0.999999), store)
-    sure = terms["pseudo_labeled"]
-    assert not sure.all()
-    assert (terms["pseudo_label_loss"][~sure] == 0).all()
-
-
-def test_sums_of_predictions_are_not_rounded_under_autocast(make: Make, store: TokenStore) -> None:
-    """In bfloat16 the sum of a class would stay at 256, so that all classes would have equal shares in the end."""
-    module = make(method="none", balance_weight=1.0, pseudo_label_weight=1.0).float()
-    averaged: list[Tensor] = []
-    with torch.autocast("cpu", torch.bfloat16), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "_mean_over_ranks", lambda _, values: averaged.append(values) or values.mean(0))
-        documents = len(terms_of(module, store)[0]["largest_class_share"])
-        before = module.class_sums = 10_000 * torch.as_tensor(module.class_sums)
-        step(module, store)
-    added = torch.as_tensor(module.class_sums).double().sum() - before.double().sum()
-    assert added.item() == pytest.approx(documents, abs=0.1)
-    assert {values.dtype for values in averaged} == {torch.float32}
 
 
 def test_a_power_iteration_is_made_in_full_precision(

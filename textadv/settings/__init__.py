@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from textadv.settings.attack import AttackSettings
 from textadv.settings.data import ColumnSettings, DataSettings, TokenizerSettings, Truncation
-from textadv.settings.machine import DeviceSettings, TrainerSettings
+from textadv.settings.machine import DeviceSettings, EvaluationSettings, TrainerSettings
 from textadv.settings.model import EncoderSettings, ModelSettings
 from textadv.settings.training import FinetuningSettings, Method, PretrainingSettings
 from textadv.system.ranges import Settings
@@ -15,6 +15,7 @@ __all__ = [
     "DataSettings",
     "DeviceSettings",
     "EncoderSettings",
+    "EvaluationSettings",
     "Experiment",
     "FinetuningSettings",
     "Method",
