@@ -2,6 +2,7 @@
 
 from argparse import Action
 from pathlib import Path
+from textwrap import fill
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin
 
@@ -65,7 +66,8 @@ def page() -> str:
         parts.append(f"## {command}\n\n" + "\n".join(line.removeprefix("    ") for line in text.splitlines()) + "\n")
         parts.append(_table(own) + "\n")
         if others:
-            parts.append(f"Settings that it takes as well: {', '.join(others)}.\n")
+            line = f"Settings that it takes as well: {', '.join(others)}."
+            parts.append(fill(line, 120, break_on_hyphens=False) + "\n")
     for section, known in sections.items():
         parts.append(f"## Settings of {section}\n\n{_table(list(known.values()))}\n")
     return "\n".join(parts)

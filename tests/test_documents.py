@@ -60,6 +60,15 @@ def test_a_python_block_runs(
     assert bool(capsys.readouterr().out) == ("print(" in block)
 
 
+def test_prose_has_at_most_120_columns() -> None:
+    """Tables and code are not wrapped, nor is Chinese, where a line break would show as a space."""
+    documents = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "data/README.md", ROOT / "website/api.md"]
+    for document in (path for path in documents if ".zh" not in path.name):
+        text = re.sub(r"```.*?```", "", document.read_text(encoding="utf-8"), flags=re.DOTALL)
+        prose = [line for line in text.splitlines() if not line.lstrip().startswith(("|", "!["))]
+        assert [line for line in prose if len(line) > 120] == [], document
+
+
 def test_the_readme_shows_the_losses_the_estimator_and_the_predictor() -> None:
     shown = " ".join(re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL))
     assert set(re.findall(r"textadv\.(\w+)", shown)) == {"Predictor", "adversarial_loss", "virtual_adversarial_loss"}

@@ -91,7 +91,7 @@ def test_a_checkpoint_needs_no_pretrained_weights() -> None:
 
 def test_the_extra_is_not_installed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "transformers", None)
-    assert "pip install 'textadv[transformers]'" in message(folder)
+    assert 'pip install -e ".[transformers]"' in message(folder)
 
 
 def test_a_folder_without_a_model(tmp_path: Path) -> None:

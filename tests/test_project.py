@@ -158,6 +158,19 @@ def test_the_package_depends_on_exactly_what_it_imports() -> None:
     assert set(OTHER_EXTRA) <= set(TEST_EXTRA)
 
 
+def test_a_missing_package_is_in_the_extra_that_is_named() -> None:
+    calls = [
+        [argument.value if isinstance(argument, ast.Constant) else None for argument in node.args]
+        for file in (ROOT / "textadv").rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "missing_package"
+    ]
+    assert {extra for *_, extra in calls} == {"experiments", "export", "transformers"}
+    for _, package, extra in calls:
+        needed = {Requirement(text).name for text in PROJECT["optional-dependencies"][extra]}
+        assert package is None or package in needed
+
+
 def test_files_that_are_not_python_are_in_the_wheel() -> None:
     tool = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
     packed = {
@@ -281,7 +294,7 @@ def test_links_lead_somewhere(document: Path) -> None:
         assert file.exists(), target
         if section:
             titles = re.findall(r"^#+ (.*)", file.read_text(encoding="utf-8"), re.MULTILINE)
-            assert section in {title.lower().replace(" ", "-") for title in titles}
+            assert section in {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
 def test_lower_bounds_leave_out_versions_with_known_holes() -> None:

@@ -16,6 +16,20 @@ class ArgumentError(InputError, ValueError):
     """Wrong input to a function of Python: a `ValueError`, too, as Python and scikit-learn have it."""
 
 
+def missing_package(culprit: str, package: str, extra: str) -> InputError:
+    """What to tell where a package is not installed that an extra brings along; textadv itself is on no index.
+
+    Args:
+        culprit: The flag or command that needs it.
+        package: Its name.
+        extra: The extra, a name in `pyproject.toml`.
+    """
+    return InputError(
+        f'{culprit}: the package {package} is missing; in a checkout of textadv, `pip install -e ".[{extra}]"` brings '
+        f"it; elsewhere, install the file of the wheel again, with [{extra}] behind its name"
+    )
+
+
 class ProcessLostError(Exception):
     """Another process of the same run is gone, and with it the run. The command line prints it and exits with 1."""
 

@@ -141,7 +141,7 @@ def test_without_final_the_test_split_is_not_read(
         ({"labels": [{"data.labels_per_class": 500}]}, "--data.labels_per_class 500"),
         ({"pretrained": "missing.ckpt"}, "missing.ckpt"),
         ({"seeds": [{"seed": 0, "finetuning.adversary": "magic-l2"}]}, "magic"),
-        ({"settings": {"tfidf": {"contender": "tfidf"}}, "baseline": None}, "textadv[experiments]"),
+        ({"settings": {"tfidf": {"contender": "tfidf"}}, "baseline": None}, 'pip install -e ".[experiments]"'),
     ],
 )
 def test_what_is_wrong_is_refused_before_anything_is_trained(

@@ -11,6 +11,7 @@ import torch
 from command_line import Run, metrics, refused
 
 from textadv.export import graph
+from textadv.export.folder import MODEL
 
 pytest.importorskip("onnxruntime", reason="the extra textadv[export] is not installed")
 pytest.importorskip("onnxscript", reason="the extra textadv[export] is not installed")
@@ -73,14 +74,19 @@ def test_what_is_wrong_is_one_line(
     cases = {
         ("export", "--checkpoint", "gone"): "gone: no such checkpoint",
         ("export", "--checkpoint", "run", "--output", "run"): "--output run: holds best.ckpt",
-        ("predict", "--onnx", "run", *text): "--onnx run: no model.onnx in this folder; `textadv export` writes one",
-        ("predict", "--onnx", "gone", *text): "--onnx gone: no model.onnx",
+        ("predict", "--onnx", "run", *text): "--onnx run: is no folder with model.onnx; `textadv export` writes one",
+        ("predict", "--onnx", "gone", *text): "--onnx gone: is no folder with model.onnx",
         ("predict", "--onnx", "run", "--checkpoint", "run", *text): "needs either --checkpoint or --onnx",
         ("predict", *text): "needs either --checkpoint or --onnx",
         ("predict", "--onnx", "run", "--trainer.accelerator", "gpu", *text): "--onnx computes on the CPU",
     }
     for arguments, message in cases.items():
         assert message in refused(run, capsys, *arguments)
+    (tmp_path / "exported").mkdir()
+    (tmp_path / "exported" / MODEL).touch()
+    line = refused(run, capsys, "predict", "--checkpoint", "exported", *text)
+    assert "exported: no checkpoint" in line
+    assert line.endswith("it is an export, which only `predict --onnx` takes")
     monkeypatch.setattr(graph, "LARGEST_DIFFERENCE", -1.0)
     line = refused(run, capsys, "export", "--checkpoint", "run", "--output", "differs")
     assert "--checkpoint run: a logit of its ONNX graph differs from torch's by" in line
@@ -88,7 +94,8 @@ def test_what_is_wrong_is_one_line(
     for package in ("onnxscript", "onnxruntime"):
         monkeypatch.setitem(sys.modules, package, None)
         line = refused(run, capsys, "export", "--checkpoint", "run")
-        assert f"the package {package} is missing; pip install 'textadv[export]'" in line
+        assert f"export: the package {package} is missing" in line
+        assert 'pip install -e ".[export]"' in line
 
 
 def test_predict_names_the_extra_that_is_missing(
@@ -97,7 +104,8 @@ def test_predict_names_the_extra_that_is_missing(
     run("export", "--checkpoint", "run", "--output", "exported")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     line = refused(run, capsys, "predict", "--onnx", "exported", "--text", "a film")
-    assert "the package onnxruntime is missing; pip install 'textadv[export]'" in line
+    assert "--onnx: the package onnxruntime is missing" in line
+    assert 'pip install -e ".[export]"' in line
 
 
 def test_the_speed_of_torch_and_onnx_side_by_side(

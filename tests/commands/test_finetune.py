@@ -24,6 +24,7 @@ def test_commands_read_the_folder_that_finetune_writes(
     assert told[0] == told[1]
     run("evaluate", "--checkpoint", tmp_path / "m", "--output", tmp_path / "e")
     assert metrics(tmp_path / "e")["count"] == 10
+    assert metrics(tmp_path / "e")["classes"] == ["happy", "sad"]  # of the rows and columns of the confusion matrix
     few = ["--attack.documents", "4", "--attack.check_documents", "2", "--attack.attacks", '["fgsm-l2"]']
     run("attack", "--checkpoint", tmp_path / "m", "--output", tmp_path / "a", *few)
     assert metrics(tmp_path / "a")["checkpoint"] == str(tmp_path / "m")

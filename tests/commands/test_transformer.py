@@ -233,4 +233,4 @@ def test_wrong_input_is_one_line(
     (pretrained / "pytorch_model.bin").unlink()
     assert "has no model.safetensors" in line()
     monkeypatch.setitem(sys.modules, "transformers", None)
-    assert "pip install 'textadv[transformers]'" in line()
+    assert 'pip install -e ".[transformers]"' in line()

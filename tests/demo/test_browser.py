@@ -36,7 +36,9 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def url(checkpoint: Path) -> Iterator[str]:
     """The address that the command says; at the end it is stopped by Ctrl-C."""
-    command = [sys.executable, str(ROOT / "train.py"), "demo", "--checkpoint", str(checkpoint), "--port", "0"]
+    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # not so in the background
+    program = f"{heard}; from textadv.cli import main; main()"
+    command = [sys.executable, "-c", program, "demo", "--checkpoint", str(checkpoint), "--port", "0"]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment) as process:
@@ -45,7 +47,10 @@ def url(checkpoint: Path) -> Iterator[str]:
         assert f"demo of {checkpoint}: http://127.0.0.1:" in line
         yield line.split()[-4]
         process.send_signal(signal.SIGINT)
-        rest = process.communicate(timeout=60)
+        try:
+            rest = process.communicate(timeout=60)
+        finally:
+            process.kill()  # a program that goes on would be waited for without end
     assert (process.returncode, *rest) == (0, "", "")
 
 

@@ -109,3 +109,14 @@ def test_an_exported_classifier_has_no_gradient(loaded: LoadedClassifier) -> Non
 def test_what_is_no_list_of_texts_is_refused(loaded: LoadedClassifier, texts: object) -> None:
     with pytest.raises(ArgumentError, match="text_input_list"):
         TextAttackModel(Predictor(loaded))(texts)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("text", [5, ["a film"], ("a premise", "a hypothesis")])
+def test_there_is_a_gradient_of_one_text_only(loaded: LoadedClassifier, text: object) -> None:
+    with pytest.raises(ArgumentError, match="text_input"):
+        TextAttackModel(Predictor(loaded)).get_grad(text)  # type: ignore[arg-type]
+
+
+def test_what_is_no_predictor_is_refused() -> None:
+    with pytest.raises(ArgumentError, match=r"^predictor 'runs/mine': must be a Predictor; textadv\.Predictor\.load"):
+        TextAttackModel("runs/mine")  # type: ignore[arg-type]

@@ -16,6 +16,7 @@ from textadv.system.durable import open_intact, write_file
 
 BEST, LAST = "best.ckpt", "last.ckpt"
 PREVIOUS = "previous.ckpt"  # what `last.ckpt` was before
+GRAPH = "model.onnx"  # what `export` writes, which is no checkpoint
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # two letters at least, one is a Windows drive
 
 
@@ -31,7 +32,8 @@ def resolve_checkpoint(path: Path) -> Path:
         for name in (BEST, LAST, WEIGHTS):
             if (path / name).is_file():
                 return path / name
-        raise InputError(f"{path}: no checkpoint ({BEST}, {LAST} or {WEIGHTS}) in this folder")
+        exported = "; it is an export, which only `predict --onnx` takes" if (path / GRAPH).is_file() else ""
+        raise InputError(f"{path}: no checkpoint ({BEST}, {LAST} or {WEIGHTS}) in this folder{exported}")
     if not path.is_file():
         raise InputError(f"{path}: no such checkpoint")
     return path

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from textadv.errors import InputError, reason_of
+from textadv.errors import InputError, missing_package, reason_of
 from textadv.models.transformer import TransformerEncoder
 from textadv.system.network import REQUEST_SECONDS, failure_of
 
@@ -211,9 +211,7 @@ def _library() -> Any:
     try:
         import transformers
     except ImportError:
-        raise InputError(
-            "--model.encoder transformer: the package transformers is missing; pip install 'textadv[transformers]'"
-        ) from None
+        raise missing_package("--model.encoder transformer", "transformers", "transformers") from None
     return transformers
 
 

@@ -41,6 +41,6 @@ def evaluate(
         place = device(trainer)
         with autocast(place, trainer.precision):
             subject.quality = evaluate_split(loaded, store, split, place)
-        metrics |= asdict(subject.quality) | {"checkpoint": checkpoint, "split": split}
+        metrics |= asdict(subject.quality) | {"classes": loaded.classes, "checkpoint": checkpoint, "split": split}
         print(json.dumps({name: value for name, value in metrics.items() if name != "calibration"}, indent=2))
         write_report(folder, [subject], store, split)

@@ -31,9 +31,14 @@ class TextAttackModel:
         predictor: The predictor.
         model: The network that is attacked; for an exported classifier, the predictor.
         tokenizer: The tokenizer.
+
+    Raises:
+        ArgumentError: It is no predictor, but a path, for example.
     """
 
     def __init__(self, predictor: TextPredictor) -> None:
+        if not isinstance(predictor, TextPredictor):
+            raise ArgumentError(f"predictor {predictor!r}: must be a Predictor; textadv.Predictor.load gives one")
         self.predictor = predictor
         self.model = predictor.classifier if isinstance(predictor, Predictor) else predictor
         self.tokenizer = predictor.tokenizer
@@ -47,10 +52,7 @@ class TextAttackModel:
         Raises:
             ArgumentError: They are no list of texts, such as pairs of texts.
         """
-        try:
-            texts = checked_texts(text_input_list, "text_input_list")
-        except InputError as error:
-            raise ArgumentError(str(error)) from None
+        texts = _checked(text_input_list, "text_input_list")
         rows = [list(prediction.probabilities.values()) for prediction in self.predictor.predict(texts)]
         return np.array(rows).reshape(-1, len(self.predictor.classes))
 
@@ -63,13 +65,13 @@ class TextAttackModel:
             `ids`, the tokens of the text, T of them, and `gradient`, `(T, D)`, at normalized embeddings.
 
         Raises:
-            ArgumentError: The classifier is an exported one.
+            ArgumentError: The classifier is an exported one, or the argument is no text.
         """
         predictor = self.predictor
         if not isinstance(predictor, Predictor):
             raise ArgumentError("get_grad: an exported classifier has no gradient; load its checkpoint instead")
         classifier = predictor.classifier.to(predictor.device).eval()
-        documents, _ = predictor.encode([text_input])
+        documents, _ = predictor.encode(_checked([text_input], "text_input"))
         ids, lengths = (torch.from_numpy(values) for values in pad([documents.document(0)]))
 
         def loss(embeddings: torch.Tensor) -> torch.Tensor:
@@ -93,3 +95,15 @@ class TextAttackModel:
         documents, _ = self.predictor.encode(inputs)
         pieces = (self.tokenizer.pieces(documents.document(row).tolist()) for row in range(len(documents)))
         return [[piece.strip() or piece for piece in document] for document in pieces]
+
+
+def _checked(texts: Sequence[str], name: str) -> list[str]:
+    """The texts of a program that has no command line.
+
+    Raises:
+        ArgumentError: They are no list of texts.
+    """
+    try:
+        return checked_texts(texts, name)
+    except InputError as error:
+        raise ArgumentError(str(error)) from None

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from textadv.corpus.batching import DocumentBatches
 from textadv.corpus.store import Split
-from textadv.errors import InputError
+from textadv.errors import missing_package
 from textadv.experiments.measure import Predictor
 
 INVERSE_PENALTY = 10.0  # fixed, so that no label is needed to choose it
@@ -23,7 +23,7 @@ def require_library() -> None:
         InputError: It is not installed.
     """
     if find_spec("sklearn") is None:
-        raise InputError("contender tfidf: needs scikit-learn: pip install -c constraints.txt 'textadv[experiments]'")
+        raise missing_package("contender tfidf", "scikit-learn", "experiments")
 
 
 def tfidf_predictor(labeled: DocumentBatches) -> Predictor:

@@ -118,7 +118,7 @@ class OnnxPredictor(TextPredictor):
         """
         folder = Path(folder)
         if not (folder / MODEL).is_file():
-            raise InputError(f"--onnx {folder}: no {MODEL} in this folder; `textadv export` writes one")
+            raise InputError(f"--onnx {folder}: is no folder with {MODEL}; `textadv export` writes one")
         files = read_summed(folder, (MODEL, TOKENIZER, CONFIG))
         try:
             config = json.loads(files[CONFIG])

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from textadv.corpus.padding import Indices
-from textadv.errors import InputError
+from textadv.errors import InputError, missing_package
 from textadv.export.session import INPUTS, OUTPUT, new_session, run
 from textadv.models.classifier import Classifier
 from textadv.models.encoders import StreamEncoder
@@ -60,7 +60,7 @@ def require_export() -> None:
         import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError as error:
-        raise InputError(f"export: the package {error.name} is missing; pip install 'textadv[export]'") from None
+        raise missing_package("export", str(error.name), "export") from None
 
 
 def to_onnx(classifier: Classifier) -> bytes:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from textadv.corpus.padding import Indices, pad, sequential_batches
 from textadv.corpus.store import Split
-from textadv.errors import InputError
+from textadv.errors import InputError, missing_package
 from textadv.system.progress import progress
 
 INPUTS, OUTPUT = ("tokens", "lengths"), "logits"
@@ -27,7 +27,7 @@ def new_session(model: bytes, threads: int = 0) -> Any:
     try:
         from onnxruntime import InferenceSession, SessionOptions
     except ImportError:
-        raise InputError("--onnx: the package onnxruntime is missing; pip install 'textadv[export]'") from None
+        raise missing_package("--onnx", "onnxruntime", "export") from None
     options = SessionOptions()
     options.log_severity_level = 3  # errors
     options.intra_op_num_threads = threads
