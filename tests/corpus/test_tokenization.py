@@ -181,10 +181,14 @@ def test_lone_surrogates_in_training_text() -> None:
     assert words(fit_words(["a\udfffb"]), "a b") == ["a", "b", "<eos>"]
 
 
-def test_chunks_leave_no_seam(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("cores", [1, 3])
+def test_chunks_leave_no_seam(monkeypatch: pytest.MonkeyPatch, cores: int) -> None:
+    """On one core or several."""
+    monkeypatch.setattr("textadv.corpus.fitting.cores", lambda: cores)
     whole = fit(TEXTS, TRAINING, TokenizerSettings(min_documents=1))
     monkeypatch.setattr("textadv.corpus.tokenization.CHARACTERS_PER_BATCH", 50)
     monkeypatch.setattr("textadv.corpus.fitting.CHARACTERS_PER_PART", 90)
+    monkeypatch.setattr("textadv.corpus.fitting.PARTS_ALONE", 1)
     monkeypatch.setattr("textadv.corpus.vocabulary.MOST_WORDS", 3)
     pieces = fit(TEXTS, TRAINING, TokenizerSettings(min_documents=1))
     assert pieces[0].to_json() == whole[0].to_json()

@@ -6,7 +6,8 @@ import json
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import repeat
+from functools import partial
+from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -19,6 +20,7 @@ from textadv.corpus.vocabulary import WordCounts
 from textadv.corpus.words import LINE_BREAK, ascii_words, word_splitter
 from textadv.errors import InputError
 from textadv.settings import TokenizerSettings
+from textadv.system.parallel import MOST_HELPERS, cores, in_order
 from textadv.system.progress import progress
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 NUM_BYTES = 256
 CHARACTERS_PER_PART = 2**23  # of a corpus, in memory at once
+PARTS_ALONE = 4  # encoded in one process: others would take as long to start
 
 
 class Documents(Protocol):
@@ -116,8 +119,10 @@ def _fit_words(
     """Encode each part with the words that it has, choose among all words, renumber: so a text is encoded only once."""
     counts = WordCounts(folder)
     spool = Spool(folder)
-    for part in _parts(progress(corpus, len(corpus), "building the vocabulary")):
-        words, encoded = _with_own_words(part, settings.lowercase)
+    parts = _parts(progress(corpus, len(corpus), "building the vocabulary"))
+    encode = partial(_with_own_words, lowercase=settings.lowercase)
+    here = map(encode, islice(parts, PARTS_ALONE))
+    for words, encoded in chain(here, in_order(encode, parts, min(cores(), MOST_HELPERS))):
         for rows in encoded:
             if rows.split in training:
                 counts.add(words, rows.documents, len(SPECIAL_TOKENS))
