@@ -150,7 +150,7 @@ def test_links_of_the_hubs_cache_are_followed(folder: Path, tmp_path: Path) -> N
 
 def test_the_model_card_has_metadata_labels_data_figures_and_limits(loaded: LoadedClassifier) -> None:
     corpus = {"splits": {"train": [1200, 34000]}, "labels": {"neg": 700, "pos": 500}}
-    figures = {"validation_error": 12.5, "steps": 40, "validation_labels": 0}
+    figures = {"validation_error": 12.5, "validation_macro_f1": 0.8125, "temperature": 1.5, "validation_labels": 0}
     text = readme(loaded.card | {"corpus": corpus, "figures": figures})
     _, metadata, body = text.split("---\n", 2)
     assert yaml.safe_load(metadata)["pipeline_tag"] == "text-classification"
@@ -158,6 +158,8 @@ def test_the_model_card_has_metadata_labels_data_figures_and_limits(loaded: Load
         f"## {name}" for name in ("Use", "Labels", "Data", "Training", "Figures", "Limits")
     ]
     for row in ("| neg | 700 |", "| train | 1,200 | 34,000 |", "| epsilon | 0.5 |", "| validation\\_error | 12.5 % |"):
+        assert row in body.splitlines()
+    for row in ("| validation\\_macro\\_f1 | 0.8125 |", "| temperature | 1.5 |"):
         assert row in body.splitlines()
 
 

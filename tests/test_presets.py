@@ -1,8 +1,10 @@
 """Presets: which one is chosen, what it leaves alone, and how the steps follow from the corpus."""
 
+import re
 from collections.abc import Set
 from dataclasses import replace
 from math import ceil
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,9 +12,18 @@ import yaml
 
 from textadv import cli
 from textadv.errors import InputError
-from textadv.presets import FINAL_LEARNING_RATE, FOLDER, beside_preset, choose_preset, sized, sized_tokenizer
+from textadv.presets import (
+    FINAL_LEARNING_RATE,
+    FOLDER,
+    USUAL_LABELS,
+    beside_preset,
+    choose_preset,
+    sized,
+    sized_tokenizer,
+)
 from textadv.settings import EncoderSettings, Experiment, ModelSettings, TokenizerSettings
 
+ROOT = Path(__file__).parents[1]
 NAMES = ("base", "paper", "small", "transformer")
 NOTHING: Set[str] = frozenset()
 
@@ -95,6 +106,18 @@ def test_many_labels_want_a_perturbation_of_their_own_size(name: str) -> None:
     few, many = (sized(Experiment(), name, NOTHING, 10**6, labels).finetuning.epsilon for labels in (4999, 5000))
     assert (few, many) == (content["finetuning"]["epsilon"], content["schedule"]["many_labels_epsilon"])
     assert sized(Experiment(), name, {"finetuning.epsilon"}, 10**6, 5000).finetuning.epsilon == 5.0
+
+
+def test_the_document_has_the_passes_of_each_preset() -> None:
+    rows = [line.split(" | ") for line in (ROOT / "docs/OWN_DATA.md").read_text().splitlines() if line[:3] == "| `"]
+    described = {row[0].strip("|` "): (row[3], row[4]) for row in rows}
+    for name in NAMES:
+        schedule = yaml.safe_load((FOLDER / "presets" / f"{name}.yaml").read_text())["schedule"]
+        text, labels = described[name]
+        least, most = schedule["least_pretraining_steps"], schedule["most_pretraining_steps"]
+        passes = rf"\b{schedule['text_passes']} pass(es)?( over the text)?, {least:,} to {most:,} steps"
+        assert re.search(passes, text), name
+        assert labels.startswith(f"{schedule['label_passes']} passes over {USUAL_LABELS:,} labels"), name
 
 
 def test_a_larger_batch_needs_fewer_steps() -> None:

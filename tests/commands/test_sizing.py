@@ -159,6 +159,17 @@ def test_large_files_are_not_looked_over(
     assert line == "textadv: the files are large; `textadv check-data` looks for what is wrong with them"
 
 
+def test_files_that_a_pattern_names_are_looked_over(
+    run: Run, corpus: list[str], config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for part, size in (("a", 40), ("b", 41)):
+        rows = [(f"text {part} of number {i}", "happy" if i % 8 else "sad") for i in range(size)]
+        write_rows(tmp_path / f"part-{part}.csv", rows)
+    files = [*corpus, "--data.train", tmp_path / "part-*.csv"]
+    run("finetune", "--config", config, *files, "--pretrained", "none", "--output", tmp_path / "f")
+    assert re.search(r"^look  balance +the largest class is 6.4 times the smallest$", capsys.readouterr().err, re.M)
+
+
 def test_check_data_says_how_long_a_training_takes(
     run: Run, corpus: list[str], config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

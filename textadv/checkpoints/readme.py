@@ -18,6 +18,8 @@ METADATA = {
 }
 FIGURES = {  # in the order in which they are shown, and their units
     "validation_error": "%",
+    "validation_macro_f1": "",
+    "temperature": "",
     "labels": "",
     "validation_labels": "",
     "labels_seen": "",
@@ -34,7 +36,7 @@ classifier.predict(["a text"])
 
 On the command line: `textadv predict --checkpoint FOLDER --text "a text"`."""
 LIMITS = """- Every text gets one of these labels, also a text that belongs to none of them.
-- Probabilities are the model's own and may be too sure. `textadv evaluate` measures by how much on your data.
+- Probabilities may be too sure, also with a temperature. `textadv evaluate` measures by how much on your data.
 - Where validation labels chose this checkpoint, its validation error is a little too good. Measure on your own texts.
 - Texts of another language, topic or style than the training texts are classified less well. The classifier has
   learned the mistakes of the labels, too.

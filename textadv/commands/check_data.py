@@ -76,12 +76,13 @@ def look_over(experiment: Experiment) -> None:
         InputError: A file cannot be read at all.
     """
     from textadv.commands.shared import is_prepared
+    from textadv.corpus.sources import FILE_FLAGS, files_of
     from textadv.system.processes import is_main
 
     data = experiment.data
-    files = [Path(path) for path in (data.train, data.unlabeled, data.validation, data.test) if path is not None]
     if data.source is not None or not is_main() or is_prepared(experiment):
         return
+    files = [file for flag in FILE_FLAGS if getattr(data, flag) is not None for file in files_of(flag, data)]
     if sum(file.stat().st_size for file in files) > MOST_BYTES:
         print("textadv: the files are large; `textadv check-data` looks for what is wrong with them", file=sys.stderr)
         return
