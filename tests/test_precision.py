@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -59,3 +60,9 @@ def test_a_command_sets_what_is_chosen(monkeypatch: pytest.MonkeyPatch, allowed:
     with pytest.raises(InputError, match="no such checkpoint"):
         cli.run(["evaluate", "--checkpoint", "nowhere", "--trainer.tf32", str(allowed).lower()])
     assert tf32() == ["tf32" if allowed else "ieee"] * 3
+
+
+def test_evaluate_takes_the_config_of_any_training(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("trainer: {precision: 64-true}")
+    _, settings = cli.parse(["evaluate", "--checkpoint", "run", "--config", str(tmp_path / "config.yaml")])
+    assert settings["trainer"].precision == "64-true"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from textadv.errors import ProcessLostError
+from textadv.errors import InputError
 from textadv.system.parallel import cores, in_order
 
 
@@ -77,8 +77,38 @@ def test_no_more_items_are_taken_than_there_are_helpers() -> None:
     ("program", "end"), [("os.kill(os.getpid(), 9)", "was ended by SIGKILL"), ("os._exit(3)", "ended with exit code 3")]
 )
 def test_a_process_that_is_lost_is_told(program: str, end: str) -> None:
-    with pytest.raises(ProcessLostError, match=f"a process that shared the work {end}"):
+    with pytest.raises(InputError, match=f"a process that shared the work {end}"):
         list(in_order(exec, [f"import os; {program}"] * 3, 2))
+
+
+def test_what_is_printed_while_a_process_starts_is_no_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sitecustomize.py").write_text("print('hello')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert list(in_order(math.sqrt, [1, 4, 9], 2)) == [1, 2, 3]
+
+
+@needs_proc
+@pytest.mark.parametrize("executable", ["/nonexistent/python", "/bin/sh", ""])
+def test_where_no_process_can_be_started_this_one_does_the_work(
+    monkeypatch: pytest.MonkeyPatch, executable: str
+) -> None:
+    before = helpers()
+    monkeypatch.setattr(sys, "executable", executable)
+    assert list(in_order(eval, ["__import__('os').getpid()"] * 3, 2)) == [os.getpid()] * 3
+    assert helpers() == before
+
+
+def test_modules_of_the_folder_and_strange_paths_do_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("signal", "pickle", "enum"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit(5)")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [tmp_path, *(entry for entry in sys.path if entry)])
+    assert len(set(in_order(eval, ["__import__('os').getpid()"] * 3, 2)) - {os.getpid()}) == 2
+
+
+def test_an_error_that_cannot_be_pickled_is_told_in_words() -> None:
+    with pytest.raises(RuntimeError, match="two"):
+        list(in_order(exec, ["class Two(Exception): pass\nraise Two('two')"] * 2, 2))
 
 
 def test_what_the_function_prints_is_no_result(capfd: pytest.CaptureFixture[str]) -> None:
@@ -103,6 +133,7 @@ for pid in in_order(eval, ["__import__('os').getpid()"] * 3, 2):
     os.kill(os.getpid(), 9)
 """
     killed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert not killed.stderr
     deadline = time.monotonic() + 10
     while Path(f"/proc/{int(killed.stdout)}").exists() and time.monotonic() < deadline:
         time.sleep(0.05)

@@ -175,7 +175,7 @@ def _with_own_words(part: Mapping[str, Rows], lowercase: bool) -> tuple[list[str
 
 
 def _by_library(texts: Sequence[str], lowercase: bool, ids: _Ids) -> EncodedDocuments:
-    """Encode texts of any characters, on all cores."""
+    """Encode texts of any characters, on the cores that this process has for it."""
     from tokenizers.trainers import WordLevelTrainer
 
     tokenizer = _word_tokenizer([], lowercase)

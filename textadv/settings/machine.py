@@ -27,29 +27,26 @@ class EvaluationSettings(DeviceSettings):
     """The machine that measures a classifier.
 
     Attributes:
-        precision: `32-true`, or `bf16-mixed`: of a Transformer, matrix products in bfloat16, faster where the processor
-            has them; of other encoders only output layers.
+        precision: Lightning's name of the number format. `bf16-mixed` computes matrix products in bfloat16, but of LSTM
+            and GRU only those of output layers. `64-true` is for training alone.
     """
 
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    precision: Literal["32-true", "bf16-mixed", "64-true"] = "32-true"
 
 
 @dataclass
-class TrainerSettings(DeviceSettings):
+class TrainerSettings(EvaluationSettings):
     """The machine: passed on to Lightning's Trainer.
 
     Attributes:
         devices: Number of devices.
         num_nodes: Number of machines.
-        precision: Lightning's name of the number format. `bf16-mixed` computes matrix products of Transformers in
-            bfloat16, of other encoders only those of output layers.
         logger: Where curves go besides `metrics.csv`: `tensorboard` (where it is installed), `csv` (as Lightning writes
             it), `wandb` (offline), several of them with commas between, or `none`.
     """
 
     devices: Positive = 1
     num_nodes: Positive = 1
-    precision: Literal["32-true", "bf16-mixed", "64-true"] = "32-true"
     logger: str = "tensorboard"
 
     def __post_init__(self) -> None:
