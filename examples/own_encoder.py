@@ -12,7 +12,7 @@ from textadv.models.encoders import NUM_SPECIAL, Encoder, positions_before
 from textadv.models.factory import ModelSizes
 from textadv.settings import (
     DataSettings,
-    DeviceSettings,
+    EvaluationSettings,
     Experiment,
     FinetuningSettings,
     ModelSettings,
@@ -60,4 +60,4 @@ if __name__ == "__main__":
         trainer=machine,
     )
     finetune(experiment, output="runs/convolutions")
-    evaluate("runs/convolutions", DataSettings(), TokenizerSettings(), DeviceSettings(accelerator="cpu"))
+    evaluate("runs/convolutions", DataSettings(), TokenizerSettings(), EvaluationSettings(accelerator="cpu"))

@@ -40,7 +40,7 @@ def another(value: Any) -> Any:
 def test_a_setting_of_the_model_is_the_classifiers_or_the_encoders(
     place: Place, experiment: Experiment, name: str
 ) -> None:
-    if name in ("pretrained", "frozen_layers", "checkpointing"):
+    if name in ("pretrained", "frozen_layers", "checkpointing", "windows"):
         pytest.skip("of a Transformer only, which has a masked language model")
     choices = {"pooling": "mean", "encoder": "gru"}
     other = choices[name] if name in choices else another(getattr(experiment.model, name))

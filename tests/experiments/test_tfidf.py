@@ -18,7 +18,7 @@ def split(documents: list[list[int]], labels: list[int]) -> Split:
 
 def test_without_the_library_it_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tfidf, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"contender tfidf: needs scikit-learn: pip install .*textadv\[experiments\]"):
+    with pytest.raises(InputError, match=r"contender tfidf: the package scikit-learn is missing; .*\[experiments\]"):
         tfidf.require_library()
 
 
