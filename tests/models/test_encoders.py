@@ -210,28 +210,47 @@ def test_the_state_before_the_window_is_a_constant(make_encoder: MakeEncoder, po
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_autocast_does_not_reach_the_layers(make_encoder: MakeEncoder, bidirectional: bool) -> None:
-    """It would run in float16 on GPUs. Reading, its gradients and reading without gradients are those in float32."""
-    encoder = make_encoder(bidirectional, "last_mean_max", 4).float()
+def test_under_autocast_on_a_cpu(make_encoder: MakeEncoder, bidirectional: bool) -> None:
+    """An LSTM is in bfloat16, near float32. A GRU, and reading without gradients, are in float32 to the bit."""
+    encoder = make_encoder(bidirectional, "mean", 4).float()  # a maximum may be elsewhere after rounding
     embeddings = documents().float().requires_grad_()
-
-    def features_and_gradient() -> tuple[torch.Tensor, ...]:
-        features = encoder.features(embeddings, LENGTHS)
-        loss, inputs = features.square().sum(), [embeddings, *encoder.directions.parameters()]
-        # A CPU's GRU is many operations, whose backward pass obeys the autocast that it is made under.
-        with without_autocast(loss.device) if isinstance(encoder.layers[0], GRU) else nullcontext():
-            return features, *torch.autograd.grad(loss, inputs)
-
     tokens = torch.randint(3, 20, (len(LENGTHS), int(LENGTHS.max())))
-    expected = features_and_gradient()
-    outputs = encoder.read_stream(0, tokens, None)[0]
-    with torch.no_grad():
-        read = encoder.read(tokens, LENGTHS)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert all(torch.equal(one, other) for one, other in zip(features_and_gradient(), expected, strict=True))
-        assert torch.equal(encoder.read_stream(0, tokens, None)[0], outputs)
+    is_gru = isinstance(encoder.layers[0], GRU)
+
+    def passes() -> list[torch.Tensor]:
+        features = encoder.features(embeddings, LENGTHS)
+        outputs, state = encoder.read_stream(0, tokens, None)
+        loss, inputs = features.square().sum() + outputs.square().sum(), [embeddings, *encoder.directions.parameters()]
+        # A CPU's GRU is many operations, whose backward pass obeys the autocast that it is made under.
+        with without_autocast(loss.device) if is_gru else nullcontext():
+            gradients = torch.autograd.grad(loss, inputs)
+        return [features, outputs, *state, *gradients]
+
+    def read() -> torch.Tensor:
         with torch.no_grad():
-            assert torch.equal(encoder.read(tokens, LENGTHS), read)
+            return encoder.read(tokens, LENGTHS)
+
+    expected, expected_reading = passes(), read()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = passes()
+        assert torch.equal(read(), expected_reading)
+    for one, other in zip(found, expected, strict=True):
+        assert one.dtype == torch.float32
+        assert torch.equal(one, other) == is_gru
+        assert (one - other).norm() <= 0.01 * other.norm()
+
+
+@pytest.mark.parametrize("layer", [LSTM, GRU])
+def test_autocast_is_kept_out_elsewhere(layer: type[Layer], monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would run cuDNN's layers in float16; `meta` plays such a device."""
+    monkeypatch.setattr("textadv.models.layers.without_autocast", lambda device: torch.autocast("cpu", enabled=False))
+    seen = []
+    base = layer.__mro__[1]
+    forward = base.forward
+    monkeypatch.setattr(base, "forward", lambda *args: seen.append(torch.is_autocast_enabled("cpu")) or forward(*args))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        layer(2, 3, batch_first=True, device="meta")(torch.ones(1, 4, 2, device="meta"), None)
+    assert seen == [False]
 
 
 @pytest.mark.parametrize("shape", [(), (SIZE,)])

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from textadv.precision import without_autocast
+
 # A time step: takes words (b,), as rows of a table, and the parts of the state, (b, H) each, which it changes in place.
 Step = Callable[[Tensor, list[Tensor]], None]
 
@@ -18,6 +20,20 @@ class LSTM(nn.LSTM):
     weight_hh_l0: Tensor
     bias_ih_l0: Tensor
     bias_hh_l0: Tensor
+
+    def forward(  # type: ignore[override]
+        self, inputs: Tensor, state: tuple[Tensor, ...] | None
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Outputs (B, T, H) and the new state, in the number format of the inputs.
+
+        On a CPU autocast computes the products in bfloat16. It is kept out elsewhere, as it runs cuDNN's layers in
+        float16, also where it is asked for bfloat16.
+        """
+        if inputs.device.type != "cpu":
+            with without_autocast(inputs.device):
+                return super().forward(inputs, state)
+        outputs, after = super().forward(inputs, state)
+        return outputs.to(inputs.dtype), tuple(part.to(inputs.dtype) for part in after)
 
     def step(self, table: Tensor) -> Step:
         """The time step for the words of a table (U, D), whose products with the weights are made once."""
@@ -48,8 +64,9 @@ class GRU(nn.GRU):
     bias_hh_l0: Tensor
 
     def forward(self, inputs: Tensor, state: tuple[Tensor, ...] | None) -> tuple[Tensor, tuple[Tensor]]:  # type: ignore[override]
-        """Outputs (B, T, H) and the new state."""
-        outputs, h = super().forward(inputs, None if state is None else state[0])
+        """Outputs (B, T, H) and the new state, in the number format of the inputs, whatever autocast asks for."""
+        with without_autocast(inputs.device):
+            outputs, h = super().forward(inputs, None if state is None else state[0])
         return outputs, (h,)
 
     def step(self, table: Tensor) -> Step:

@@ -15,8 +15,6 @@ from textadv.precision import without_autocast
 class RecurrentEncoder(StreamEncoder):
     """Normalized embedding and one recurrent layer per reading direction.
 
-    Autocast is kept out of the layers: it runs those of cuDNN in float16, also where it is asked for bfloat16.
-
     Args:
         frequencies: Counts of the vocabulary entries, shape (V,).
         embedding_size: Dimensions D of an embedding.
@@ -62,11 +60,10 @@ class RecurrentEncoder(StreamEncoder):
     def features(self, embeddings: Tensor, lengths: Tensor) -> Tensor:
         """Features of whole documents, in the number format of the weights. See `Encoder.features`."""
         readings = self._readings(embeddings, lengths)
-        with without_autocast(embeddings.device):
-            features = [
-                read_documents(layer, self.pooling, reading, lengths, self.window)
-                for layer, reading in zip(self.layers, readings, strict=True)
-            ]
+        features = [
+            read_documents(layer, self.pooling, reading, lengths, self.window)
+            for layer, reading in zip(self.layers, readings, strict=True)
+        ]
         return torch.cat(features, dim=1)
 
     def read(self, tokens: Tensor, lengths: Tensor) -> Tensor:
@@ -97,9 +94,7 @@ class RecurrentEncoder(StreamEncoder):
         self, direction: int, tokens: Tensor, state: State | None, generator: Generator = None
     ) -> tuple[Tensor, State]:
         """Outputs for one window of a direction's stream. See `Encoder.read_stream`."""
-        embeddings = self.embed(tokens, generator)
-        with without_autocast(embeddings.device):
-            outputs, state = self.layers[direction](embeddings, state)
+        outputs, state = self.layers[direction](self.embed(tokens, generator), state)
         return outputs, state
 
 

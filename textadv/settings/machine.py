@@ -27,8 +27,8 @@ class EvaluationSettings(DeviceSettings):
     """The machine that measures a classifier.
 
     Attributes:
-        precision: Lightning's name of the number format. `bf16-mixed` computes matrix products in bfloat16, but of LSTM
-            and GRU only those of output layers. `64-true` is for training alone.
+        precision: Lightning's name of the number format. `bf16-mixed` computes matrix products in bfloat16, also those
+            of an LSTM on a CPU; LSTMs on GPUs, and GRUs, stay in float32. `64-true` is for training alone.
     """
 
     precision: Literal["32-true", "bf16-mixed", "64-true"] = "32-true"
