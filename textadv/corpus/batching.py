@@ -122,6 +122,11 @@ class DocumentBatches:
         epoch, position = divmod(step, self.batches_per_epoch)
         return self._epoch(epoch)[position]
 
+    def first(self, steps: int) -> Indices:
+        """The documents of the first steps, each once."""
+        parts = [self.rows(step) for step in range(min(steps, self.batches_per_epoch))]
+        return np.unique(np.concatenate(parts))
+
     def batch(self, step: int, rank: int = 0, world_size: int = 1) -> Batch:
         """The batch of one step and rank."""
         return self.documents.batch(self.rows(step)[rank::world_size])

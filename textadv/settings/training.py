@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from textadv.errors import InputError
-from textadv.system.ranges import FREE, OpenShare, Positive, Settings, Share
+from textadv.system.ranges import FREE, OpenShare, Positive, Settings, Share, WholeShare
 
 Method = Literal["none", "random", "adversarial", "vat", "adversarial+vat"]
 # Where none is given: of a language model, of a classifier, and of a Transformer as either.
@@ -65,6 +65,8 @@ class FinetuningSettings(Settings, section="finetuning"):
         pseudo_label_weight: Weight of the cross entropy of sure unlabeled predictions, aligned with the shares of the
             labels, at the virtually perturbed text (unperturbed for methods without it).
         pseudo_label_threshold: Least probability of a sure prediction, as a share of the mean on labeled texts.
+        teacher_share: Share of the unlabeled texts, the surest, whose pseudo-labels come from a linear probe of the
+            pretrained encoder instead; 0 for none.
         vat_target: Mean divergence in nats for which each step chooses the size of the virtual adversarial
             perturbation; `vat_epsilon` is then its bound.
         vat_direction: Top eigenvector of the KL's Hessian; `auto`: in closed form for two or three classes.
@@ -107,6 +109,7 @@ class FinetuningSettings(Settings, section="finetuning"):
     balance_weight: float = 0.0
     pseudo_label_weight: float = 0.0
     pseudo_label_threshold: Share = 0.9
+    teacher_share: WholeShare = 0.0
     vat_target: OpenShare | None = None
     vat_direction: Literal["auto", "closed_form", "power_iteration"] = "auto"
     num_power_iterations: int = 1
@@ -137,6 +140,8 @@ class FinetuningSettings(Settings, section="finetuning"):
             raise InputError(
                 "--finetuning.vat_target: needs the closed form, not --finetuning.vat_direction power_iteration"
             )
+        if self.teacher_share and not self.pseudo_label_weight:
+            raise InputError("--finetuning.teacher_share: needs a --finetuning.pseudo_label_weight above 0")
         if self.alpha is not None and self.alpha > self.epsilon:
             raise InputError(f"--finetuning.alpha {self.alpha}: must be at most --finetuning.epsilon")
 

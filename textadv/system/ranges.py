@@ -34,6 +34,7 @@ def _rising(largest: float) -> Range:
 NOT_NEGATIVE = Range("at least 0, below 2^63", lambda value: 0 <= value < LIMIT)  # of every number without another one
 Positive = Annotated[int, Range("at least 1, below 2^63", lambda value: 1 <= value < LIMIT)]
 Share = Annotated[float, Range("at least 0, below 1", lambda value: 0 <= value < 1)]
+WholeShare = Annotated[float, Range("from 0 to 1", lambda value: 0 <= value <= 1)]
 OpenShare = Annotated[float, Range("between 0 and 1 (neither included)", lambda value: 0 < value < 1)]
 Cosine = Annotated[float, Range("from -1 to 1", lambda value: -1 <= value <= 1)]
 Sizes = Annotated[list[float], _rising(1e6)]  # the squares of far larger ones overflow

@@ -83,7 +83,7 @@ def objective(
         labeled, batch["labeled"].labels, settings, attack, class_shares, epsilon, generators["labeled"]
     )
     for name, values in unlabeled_terms(
-        unlabeled, direction, epsilon, settings, class_shares, labeled.logits, mean
+        unlabeled, batch["unlabeled"].labels, direction, epsilon, settings, class_shares, labeled.logits, mean
     ).items():
         terms[name] = torch.cat([terms[name], values]) if name in terms else values
     return terms
@@ -172,6 +172,7 @@ def balanced_weights(labels: Tensor, class_shares: Tensor) -> Tensor:
 
 def unlabeled_terms(
     clean: CleanPass,
+    teacher_labels: Tensor,
     direction: Tensor | None,
     virtual_epsilon: float | Tensor,
     settings: FinetuningSettings,
@@ -183,6 +184,7 @@ def unlabeled_terms(
 
     Args:
         clean: Their unperturbed pass.
+        teacher_labels: What a teacher says of them, (B,), -1 where it says nothing.
         direction: Of r_vadv, of norm 1, (B, T, D); None without virtual adversarial training.
         virtual_epsilon: Norm of r_vadv.
         settings: Which terms there are.
@@ -206,11 +208,15 @@ def unlabeled_terms(
         terms["virtual_epsilon"] = virtual_epsilon.expand(len(logits))
     if s.entropy_weight:
         terms["entropy"] = entropy(logits)
-    if s.balance_weight or s.pseudo_label_weight:
+    if s.balance_weight or (s.pseudo_label_weight and not s.teacher_share):
         mean_prediction = mean("unlabeled", predicted)
     if s.balance_weight:
         terms["imbalance"] = imbalance(logits, mean_prediction)
-    if s.pseudo_label_weight:
+    if s.teacher_share:
+        sure = teacher_labels >= 0
+        terms["pseudo_label_loss"] = cross_entropy(perturbed, teacher_labels.clamp_min(0)) * sure
+        terms["pseudo_labeled"] = sure
+    elif s.pseudo_label_weight:
         confidence = log_probabilities(labeled_logits.detach()).amax(1).exp()  # (B,)
         aligned = aligned_prediction(logits, mean_prediction, class_shares)
         labels, sure = pseudo_labels(aligned, s.pseudo_label_threshold * mean("labeled", confidence))

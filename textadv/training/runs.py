@@ -41,6 +41,7 @@ from textadv.training.pretraining import PretrainingModule
 from textadv.training.saving import FIGURES, BestCheckpoint, CheckpointFiles, LastCheckpoint
 from textadv.training.selection import MACRO_F1, TEMPERATURE, choose_measure
 from textadv.training.signals import StopOnSignal
+from textadv.training.teacher import teach
 
 LOG_EVERY = 20
 METRICS = "metrics.csv"
@@ -181,6 +182,8 @@ def finetune(
     """
     settings = experiment.finetuning
     module, data = finetuning_parts(experiment, store, pretrained)
+    if settings.teacher_share and resume is None:
+        teach(data, module.model.encoder, module.class_shares, settings, device(experiment.trainer))
     labels = {name: module.card[name] for name in ("labels", "validation_labels", "labels_seen")}
     shares = module.class_shares.tolist()
     selecting = np.bincount(data.validation_labels, minlength=len(store.classes)).tolist()
