@@ -14,10 +14,11 @@ from textadv.corpus.store import TokenStore
 from textadv.errors import InputError
 from textadv.models.layers import LAYERS, POOLINGS
 from textadv.models.recurrent import RecurrentEncoder
-from textadv.settings import DataSettings, Experiment, FinetuningSettings
+from textadv.settings import DataSettings, Experiment, FinetuningSettings, TrainerSettings
 from textadv.training import runs, teacher
 from textadv.training.teacher import INVERSE_PENALTY, UNKNOWN, mean_features, probe, surest, teach
 
+CPU = TrainerSettings(accelerator="cpu")
 TEACHER = {"pseudo_label_weight": 1.0, "teacher_share": 0.5}
 
 
@@ -92,7 +93,7 @@ def test_predictions_are_aligned_with_the_shares() -> None:
 
 def test_the_texts_that_are_read_are_labeled_and_no_others(encoder: RecurrentEncoder, store: TokenStore) -> None:
     data = data_of(store, steps=2, unlabeled_batch_size=4)
-    teach(data, encoder, torch.tensor([0.5, 0.5]), FinetuningSettings(**TEACHER, steps=2), "cpu")
+    teach(data, encoder, torch.tensor([0.5, 0.5]), FinetuningSettings(**TEACHER, steps=2), CPU)
     assert data.unlabeled is not None
     read = set(data.unlabeled.rows(0)) | set(data.unlabeled.rows(1))
     assert len(read) < len(data.unlabeled.indices)
@@ -109,7 +110,7 @@ def test_labels_that_are_hidden_are_not_read(encoder: RecurrentEncoder, store: T
     seen: list[Tensor] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(teacher, "probe", lambda x, labels, n: seen.append(labels) or probe(x, labels, n))
-        teach(data, encoder, torch.tensor([0.5, 0.5]), FinetuningSettings(**TEACHER), "cpu")
+        teach(data, encoder, torch.tensor([0.5, 0.5]), FinetuningSettings(**TEACHER), CPU)
     assert seen[0].tolist() == store.splits["train"].labels[data.labeled.indices].tolist()
     assert len(seen[0]) == 6
 

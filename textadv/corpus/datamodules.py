@@ -16,7 +16,8 @@ from textadv.corpus.batching import (
     TokenStream,
 )
 from textadv.corpus.padding import Indices, sequential_batches
-from textadv.corpus.splits import UNLABELED, choose_labels
+from textadv.corpus.rows import UNLABELED
+from textadv.corpus.splits import choose_labels
 from textadv.corpus.store import Split, TokenStore
 from textadv.errors import InputError
 from textadv.settings import DataSettings, FinetuningSettings, ModelSettings, PretrainingSettings
@@ -216,7 +217,7 @@ class FinetuningData(StoreData):
         """What a teacher has said, which a run that goes on cannot ask again."""
         return {"teacher_labels": torch.from_numpy(self.teacher_labels)}
 
-    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:  # type: ignore[override]
+    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
         """See `state_dict`."""
         self.teacher_labels = state["teacher_labels"].numpy()
 

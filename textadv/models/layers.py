@@ -22,8 +22,8 @@ class LSTM(nn.LSTM):
     bias_hh_l0: Tensor
 
     def forward(  # type: ignore[override]
-        self, inputs: Tensor, state: tuple[Tensor, ...] | None
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        self, inputs: Tensor, state: tuple[Tensor, Tensor] | None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Outputs (B, T, H) and the new state, in the number format of the inputs.
 
         On a CPU autocast computes the products in bfloat16. It is kept out elsewhere, as it runs cuDNN's layers in
@@ -32,8 +32,8 @@ class LSTM(nn.LSTM):
         if inputs.device.type != "cpu":
             with without_autocast(inputs.device):
                 return super().forward(inputs, state)
-        outputs, after = super().forward(inputs, state)
-        return outputs.to(inputs.dtype), tuple(part.to(inputs.dtype) for part in after)
+        outputs, (h, c) = super().forward(inputs, state)
+        return outputs.to(inputs.dtype), (h.to(inputs.dtype), c.to(inputs.dtype))
 
     def step(self, table: Tensor) -> Step:
         """The time step for the words of a table (U, D), whose products with the weights are made once."""

@@ -183,7 +183,7 @@ def finetune(
     settings = experiment.finetuning
     module, data = finetuning_parts(experiment, store, pretrained)
     if settings.teacher_share and resume is None:
-        teach(data, module.model.encoder, module.class_shares, settings, device(experiment.trainer))
+        teach(data, module.model.encoder, module.class_shares, settings, experiment.trainer)
     labels = {name: module.card[name] for name in ("labels", "validation_labels", "labels_seen")}
     shares = module.class_shares.tolist()
     selecting = np.bincount(data.validation_labels, minlength=len(store.classes)).tolist()

@@ -15,7 +15,9 @@ from textadv.corpus.padding import Indices, sequential_batches
 from textadv.models.encoders import Encoder
 from textadv.models.layers import MeanOutput
 from textadv.models.recurrent import RecurrentEncoder
-from textadv.settings import FinetuningSettings
+from textadv.precision import autocast
+from textadv.settings import FinetuningSettings, TrainerSettings
+from textadv.system.machine import device
 from textadv.system.processes import is_main
 
 INVERSE_PENALTY = 0.03  # of the probe's weights, for features of variance 1
@@ -24,7 +26,7 @@ UNKNOWN = -1
 
 
 def teach(
-    data: FinetuningData, encoder: Encoder, class_shares: Tensor, settings: FinetuningSettings, device: str
+    data: FinetuningData, encoder: Encoder, class_shares: Tensor, settings: FinetuningSettings, machine: TrainerSettings
 ) -> None:
     """Label the surest of the unlabeled texts that a training reads by a linear probe of the pretrained encoder.
 
@@ -33,12 +35,13 @@ def teach(
         encoder: As it was pretrained; it is in the same place and mode afterwards.
         class_shares: Shares of the classes among the labels, (C,).
         settings: With the share of the texts that are labeled, and the number of steps.
-        device: Where to compute.
+        machine: Where to compute, and in which number format.
     """
     assert data.unlabeled is not None
     documents, labeled, unlabeled = data.unlabeled.documents, data.labeled.indices, data.unlabeled.first(settings.steps)
     labels = torch.from_numpy(documents.labels[labeled])
-    features = mean_features(encoder, documents, np.concatenate([labeled, unlabeled]), device)
+    with autocast(device(machine), machine.precision):
+        features = mean_features(encoder, documents, np.concatenate([labeled, unlabeled]), device(machine))
     logits = probe(features, labels, len(class_shares))[len(labeled) :]
     chosen = surest(logits, class_shares.cpu().double(), settings.teacher_share)
     data.teacher_labels[unlabeled] = chosen.numpy()
@@ -48,7 +51,7 @@ def teach(
 
 
 @torch.no_grad()
-def mean_features(encoder: Encoder, documents: Documents, rows: Indices, device: str) -> Tensor:
+def mean_features(encoder: Encoder, documents: Documents, rows: Indices, kind: str) -> Tensor:
     """Features of documents without dropout: of a recurrent encoder the mean of its outputs, whatever its pooling.
 
     The mean holds more than the last output or the maximum for a linear classifier (docs/RESULTS.md).
@@ -57,7 +60,7 @@ def mean_features(encoder: Encoder, documents: Documents, rows: Indices, device:
         encoder: The encoder.
         documents: Where the documents are.
         rows: Which of them, (n,).
-        device: Where to compute.
+        kind: Of device, where to compute.
 
     Returns:
         Shape (n, F), float64, on the CPU.
@@ -66,11 +69,11 @@ def mean_features(encoder: Encoder, documents: Documents, rows: Indices, device:
     if isinstance(reader, RecurrentEncoder):
         reader.pooling = MeanOutput
     before = next(encoder.parameters()).device, encoder.training
-    reader.to(device).eval()
+    reader.to(kind).eval()
     batches = sequential_batches(documents.lengths[rows], EVALUATION_TOKENS)
     pieces = []
     for places in batches:
-        batch = documents.batch(rows[places]).to(device)
+        batch = documents.batch(rows[places]).to(kind)
         pieces.append(reader.read(batch.tokens, batch.lengths).cpu().double())
     reader.to(before[0]).train(before[1])
     features = torch.cat(pieces)
@@ -103,7 +106,7 @@ def probe(features: Tensor, labels: Tensor, num_classes: int) -> Tensor:
         total.backward()  # type: ignore[no-untyped-call]
         return total
 
-    optimizer.step(loss)
+    optimizer.step(loss)  # type: ignore[no-untyped-call]
     return scores(features).detach()
 
 
