@@ -19,6 +19,7 @@ from textadv.precision import autocast
 from textadv.settings import FinetuningSettings, TrainerSettings
 from textadv.system.machine import device
 from textadv.system.processes import is_main
+from textadv.system.progress import progress
 
 INVERSE_PENALTY = 0.03  # of the probe's weights, for features of variance 1
 MOST_ITERATIONS = 200
@@ -72,7 +73,7 @@ def mean_features(encoder: Encoder, documents: Documents, rows: Indices, kind: s
     reader.to(kind).eval()
     batches = sequential_batches(documents.lengths[rows], EVALUATION_TOKENS)
     pieces = []
-    for places in batches:
+    for places in progress(batches, len(batches), "reading texts for the teacher") if is_main() else batches:
         batch = documents.batch(rows[places]).to(kind)
         pieces.append(reader.read(batch.tokens, batch.lengths).cpu().double())
     reader.to(before[0]).train(before[1])
