@@ -41,6 +41,23 @@ def without_autocast(device: torch.device) -> AbstractContextManager[object]:
     return nullcontext()
 
 
+def lstm_in_bfloat16(device: torch.device) -> bool:
+    """Whether autocast may reach an LSTM: on CPUs with instructions for bfloat16.
+
+    oneDNN's LSTM takes twice the time of float32's without these instructions, and fails without AVX-512. cuDNN's would
+    run in float16, also where autocast is asked for bfloat16.
+
+    Args:
+        device: Where the LSTM is.
+    """
+    return (
+        device.type == "cpu"
+        and torch.is_autocast_enabled("cpu")
+        and torch.get_autocast_dtype("cpu") == torch.bfloat16
+        and torch.cpu._is_avx512_bf16_supported()
+    )
+
+
 @contextmanager
 def full_precision(device: torch.device) -> Iterator[None]:
     """Compute float32 in full: neither autocast nor TensorFloat-32, whose ten bits lose small finite differences.

@@ -210,12 +210,26 @@ def test_the_state_before_the_window_is_a_constant(make_encoder: MakeEncoder, po
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_under_autocast_on_a_cpu(make_encoder: MakeEncoder, bidirectional: bool) -> None:
-    """An LSTM is in bfloat16, near float32. A GRU is in float32 to the bit."""
+@pytest.mark.parametrize(
+    ("dtype", "has_instructions"),
+    [(torch.bfloat16, True), (torch.bfloat16, False), (torch.float16, True)],
+)
+def test_under_autocast_on_a_cpu(
+    make_encoder: MakeEncoder,
+    bidirectional: bool,
+    dtype: torch.dtype,
+    has_instructions: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where the CPU has the instructions an LSTM is in bfloat16, near float32. All else is in float32 to the bit."""
     encoder = make_encoder(bidirectional, "mean", 4).float()  # a maximum may be elsewhere after rounding
     embeddings = documents().float().requires_grad_()
     tokens = torch.randint(3, 20, (len(LENGTHS), int(LENGTHS.max())))
     is_gru = isinstance(encoder.layers[0], GRU)
+    exact = is_gru or not has_instructions or dtype != torch.bfloat16
+    if not exact and not torch.cpu._is_avx512_bf16_supported():
+        pytest.skip("this CPU has no instructions for bfloat16")
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: has_instructions)
 
     def passes() -> list[torch.Tensor]:
         features = encoder.features(embeddings, LENGTHS)
@@ -229,11 +243,11 @@ def test_under_autocast_on_a_cpu(make_encoder: MakeEncoder, bidirectional: bool)
         return [features, outputs, *state, *gradients, read]
 
     expected = passes()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with torch.autocast("cpu", dtype=dtype):
         found = passes()
     for one, other in zip(found, expected, strict=True):
         assert one.dtype == torch.float32
-        assert torch.equal(one, other) == is_gru
+        assert torch.equal(one, other) == exact
         assert (one - other).norm() <= 0.01 * other.norm()
 
 

@@ -30,6 +30,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "entropy": {"method": "none", "entropy_weight": 0.7},
     "target": {"method": "vat", "vat_target": 0.001, "vat_epsilon": 100.0},
     "pseudo-labels": {"balance_weight": 0.5, "pseudo_label_weight": 1.0},
+    "teacher": {"pseudo_label_weight": 1.0, "teacher_share": 0.6},
     "uneven classes": {"class_weights": "balanced", "selection": "macro_f1", "temperature_scaling": True},
 }
 LANGUAGE_MODELS: dict[str, dict[str, Any]] = {

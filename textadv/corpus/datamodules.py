@@ -16,13 +16,13 @@ from textadv.corpus.batching import (
     TokenStream,
 )
 from textadv.corpus.padding import Indices, sequential_batches
-from textadv.corpus.rows import UNLABELED
 from textadv.corpus.splits import choose_labels
 from textadv.corpus.store import Split, TokenStore
 from textadv.errors import InputError
 from textadv.settings import DataSettings, FinetuningSettings, ModelSettings, PretrainingSettings
 
 VALIDATION_WINDOWS = 16
+NOT_ASKED = -2  # in the place of a teacher's label: of a text that no step reads
 
 
 class StepBatches:
@@ -172,7 +172,8 @@ class FinetuningData(StoreData):
     Attributes:
         num_labeled: Labels that train.
         num_validation: Labels that select a checkpoint.
-        teacher_labels: What a teacher says of each row of train and unlabeled, (n,); -1 where it says nothing.
+        teacher_labels: What a teacher says of each row of train and unlabeled, (n,): a class, -1 where it is not sure,
+            -2 where it was not asked; None without a teacher.
 
     Raises:
         InputError: The method needs unlabeled text and there is none, or there are fewer labels than asked for.
@@ -198,7 +199,7 @@ class FinetuningData(StoreData):
         if settings.temperature_scaling and not self.num_validation:
             raise InputError("--finetuning.temperature_scaling: needs labels that select, and there are none")
         self.labeled = DocumentBatches(Documents(train), kept, settings.batch_size, seed)
-        self.teacher_labels = np.full(len(everything), UNLABELED)
+        self.teacher_labels: Indices | None = None
         pool = np.setdiff1d(np.arange(len(everything)), np.union1d(kept, held_out))
         self.unlabeled: DocumentBatches | None = None
         if settings.uses_unlabeled:
@@ -215,11 +216,11 @@ class FinetuningData(StoreData):
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """What a teacher has said, which a run that goes on cannot ask again."""
-        return {"teacher_labels": torch.from_numpy(self.teacher_labels)}
+        return {} if self.teacher_labels is None else {"teacher_labels": torch.from_numpy(self.teacher_labels).short()}
 
     def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
         """See `state_dict`."""
-        self.teacher_labels = state["teacher_labels"].numpy()
+        self.teacher_labels = state["teacher_labels"].long().numpy()
 
     def train_dataloader(self) -> StepBatches:
         """Pairs of batches from the trainer's step on.
@@ -235,9 +236,11 @@ class FinetuningData(StoreData):
         def pair(s: int) -> dict[str, Batch]:
             batches = {"labeled": self.labeled.batch(s, rank, world_size)}
             if self.unlabeled is not None:
-                labels = self.teacher_labels[self.unlabeled.rows(s)[rank::world_size]]
                 unlabeled = self.unlabeled.batch(s, rank, world_size)
-                batches["unlabeled"] = unlabeled._replace(labels=torch.from_numpy(labels))
+                labels = torch.full_like(unlabeled.labels, -1)
+                if self.teacher_labels is not None:
+                    labels = torch.from_numpy(self.teacher_labels[self.unlabeled.rows(s)[rank::world_size]])
+                batches["unlabeled"] = unlabeled._replace(labels=labels)
             return batches
 
         return StepBatches(pair, step)

@@ -1,12 +1,13 @@
 """Recurrent layers, and what a document's features are made of their outputs."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from textadv.precision import without_autocast
+from textadv.precision import lstm_in_bfloat16, without_autocast
 
 # A time step: takes words (b,), as rows of a table, and the parts of the state, (b, H) each, which it changes in place.
 Step = Callable[[Tensor, list[Tensor]], None]
@@ -24,15 +25,9 @@ class LSTM(nn.LSTM):
     def forward(  # type: ignore[override]
         self, inputs: Tensor, state: tuple[Tensor, Tensor] | None
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Outputs (B, T, H) and the new state, in the number format of the inputs.
-
-        On a CPU autocast computes the products in bfloat16. It is kept out elsewhere, as it runs cuDNN's layers in
-        float16, also where it is asked for bfloat16.
-        """
-        if inputs.device.type != "cpu":
-            with without_autocast(inputs.device):
-                return super().forward(inputs, state)
-        outputs, (h, c) = super().forward(inputs, state)
+        """Outputs (B, T, H) and the new state, in the number format of the inputs; see `lstm_in_bfloat16`."""
+        with nullcontext() if lstm_in_bfloat16(inputs.device) else without_autocast(inputs.device):
+            outputs, (h, c) = super().forward(inputs, state)
         return outputs.to(inputs.dtype), (h.to(inputs.dtype), c.to(inputs.dtype))
 
     def step(self, table: Tensor) -> Step:

@@ -9,7 +9,7 @@ from textadv.draws import Generator
 from textadv.models.encoders import State, StreamEncoder
 from textadv.models.inference import read_places
 from textadv.models.layers import LSTM, LastOutput, Layer
-from textadv.precision import without_autocast
+from textadv.precision import lstm_in_bfloat16, without_autocast
 
 
 class RecurrentEncoder(StreamEncoder):
@@ -69,8 +69,8 @@ class RecurrentEncoder(StreamEncoder):
     def read(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """Features of unperturbed documents, on a CPU without gradients those of `features` up to rounding."""
         # An LSTM in bfloat16 is faster than what is saved here.
-        in_bfloat16 = torch.is_autocast_enabled("cpu") and isinstance(self.layers[0], LSTM)
-        if torch.is_grad_enabled() or tokens.device.type != "cpu" or in_bfloat16:
+        faster = isinstance(self.layers[0], LSTM) and lstm_in_bfloat16(tokens.device)
+        if torch.is_grad_enabled() or tokens.device.type != "cpu" or faster:
             return super().read(tokens, lengths)
         lengths, order = lengths.sort(descending=True, stable=True)
         words, places = torch.unique(tokens[order, : int(lengths[0])], return_inverse=True)

@@ -28,7 +28,8 @@ class EvaluationSettings(DeviceSettings):
 
     Attributes:
         precision: Lightning's name of the number format. `bf16-mixed` computes matrix products in bfloat16, also those
-            of an LSTM on a CPU; LSTMs on GPUs, and GRUs, stay in float32. `64-true` is for training alone.
+            of an LSTM on a CPU that has instructions for it; LSTMs elsewhere, and GRUs, stay in float32. `64-true` is
+            for training alone.
     """
 
     precision: Literal["32-true", "bf16-mixed", "64-true"] = "32-true"

@@ -65,8 +65,9 @@ class FinetuningSettings(Settings, section="finetuning"):
         pseudo_label_weight: Weight of the cross entropy of sure unlabeled predictions, aligned with the shares of the
             labels, at the virtually perturbed text (unperturbed for methods without it).
         pseudo_label_threshold: Least probability of a sure prediction, as a share of the mean on labeled texts.
-        teacher_share: Share of the unlabeled texts, the surest, whose pseudo-labels come from a linear probe of the
-            pretrained encoder instead; 0 for none.
+        teacher_share: With a share above 0, pseudo-labels come from a teacher, a linear probe of the pretrained
+            encoder: so much of the unlabeled texts, the surest, has one, the others have none.
+            `pseudo_label_threshold` is then not read.
         vat_target: Mean divergence in nats for which each step chooses the size of the virtual adversarial
             perturbation; `vat_epsilon` is then its bound.
         vat_direction: Top eigenvector of the KL's Hessian; `auto`: in closed form for two or three classes.

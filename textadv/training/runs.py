@@ -41,7 +41,7 @@ from textadv.training.pretraining import PretrainingModule
 from textadv.training.saving import FIGURES, BestCheckpoint, CheckpointFiles, LastCheckpoint
 from textadv.training.selection import MACRO_F1, TEMPERATURE, choose_measure
 from textadv.training.signals import StopOnSignal
-from textadv.training.teacher import teach
+from textadv.training.teacher import Teacher
 
 LOG_EVERY = 20
 METRICS = "metrics.csv"
@@ -111,6 +111,8 @@ def check_encoder(experiment: Experiment, pretrained: str | None) -> None:
         if pretrained not in (None, "none"):
             raise InputError(f"--pretrained {pretrained}: no language model pretrains --model.encoder {model.encoder}")
         find_encoder(model.encoder)
+    if model.is_recurrent and experiment.finetuning.teacher_share and pretrained == "none":
+        raise InputError("--finetuning.teacher_share: needs a pretrained encoder, but --pretrained is none")
     if model.pretrained is None:
         return
     if pretrained == "none":
@@ -182,8 +184,6 @@ def finetune(
     """
     settings = experiment.finetuning
     module, data = finetuning_parts(experiment, store, pretrained)
-    if settings.teacher_share and resume is None:
-        teach(data, module.model.encoder, module.class_shares, settings, experiment.trainer)
     labels = {name: module.card[name] for name in ("labels", "validation_labels", "labels_seen")}
     shares = module.class_shares.tolist()
     selecting = np.bincount(data.validation_labels, minlength=len(store.classes)).tolist()
@@ -194,6 +194,8 @@ def finetune(
         SayOnce(lambda: zero_gradients_warning(module.take_zero_share())),
         SayOnce(lambda: collapse_warning(module.take_class_shares(), shares, store.classes)),
     ]
+    if settings.teacher_share:
+        callbacks.append(Teacher(data))
     if data.num_validation:
         callbacks += [Patience(settings.patience, measure), best]
         if measure is MACRO_F1 and is_main():

@@ -4,81 +4,135 @@ import copy
 import sys
 
 import numpy as np
+import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 from torch.nn import functional as F
 
 from textadv.adversarial.pseudo_labels import aligned_prediction
 from textadv.corpus.batching import EVALUATION_TOKENS, Documents
-from textadv.corpus.datamodules import FinetuningData
+from textadv.corpus.datamodules import NOT_ASKED, FinetuningData
 from textadv.corpus.padding import Indices, sequential_batches
+from textadv.corpus.rows import UNLABELED
+from textadv.errors import InputError
 from textadv.models.encoders import Encoder
 from textadv.models.layers import MeanOutput
 from textadv.models.recurrent import RecurrentEncoder
 from textadv.precision import autocast
-from textadv.settings import FinetuningSettings, TrainerSettings
-from textadv.system.machine import device
-from textadv.system.processes import is_main
+from textadv.settings import FinetuningSettings
 from textadv.system.progress import progress
+from textadv.training.finetuning import FinetuningModule
 
 INVERSE_PENALTY = 0.03  # of the probe's weights, for features of variance 1
 MOST_ITERATIONS = 200
-UNKNOWN = -1
+ALIGNMENTS = 20
+ROWS = 65_536  # whose scores are computed at a time
 
 
-def teach(
-    data: FinetuningData, encoder: Encoder, class_shares: Tensor, settings: FinetuningSettings, machine: TrainerSettings
-) -> None:
-    """Label the surest of the unlabeled texts that a training reads by a linear probe of the pretrained encoder.
+class Teacher(Callback):
+    """Labels, before the first step, the surest of the unlabeled texts that the training reads.
+
+    The first process asks the teacher and tells the others. What it has said is part of the checkpoint, since the
+    encoder is not the pretrained one any more when a run goes on.
 
     Args:
         data: The texts; its unlabeled batches then have these labels.
-        encoder: As it was pretrained; it is in the same place and mode afterwards.
+    """
+
+    def __init__(self, data: FinetuningData) -> None:
+        self.data = data
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Ask the teacher, unless a checkpoint has its answers.
+
+        Raises:
+            InputError: The run that goes on reads texts that the teacher has not been asked about.
+        """
+        assert isinstance(pl_module, FinetuningModule)
+        data, settings = self.data, pl_module.settings
+        assert data.unlabeled is not None
+        data.train_dataloader()  # refuses more processes than documents now, and not after everything has been read
+        read = data.unlabeled.first(settings.steps)
+        if data.teacher_labels is None:
+            device = str(trainer.strategy.root_device)
+            labels = None
+            if trainer.is_global_zero:
+                with autocast(device, trainer.precision):
+                    labels = teach(data, pl_module.model.encoder, pl_module.class_shares, read, settings, device)
+            data.teacher_labels = trainer.strategy.broadcast(labels)
+        elif (data.teacher_labels[read] == NOT_ASKED).any():
+            raise InputError(
+                f"--finetuning.steps {settings.steps}: the run has a teacher, which was asked about the texts of fewer "
+                "steps; a run that goes on cannot ask it again"
+            )
+
+
+def teach(
+    data: FinetuningData,
+    encoder: Encoder,
+    class_shares: Tensor,
+    rows: Indices,
+    settings: FinetuningSettings,
+    device: str,
+) -> Indices:
+    """Label texts by a linear probe of the pretrained encoder.
+
+    Args:
+        data: The texts.
+        encoder: As it was pretrained, on the device; its modules are in the same modes afterwards.
         class_shares: Shares of the classes among the labels, (C,).
-        settings: With the share of the texts that are labeled, and the number of steps.
-        machine: Where to compute, and in which number format.
+        rows: The texts to label, (n,).
+        settings: With the share of them that gets a label.
+        device: Where the encoder is.
+
+    Returns:
+        For each row of train and unlabeled its class, -1 where the teacher is not sure, -2 for other rows than `rows`.
     """
     assert data.unlabeled is not None
-    documents, labeled, unlabeled = data.unlabeled.documents, data.labeled.indices, data.unlabeled.first(settings.steps)
+    documents, labeled = data.unlabeled.documents, data.labeled.indices
     labels = torch.from_numpy(documents.labels[labeled])
-    with autocast(device(machine), machine.precision):
-        features = mean_features(encoder, documents, np.concatenate([labeled, unlabeled]), device(machine))
+    features = mean_features(encoder, documents, np.concatenate([labeled, rows]), device)
     logits = probe(features, labels, len(class_shares))[len(labeled) :]
     chosen = surest(logits, class_shares.cpu().double(), settings.teacher_share)
-    data.teacher_labels[unlabeled] = chosen.numpy()
-    if is_main():
-        known = int((chosen != UNKNOWN).sum())
-        print(f"textadv: a linear probe labels {known:,} of {len(unlabeled):,} unlabeled texts", file=sys.stderr)
+    known = int((chosen != UNLABELED).sum())
+    print(f"textadv: a linear probe labels {known:,} of {len(rows):,} unlabeled texts", file=sys.stderr)
+    answers = np.full(len(documents), NOT_ASKED)
+    answers[rows] = chosen.numpy()
+    return answers
 
 
 @torch.no_grad()
-def mean_features(encoder: Encoder, documents: Documents, rows: Indices, kind: str) -> Tensor:
+def mean_features(encoder: Encoder, documents: Documents, rows: Indices, device: str) -> Tensor:
     """Features of documents without dropout: of a recurrent encoder the mean of its outputs, whatever its pooling.
 
     The mean holds more than the last output or the maximum for a linear classifier (docs/RESULTS.md).
 
     Args:
-        encoder: The encoder.
+        encoder: The encoder, on the device.
         documents: Where the documents are.
         rows: Which of them, (n,).
-        kind: Of device, where to compute.
+        device: Where to compute.
 
     Returns:
-        Shape (n, F), float64, on the CPU.
+        Shape (n, F), float32, on the CPU.
     """
     reader = copy.copy(encoder)
     if isinstance(reader, RecurrentEncoder):
         reader.pooling = MeanOutput
-    before = next(encoder.parameters()).device, encoder.training
-    reader.to(kind).eval()
+    modes = [module.training for module in encoder.modules()]
+    reader.eval()
+    features = torch.empty(0)
     batches = sequential_batches(documents.lengths[rows], EVALUATION_TOKENS)
-    pieces = []
-    for places in progress(batches, len(batches), "reading texts for the teacher") if is_main() else batches:
-        batch = documents.batch(rows[places]).to(kind)
-        pieces.append(reader.read(batch.tokens, batch.lengths).cpu().double())
-    reader.to(before[0]).train(before[1])
-    features = torch.cat(pieces)
-    return features[torch.from_numpy(np.argsort(np.concatenate(batches)))]
+    for places in progress(batches, len(batches), "reading texts for the teacher"):
+        batch = documents.batch(rows[places]).to(device)
+        found = reader.read(batch.tokens, batch.lengths).cpu().float()
+        if not len(features):
+            features = found.new_empty(len(rows), found.shape[1])
+        features[torch.from_numpy(places)] = found
+    for module, mode in zip(encoder.modules(), modes, strict=True):
+        module.training = mode
+    return features
 
 
 def probe(features: Tensor, labels: Tensor, num_classes: int) -> Tensor:
@@ -90,15 +144,15 @@ def probe(features: Tensor, labels: Tensor, num_classes: int) -> Tensor:
         num_classes: Number of classes C.
 
     Returns:
-        Scores of the classes for all n, shape (n, C), without gradient.
+        Scores of the classes for all n, shape (n, C), float64, without gradient.
     """
-    mean, deviation = features.mean(0), features.std(0, correction=0)
-    features = (features - mean) / torch.where(deviation > 0, deviation, 1.0)
-    weights = features.new_zeros(num_classes, features.shape[1] + 1, requires_grad=True)
+    variance, mean = (values.double() for values in torch.var_mean(features, 0, correction=0))
+    scale = torch.where(variance > 0, variance, 1.0).rsqrt()
+    weights = mean.new_zeros(num_classes, features.shape[1] + 1, requires_grad=True)
     optimizer = torch.optim.LBFGS([weights], max_iter=MOST_ITERATIONS, line_search_fn="strong_wolfe")
 
-    def scores(x: Tensor) -> Tensor:
-        return F.linear(x, weights[:, :-1], weights[:, -1])
+    def scores(rows: Tensor) -> Tensor:
+        return F.linear((rows.double() - mean) * scale, weights[:, :-1], weights[:, -1])
 
     def loss() -> Tensor:
         optimizer.zero_grad()
@@ -108,27 +162,31 @@ def probe(features: Tensor, labels: Tensor, num_classes: int) -> Tensor:
         return total
 
     optimizer.step(loss)  # type: ignore[no-untyped-call]
-    return scores(features).detach()
+    with torch.no_grad():
+        return torch.cat([scores(part) for part in torch.split(features, ROWS)])
 
 
 def surest(logits: Tensor, class_shares: Tensor, share: float) -> Tensor:
-    """The predictions of which a classifier is surest, in the shares of the classes among the labels.
+    """The predictions of which a classifier is surest, each class up to its share among the labels.
 
-    Predictions are aligned with these shares first. Each class then gives its share of the texts (class-balanced
+    Predictions are aligned with these shares first, again and again, until their mean is theirs (class-balanced
     self-training, Zou et al. 2018, arXiv 1810.07911, section 4.2).
 
     Args:
         logits: Shape (n, C).
         class_shares: Shares of the classes among the labels, (C,).
-        share: Share of the texts that is kept.
+        share: Share of the texts that is kept at most.
 
     Returns:
         Classes, -1 where the prediction is not kept, shape (n,).
     """
-    aligned = aligned_prediction(logits, logits.softmax(1).mean(0), class_shares)
+    aligned = logits.log_softmax(1)
+    for _ in range(ALIGNMENTS):
+        aligned = aligned_prediction(aligned, aligned.exp().mean(0), class_shares)
     confidence, classes = aligned.max(1)
-    kept = torch.full_like(classes, UNKNOWN)
-    for label, quota in enumerate((class_shares * share * len(logits)).round().int().tolist()):
+    kept = torch.full_like(classes, UNLABELED)
+    quotas = (class_shares * share * len(logits)).round().int().clamp(min=1)
+    for label, quota in enumerate(quotas.tolist()):
         rows = (classes == label).nonzero().squeeze(1)
         best = rows[confidence[rows].argsort(descending=True, stable=True)[:quota]]
         kept[best] = label
