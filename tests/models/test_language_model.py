@@ -241,6 +241,25 @@ def test_the_loss_is_that_of_the_next_word() -> None:
         torch.testing.assert_close(losses[i], -log_p.gather(2, targets[i][..., None]).squeeze(2))
 
 
+def test_output_dropout_is_shared_over_time_and_leaves_the_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, without = make_model(False), make_model(False)
+    model.output_dropout = 0.5
+    batch = windows(1, 5)
+    seen: list[Tensor] = []
+    full_loss = SampledSoftmax.full_loss
+    monkeypatch.setattr(
+        SampledSoftmax, "full_loss", lambda self, hidden, t: seen.append(hidden) or full_loss(self, hidden, t)
+    )
+    states = [network(*batch, None, 0)[1] for network in (model, without)]
+    model.eval()(*batch, None, 0)
+    dropped, outputs, evaluated = (hidden.view(4, 5, HIDDEN) for hidden in seen)
+    kept = dropped[:, 0] != 0  # (lanes, H)
+    assert 0 < kept.sum() < kept.numel()
+    torch.testing.assert_close(dropped, 2 * outputs * kept[:, None])
+    assert torch.equal(evaluated, outputs)
+    assert all(torch.equal(one, other) for one, other in zip(states[0][0], states[1][0], strict=True))
+
+
 def test_dropout_only_in_training() -> None:
     model, without = make_model(False, dropout=0.5), make_model(False)
     batch = windows(1, 5)

@@ -8,6 +8,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from textadv.draws import Generator, multinomial
+from textadv.models.embedding import time_shared_dropout
 from textadv.models.encoders import State, StreamEncoder
 
 
@@ -122,11 +123,14 @@ class LanguageModel(nn.Module):
 
     Args:
         encoder: The encoder to pretrain.
+        output_dropout: Dropout, in training, of the outputs that predict the next words (variational, Merity et al.
+            2018, arXiv 1708.02182, section 4.2).
     """
 
-    def __init__(self, encoder: StreamEncoder) -> None:
+    def __init__(self, encoder: StreamEncoder, output_dropout: float = 0.0) -> None:
         super().__init__()
         self.encoder = encoder
+        self.output_dropout = output_dropout
         self.softmaxes = nn.ModuleList(
             SampledSoftmax(width, encoder.embedding.frequencies) for width in encoder.stream_widths
         )
@@ -155,6 +159,7 @@ class LanguageModel(nn.Module):
         for i, softmax in enumerate(self.softmaxes):
             outputs, state = self.encoder.read_stream(i, tokens[i], states[i] if states else None, generator)
             new_states.append(tuple(part.detach() for part in state))
+            outputs = time_shared_dropout(outputs, self.output_dropout if self.training else 0.0, generator)
             hidden, flat = outputs.reshape(-1, outputs.shape[2]), targets[i].reshape(-1)
             assert isinstance(softmax, SampledSoftmax)
             if num_candidates:

@@ -23,7 +23,7 @@ class LSTM(nn.LSTM):
     bias_hh_l0: Tensor
 
     def forward(  # type: ignore[override]
-        self, inputs: Tensor, state: tuple[Tensor, Tensor] | None
+        self, inputs: Tensor, state: tuple[Tensor, Tensor] | None = None
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Outputs (B, T, H) and the new state, in the number format of the inputs; see `lstm_in_bfloat16`."""
         with nullcontext() if lstm_in_bfloat16(inputs.device) else without_autocast(inputs.device):

@@ -15,7 +15,7 @@ PRETRAINING_LEARNING_RATE, LEARNING_RATE, TRANSFORMER_LEARNING_RATE = 1e-3, 5e-4
 class PretrainingSettings(Settings, section="pretraining"):
     """Training of the language model. The defaults are the paper's.
 
-    A Transformer's is a masked one, which reads neither window nor candidates, dropout and learning_rate_decay.
+    A Transformer's is a masked one, which reads neither window nor candidates, dropouts and learning_rate_decay.
 
     Attributes:
         steps: Optimizer steps.
@@ -23,6 +23,7 @@ class PretrainingSettings(Settings, section="pretraining"):
         window: Tokens per lane and step (backpropagation through time); the state is carried on.
         candidates: Candidates of the sampled softmax; 0 for the full softmax.
         dropout: Dropout of the embeddings, one mask over all time steps.
+        output_dropout: Dropout of the outputs that predict the next words, one mask over all time steps.
         learning_rate: Adam's step size; null for 1e-3, for a Transformer 5e-5.
         learning_rate_decay: Factor on the learning rate after each step; a Transformer's falls linearly to 0 instead.
         warmup_steps: Steps of linear warm-up of the learning rate.
@@ -35,6 +36,7 @@ class PretrainingSettings(Settings, section="pretraining"):
     window: Positive = 400
     candidates: int = 1024
     dropout: Share = 0.5
+    output_dropout: Share = 0.0
     learning_rate: float | None = None
     learning_rate_decay: float = 0.9999
     warmup_steps: int = 0

@@ -69,7 +69,7 @@ def pretraining_parts(
         return masked_language_model(experiment, store)
     encoder = build_encoder(experiment.model, torch.from_numpy(store.frequencies), settings.dropout)
     card = model_card("language_model", experiment, store)
-    module = PretrainingModule(LanguageModel(encoder), settings, experiment.seed, card)
+    module = PretrainingModule(LanguageModel(encoder, settings.output_dropout), settings, experiment.seed, card)
     return module, PretrainingData(store, experiment.model, settings, experiment.seed)
 
 
