@@ -29,8 +29,10 @@ def test_features_are_those_with_gradients(
     torch.testing.assert_close(features, expected.detach(), rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("kind", LAYERS)
-def test_under_autocast(kind: str) -> None:
+@pytest.mark.parametrize(("kind", "has_instructions"), [("lstm", False), ("gru", False), ("gru", True)])
+def test_autocast_does_not_round(kind: str, has_instructions: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of an LSTM on a CPU without instructions for bfloat16; tests/models/test_encoders.py has the one with them."""
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: has_instructions)
     encoder = make_encoder(kind, False, "last_mean_max")
     tokens, lengths = torch.randint(3, 20, (3, 7)), torch.tensor([7, 2, 5])
     with torch.no_grad():
