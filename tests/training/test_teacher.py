@@ -101,7 +101,7 @@ def test_a_rare_class_has_a_text_of_its_own() -> None:
 
 @pytest.fixture
 def ask(encoder: RecurrentEncoder) -> Callable[[FinetuningData, Indices], Indices]:
-    return lambda data, rows: teach(data, encoder, EQUAL, rows, FinetuningSettings(**TEACHER), "cpu")
+    return lambda data, rows: teach(data, encoder, EQUAL, rows, 0.5, "cpu")
 
 
 def test_the_texts_asked_about_are_labeled_and_no_others(

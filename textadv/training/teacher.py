@@ -20,7 +20,6 @@ from textadv.models.encoders import Encoder
 from textadv.models.layers import MeanOutput
 from textadv.models.recurrent import RecurrentEncoder
 from textadv.precision import autocast
-from textadv.settings import FinetuningSettings
 from textadv.system.progress import progress
 from textadv.training.finetuning import FinetuningModule
 
@@ -59,7 +58,8 @@ class Teacher(Callback):
             labels = None
             if trainer.is_global_zero:
                 with autocast(device, trainer.precision):
-                    labels = teach(data, pl_module.model.encoder, pl_module.class_shares, read, settings, device)
+                    encoder, shares = pl_module.model.encoder, pl_module.class_shares
+                    labels = teach(data, encoder, shares, read, settings.teacher_share, device)
             data.teacher_labels = trainer.strategy.broadcast(labels)
         elif (data.teacher_labels[read] == NOT_ASKED).any():
             raise InputError(
@@ -73,7 +73,7 @@ def teach(
     encoder: Encoder,
     class_shares: Tensor,
     rows: Indices,
-    settings: FinetuningSettings,
+    share: float,
     device: str,
 ) -> Indices:
     """Label texts by a linear probe of the pretrained encoder.
@@ -83,7 +83,7 @@ def teach(
         encoder: As it was pretrained, on the device; its modules are in the same modes afterwards.
         class_shares: Shares of the classes among the labels, (C,).
         rows: The texts to label, (n,).
-        settings: With the share of them that gets a label.
+        share: Share of them that gets a label at most.
         device: Where the encoder is.
 
     Returns:
@@ -94,7 +94,7 @@ def teach(
     labels = torch.from_numpy(documents.labels[labeled])
     features = mean_features(encoder, documents, np.concatenate([labeled, rows]), device)
     logits = probe(features, labels, len(class_shares))[len(labeled) :]
-    chosen = surest(logits, class_shares.cpu().double(), settings.teacher_share)
+    chosen = surest(logits, class_shares.cpu().double(), share)
     known = int((chosen != UNLABELED).sum())
     print(f"textadv: a linear probe labels {known:,} of {len(rows):,} unlabeled texts", file=sys.stderr)
     answers = np.full(len(documents), NOT_ASKED)
