@@ -76,10 +76,13 @@ def new_seed(generator: Generator) -> int:
 
     Args:
         generator: What it follows from: the seed that the generator itself has, which is another one for each batch of
-            each step, or a number that torch's global state draws.
+            each step, and which rows it is for; or a number that torch's global state draws.
     """
-    source = generator.generator if isinstance(generator, RowGenerator) else generator
-    return int(torch.randint(2**62, ())) if source is None else source.initial_seed()
+    if generator is None:
+        return int(torch.randint(2**62, ()))
+    if isinstance(generator, RowGenerator):
+        return (generator.generator.initial_seed() + (generator.rows.start or 0)) % 2**64
+    return generator.initial_seed()
 
 
 def _drawn(fill: Callable[..., Tensor], x: Tensor, generator: Generator) -> Tensor:

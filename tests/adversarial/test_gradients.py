@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from textadv.adversarial.attacks import gradient_at
 from textadv.adversarial.divergences import cross_entropy, kl_divergence
-from textadv.adversarial.gradients import early_backward
+from textadv.adversarial.gradients import early_backward, gone_backward
 from textadv.adversarial.virtual import logit_gradients, power_iteration
 from textadv.precision import without_autocast
 
@@ -54,6 +54,20 @@ def test_goes_backward_once_only(network: nn.Sequential) -> None:
     loss, _ = early_backward(network(x).sum((1, 2)), x, list(network.parameters()))
     loss.sum().backward()
     assert len(passes) == 1
+
+
+def test_a_loss_that_has_gone_backward_hands_its_gradients_on(network: nn.Sequential) -> None:
+    x = torch.randn(3, 3, dtype=torch.float64)
+    parameters = list(network.parameters())
+    first, second = (cross_entropy(network(x + i), torch.tensor([0, 1, 1])).mean() for i in (0, 1))
+    expected = torch.autograd.grad(2 * (first + second), parameters, retain_graph=True)
+    gone = gone_backward(first, parameters)
+    assert gone.detach() == first.detach()
+    with pytest.raises(RuntimeError, match="second time"):
+        first.backward()
+    twice = gone_backward(gone + second, parameters)
+    for found, wanted in zip(torch.autograd.grad(2 * twice, parameters), expected, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-15)
 
 
 def test_a_parameter_without_part_in_the_loss_gets_no_gradient() -> None:

@@ -80,6 +80,16 @@ def test_collate_pads_to_the_longest() -> None:
     assert {part.dtype for part in batch} == {torch.int64}
 
 
+def test_a_part_has_no_padding_of_others() -> None:
+    pieces = [np.array([5, EOS], np.uint16), np.array([6, 7, 8, EOS], np.uint16), np.array([EOS], np.uint16)]
+    batch = collate(pieces, np.array([1, 0, -1]))
+    first, second = batch.part(0, 2), batch.part(1, 2)
+    assert first.tokens.tolist() == [[5, EOS], [EOS, PAD]]
+    assert second.tokens.tolist() == [[6, 7, 8, EOS]]
+    assert first.lengths.tolist() + second.lengths.tolist() == [2, 1, 4]
+    assert first.labels.tolist() + second.labels.tolist() == [1, -1, 0]
+
+
 # DocumentBatches
 
 

@@ -81,6 +81,23 @@ def test_a_resumed_run_is_an_undisturbed_one_to_the_bit(
         assert equal(whole[part], broken[part]), part
 
 
+@pytest.mark.parametrize("name", ONE_OF_EACH)
+def test_micro_batches_compute_what_whole_ones_do(
+    name: str, prepare: Prepare, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without dropout of a Transformer, whose masks are drawn for whole batches."""
+    monkeypatch.setattr(runs, "LOG_EVERY", 1)
+    experiment, store = prepare(name, 0.0 if name in TRANSFORMERS else 0.2, "64-true")
+    losses = []
+    for parts in (1, 2):
+        changed = replace(experiment, finetuning=replace(experiment.finetuning, micro_batches=parts))
+        runs.finetune(changed, store, tmp_path / f"{parts}", None)
+        losses.append([float(row["loss"]) for row in curves(tmp_path / f"{parts}") if row["loss"]])
+    assert len(set(losses[0])) == STEPS
+    assert losses[1] == pytest.approx(losses[0], rel=0, abs=1e-8)
+    assert losses[1] != losses[0]  # sums in another order
+
+
 @pytest.mark.parametrize(
     "names", [ONE_OF_EACH[1:-1], pytest.param(ONE_OF_EACH[-1:], marks=pytest.mark.slow)], ids=", ".join
 )

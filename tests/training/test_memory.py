@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from stepping import Make, step
 from torch import Tensor
 
 from textadv.checkpoints import LAST, load_file
@@ -52,17 +53,54 @@ def test_finetuning(
     tokens = data.labeled.batch(4).tokens.numel() + data.unlabeled.batch(4).tokens.numel()
     assert str(error.value) == (
         f"out of memory at step 5, whose batch has {tokens} tokens with padding: lower --finetuning.batch_size 4, "
-        "--finetuning.unlabeled_batch_size 5, --finetuning.window 4. The checkpoint before it is kept"
+        "--finetuning.unlabeled_batch_size 5, --finetuning.window 4, or raise --finetuning.micro_batches 1. "
+        "The checkpoint before it is kept"
     )
     assert load_file(tmp_path / LAST)["global_step"] == 3
+
+
+def test_a_mean_over_the_whole_batch_leaves_no_parts_to_advise(
+    with_finetuning: Callable[..., Experiment], store: TokenStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail_at(monkeypatch, FinetuningModule, 1, FAILURES["Python"])
+    with pytest.raises(InputError, match=r"--finetuning.window 4\. The"):
+        runs.finetune(with_finetuning(balance_weight=0.5), store, tmp_path, None)
 
 
 def test_without_unlabeled_text(
     with_finetuning: Callable[..., Experiment], store: TokenStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fail_at(monkeypatch, FinetuningModule, 1, FAILURES["Python"])
-    with pytest.raises(InputError, match=r"step 1, .* lower --finetuning.batch_size 4, --finetuning.window 4\. "):
+    with pytest.raises(InputError, match=r"step 1, .* lower --finetuning.batch_size 4, --finetuning.window 4, or"):
         runs.finetune(with_finetuning(method="adversarial"), store, tmp_path, None)
+
+
+def test_micro_batches_need_less_of_it(make: Make, store: TokenStore) -> None:
+    def peak(parts: int) -> int:
+        """Numbers that the graph keeps at most at a time, besides weights and their gradients."""
+        module = make(batch_size=8, unlabeled_batch_size=8, micro_batches=parts)
+        kept, most = 0, 0
+        weights = {parameter.untyped_storage().data_ptr() for parameter in module.parameters()}
+        shapes = {parameter.shape for parameter in module.parameters()}
+
+        class Kept:
+            def __init__(self, tensor: Tensor) -> None:
+                nonlocal kept, most
+                self.tensor = tensor
+                is_of_a_weight = tensor.shape in shapes or tensor.untyped_storage().data_ptr() in weights
+                self.size = 0 if is_of_a_weight else tensor.numel()
+                kept += self.size
+                most = max(most, kept)
+
+            def __del__(self) -> None:
+                nonlocal kept
+                kept -= self.size
+
+        with torch.autograd.graph.saved_tensors_hooks(Kept, lambda one: one.tensor):
+            step(module, store).backward()
+        return most
+
+    assert peak(4) < 0.5 * peak(1)
 
 
 def test_pretraining(

@@ -32,6 +32,13 @@ def test_a_target_needs_the_closed_form() -> None:
         FinetuningSettings(vat_target=0.1, vat_direction="power_iteration")
 
 
+@pytest.mark.parametrize("name", ["vat_target", "balance_weight", "pseudo_label_weight"])
+def test_a_mean_over_the_whole_batch_needs_the_whole_batch(name: str) -> None:
+    with pytest.raises(InputError, match=rf"^--finetuning.micro_batches 2: must be 1 beside --finetuning.{name}, "):
+        FinetuningSettings(micro_batches=2, **{name: 0.5})  # type: ignore[arg-type]
+    FinetuningSettings(micro_batches=2, pseudo_label_weight=0.5, teacher_share=0.5)
+
+
 def test_the_entropy_of_the_mean_prediction_is_subtracted(make: Make, store: TokenStore) -> None:
     without, balanced = (step(make(method="none", balance_weight=w, entropy_weight=0.1), store) for w in (0.0, 0.5))
     terms, _ = terms_of(make(method="none", entropy_weight=0.1), store)

@@ -100,6 +100,32 @@ def test_two_processes_compute_what_one_does(
     assert len(curves(tmp_path / "one" / "vat")) == len(curves(tmp_path / "two" / "vat"))
 
 
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_micro_batches_compute_what_whole_ones_do(
+    ranks: int, train_together: Together, experiment: Experiment, store: TokenStore, tmp_path: Path
+) -> None:
+    """Batches of 5 and 3 documents, in two parts each; on two ranks those have 3 and 2, and 2 and 1."""
+
+    def trained(ranks: int, parts: int) -> Any:
+        changes = {"batch_size": 5, "micro_batches": parts}
+        given = []
+        for name, kind, one, corpus, folder, resume in jobs(experiment, store, tmp_path / f"{ranks} {parts}"):
+            if kind == "finetune" and one.finetuning.whole_batch_setting is None:
+                divided = replace(one, finetuning=replace(one.finetuning, **changes))
+                given.append((name, kind, divided, corpus, folder, resume))
+        return train_together(ranks, *given)
+
+    (whole,), divided = trained(1, 1), trained(ranks, 2)
+    assert [whole.code, *(rank.code for rank in divided)] == [0] * (1 + ranks)
+    assert len(whole.outcomes) > len(METHODS) + 5
+    for expected, *found in zip(whole.outcomes, *(rank.outcomes for rank in divided), strict=True):
+        assert len(set(expected.losses())) == STEPS
+        for outcome in found:
+            assert [row.keys() for row in outcome.logged] == [row.keys() for row in expected.logged], outcome.name
+            for row, wanted in zip(outcome.logged, expected.logged, strict=True):
+                assert row == pytest.approx(wanted, rel=0, abs=1e-10), (outcome.name, row, wanted)
+
+
 def tensors(path: Path) -> dict[str, Any]:
     """Weights, optimizer and carried state of a checkpoint."""
     content = load_file(path)

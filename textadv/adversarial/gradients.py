@@ -52,6 +52,21 @@ def early_backward(losses: Tensor, embeddings: Tensor, parameters: Sequence[Tens
     return replayed, gradients[0]
 
 
+def gone_backward(loss: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+    """A loss whose graph is gone: its gradients are found now, and handed on when it is differentiated.
+
+    Args:
+        loss: A scalar.
+        parameters: All tensors through which it is to be differentiated.
+
+    Returns:
+        The same value.
+    """
+    gradients = gradients_of(loss, parameters, allow_unused=True)
+    replayed: Tensor = _Replay.apply(loss.detach()[None], gradients, *parameters)  # type: ignore[no-untyped-call]
+    return replayed[0]
+
+
 class _Replay(torch.autograd.Function):
     """Values whose sum has gradients that are known already."""
 

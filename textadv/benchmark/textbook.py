@@ -25,6 +25,7 @@ UNREAD = (
     "pseudo_label_weight",
     "vat_target",
     "num_power_iterations",
+    "micro_batches",
 )
 
 

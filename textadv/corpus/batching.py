@@ -33,6 +33,17 @@ class Batch(NamedTuple):
         tokens, labels = (value.to(device, non_blocking=True) for value in (self.tokens, self.labels))
         return Batch(tokens, self.lengths, labels)
 
+    def part(self, number: int, count: int) -> "Batch":
+        """Every so many-th of the documents, without the padding that only others need.
+
+        Args:
+            number: Of the first of them.
+            count: The distance from one to the next.
+        """
+        rows = slice(number, None, count)
+        lengths = self.lengths[rows]
+        return Batch(self.tokens[rows, : int(lengths.max())], lengths, self.labels[rows])
+
 
 class StreamBatch(NamedTuple):
     """One window of the token stream, per reading direction."""

@@ -79,6 +79,8 @@ class FinetuningSettings(Settings, section="finetuning"):
         steps: Optimizer steps at most.
         batch_size: Labeled documents per step.
         unlabeled_batch_size: Unlabeled documents per step.
+        micro_batches: Parts that a step reads its documents in, one after the other, to need less memory: the gradients
+            add up to those of the whole.
         window: Tokens at the end of a document that gradients reach; the state before them is carried.
         dropout: Dropout of the embeddings, one mask over all time steps.
         learning_rate: Adam's step size; null for 5e-4, for a Transformer 5e-5.
@@ -121,6 +123,7 @@ class FinetuningSettings(Settings, section="finetuning"):
     steps: Positive = field(default=15_000, metadata=FREE)
     batch_size: Positive = 64
     unlabeled_batch_size: Positive = 64
+    micro_batches: Positive = 1
     window: Positive = 400
     dropout: Share = 0.5
     learning_rate: float | None = None
@@ -145,6 +148,11 @@ class FinetuningSettings(Settings, section="finetuning"):
             )
         if self.teacher_share and not self.pseudo_label_weight:
             raise InputError("--finetuning.teacher_share: needs a --finetuning.pseudo_label_weight above 0")
+        if self.micro_batches > 1 and self.whole_batch_setting is not None:
+            raise InputError(
+                f"--finetuning.micro_batches {self.micro_batches}: must be 1 beside --finetuning."
+                f"{self.whole_batch_setting}, which needs a mean over the whole batch"
+            )
         if self.alpha is not None and self.alpha > self.epsilon:
             raise InputError(f"--finetuning.alpha {self.alpha}: must be at most --finetuning.epsilon")
 
@@ -167,6 +175,15 @@ class FinetuningSettings(Settings, section="finetuning"):
     def virtual_is_adversarial(self) -> bool:
         """Whether the virtual adversarial perturbation has the size of the adversarial one in every step."""
         return self.vat_target is None and self.virtual_epsilon == self.epsilon
+
+    @property
+    def whole_batch_setting(self) -> str | None:
+        """The setting by which a loss depends on a mean over all documents of a batch, if there is one."""
+        if self.vat_target is not None:
+            return "vat_target"
+        if self.balance_weight:
+            return "balance_weight"
+        return "pseudo_label_weight" if self.pseudo_label_weight and not self.teacher_share else None
 
     @property
     def uses_vat(self) -> bool:

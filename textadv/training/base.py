@@ -71,19 +71,24 @@ class TrainingModule(pl.LightningModule):
         """
         return self.batch_generator(name, self.global_step, self.global_batches.get(name))
 
-    def batch_generator(self, name: str, number: int, size: GlobalBatch | None) -> Generator:
+    def batch_generator(
+        self, name: str, number: int, size: GlobalBatch | None, part: int = 0, parts: int = 1
+    ) -> Generator:
         """Where the random numbers of a batch come from.
 
         Args:
             name: Of the batches that it is one of.
             number: Which of them.
-            size: That of the batch over all ranks; None on one process.
+            size: That of the batch over all ranks; None on one process that reads the whole of it.
+            part: Which part of this rank's rows: row `part`, and then every `parts`-th.
+            parts: How many parts they have.
         """
         sequence = np.random.SeedSequence([self.seed, number, *name.encode()])
         generator = torch.Generator(self.device).manual_seed(int(sequence.generate_state(1, np.uint64)[0]))
         if size is None:
             return generator
-        mine = slice(self.global_rank, None, self.trainer.world_size)
+        ranks = self.trainer.world_size if self.global_batches else 1
+        mine = slice(self.global_rank + part * ranks, None, parts * ranks)
         return RowGenerator(generator, size.rows, size.width, mine)
 
     def share(self, count: int, total: int) -> float:

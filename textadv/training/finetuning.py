@@ -10,10 +10,12 @@ from torch import Tensor
 
 from textadv.adversarial.attacks import Attack
 from textadv.adversarial.divergences import cross_entropy
+from textadv.adversarial.gradients import gone_backward
 from textadv.adversarial.interpretable import nearest_words
 from textadv.attack_names import parse_attack
 from textadv.checkpoints import CARD
-from textadv.corpus.batching import Batch
+from textadv.corpus.batching import Batch, GlobalBatch
+from textadv.draws import Generator
 from textadv.errors import InputError
 from textadv.models.classifier import Classifier
 from textadv.models.transformer import TransformerEncoder, parameter_groups
@@ -124,20 +126,42 @@ class FinetuningModule(TrainingModule):
             self.card[TEMPERATURE] = checkpoint[CARD][TEMPERATURE]
 
     def training_step(self, batch: dict[str, Batch], batch_idx: int) -> Tensor:
-        """The total loss of a labeled and an unlabeled batch."""
-        generators = {name: self.generator(name) for name in batch}
+        """The total loss of a labeled and an unlabeled batch, of which each part goes backward before the next."""
+        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        count = min(self.settings.micro_batches, *(len(whole.lengths) for whole in batch.values()))
+        loss, totals = self._part_loss(batch, 0, count)
+        for number in range(1, count):
+            loss = gone_backward(loss, trained)
+            part_loss, means = self._part_loss(batch, number, count)
+            loss = loss + part_loss
+            totals = {name: total + means[name] for name, total in totals.items()}
+        self.log_means({"loss": loss, **totals})
+        self.log("tokens", torch.tensor(float(self._count_tokens(batch))))
+        return loss
+
+    def _part_loss(self, batch: dict[str, Batch], number: int, count: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """What one part adds to the loss of a step, and to the mean of each term.
+
+        Args:
+            batch: The documents of the whole step.
+            number: Which part.
+            count: How many there are.
+        """
+        part = batch if count == 1 else {name: whole.part(number, count) for name, whole in batch.items()}
         terms = objective(
             self.model,
-            batch,
+            part,
             self.settings,
             self.attack,
             self.neighbours,
             self.class_shares,
-            generators,
+            {name: self._part_generator(name, whole, number, count) for name, whole in batch.items()},
             self._mean_over_ranks,
         )
         kind = terms["cross_entropy"].dtype
-        means = {name: values.to(kind).mean(0) * self._share(batch, name, values) for name, values in terms.items()}
+        means = {
+            name: values.to(kind).mean(0) * self._share(batch, part, name, values) for name, values in terms.items()
+        }
         factors = weights(self.settings, self.global_step)
         loss = torch.stack([factors[name] * mean for name, mean in means.items() if name in factors]).sum()
         if "zero_gradients" in terms:
@@ -145,9 +169,15 @@ class FinetuningModule(TrainingModule):
             self.gradient_count += len(terms["zero_gradients"])
         if "largest_class_share" in terms:
             self.class_sums = self.class_sums + terms["largest_class_share"].sum(0)
-        self.log_means({"loss": loss, **means})
-        self.log("tokens", torch.tensor(float(self._count_tokens(batch))))
-        return loss
+        return loss, {name: mean.detach() for name, mean in means.items()}
+
+    def _part_generator(self, name: str, whole: Batch, number: int, count: int) -> Generator:
+        """Where the random numbers of a part come from: its rows meet those that they meet in the whole batch."""
+        if count == 1:
+            return self.generator(name)
+        rows, width = whole.tokens.shape
+        size = self.global_batches.get(name, GlobalBatch(rows, width, tokens=0))
+        return self.batch_generator(name, self.global_step, size, number, count)
 
     def _mean_over_ranks(self, name: str, values: Tensor) -> Tensor:
         """Mean of values (B, ...) of a batch over the rows of all ranks, a constant."""
@@ -156,13 +186,13 @@ class FinetuningModule(TrainingModule):
             return mean
         return self.mean_of_ranks(mean * self.share(len(values), self.global_batches[name].rows))
 
-    def _share(self, batch: dict[str, Batch], name: str, values: Tensor) -> float:
-        """Factor on a mean over this rank's values of a term."""
-        if not self.global_batches:
-            return 1.0
+    def _share(self, batch: dict[str, Batch], part: dict[str, Batch], name: str, values: Tensor) -> float:
+        """Factor on a mean over the values of a term in a part of this rank's batch."""
         names = BATCHES.get(name, list(batch))
-        if sum(len(batch[one].lengths) for one in names) > len(values):  # gradients of labeled examples only
+        if sum(len(part[one].lengths) for one in names) > len(values):  # gradients of labeled examples only
             names = ["labeled"]
+        if not self.global_batches:
+            return len(values) / sum(len(batch[one].lengths) for one in names)
         return self.share(len(values), sum(self.global_batches[one].rows for one in names))
 
     def _count_tokens(self, batch: dict[str, Batch]) -> int:

@@ -71,6 +71,8 @@ def out_of_memory_advice(
         reads_unlabeled = isinstance(settings, FinetuningSettings) and settings.uses_unlabeled
         names = ["batch_size", *["unlabeled_batch_size"] * reads_unlabeled, "window"]
         flags = ", ".join(f"{settings.prefix}{name} {getattr(settings, name)}" for name in names)
+        if isinstance(settings, FinetuningSettings) and settings.whole_batch_setting is None:
+            flags += f", or raise {settings.prefix}micro_batches {settings.micro_batches}"
         raise InputError(
             f"out of memory at step {trainer.global_step + 1}, whose batch has {tokens:,} tokens with padding: lower "
             f"{flags}. The checkpoint before it is kept"
