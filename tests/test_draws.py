@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from textadv.adversarial.norms import random_noise, random_signs
-from textadv.draws import Generator, RowGenerator, multinomial, normal, uniform
+from textadv.draws import Generator, RowGenerator, multinomial, new_seed, normal, uniform
 from textadv.models.embedding import time_shared_dropout
 
 ROWS, WIDTH, SIZE, SEED = 7, 5, 3, 2**64 - 1
@@ -80,3 +80,9 @@ def test_without_a_generator_the_global_one_is_used() -> None:
     torch.manual_seed(SEED)
     numbers = normal(torch.zeros(ROWS, SIZE), None)
     assert torch.equal(numbers, normal(torch.zeros(ROWS, SIZE), seeded()))
+
+
+def test_the_rows_of_each_process_have_a_seed_of_their_own() -> None:
+    seeds = [new_seed(RowGenerator(seeded(), ROWS, WIDTH, slice(start, None, 2))) for start in (0, 1)]
+    assert seeds == [SEED, 0]  # 2**64 comes after it
+    assert new_seed(seeded()) == SEED

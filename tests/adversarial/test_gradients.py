@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from textadv.adversarial.attacks import gradient_at
 from textadv.adversarial.divergences import cross_entropy, kl_divergence
-from textadv.adversarial.gradients import early_backward, gone_backward
+from textadv.adversarial.gradients import early_backward, sum_of_parts
 from textadv.adversarial.virtual import logit_gradients, power_iteration
 from textadv.precision import without_autocast
 
@@ -56,18 +56,28 @@ def test_goes_backward_once_only(network: nn.Sequential) -> None:
     assert len(passes) == 1
 
 
-def test_a_loss_that_has_gone_backward_hands_its_gradients_on(network: nn.Sequential) -> None:
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_parts_go_backward_one_after_the_other(network: nn.Sequential, count: int) -> None:
     x = torch.randn(3, 3, dtype=torch.float64)
-    parameters = list(network.parameters())
-    first, second = (cross_entropy(network(x + i), torch.tensor([0, 1, 1])).mean() for i in (0, 1))
-    expected = torch.autograd.grad(2 * (first + second), parameters, retain_graph=True)
-    gone = gone_backward(first, parameters)
-    assert gone.detach() == first.detach()
-    with pytest.raises(RuntimeError, match="second time"):
-        first.backward()
-    twice = gone_backward(gone + second, parameters)
-    for found, wanted in zip(torch.autograd.grad(2 * twice, parameters), expected, strict=True):
-        torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-15)
+    unused = torch.ones(2, requires_grad=True)
+    parameters = [*network.parameters(), unused]
+    made: list[Tensor] = []
+
+    def part(number: int) -> Tensor:
+        for loss in made:
+            with pytest.raises(RuntimeError, match="second time"):
+                loss.backward()  # type: ignore[no-untyped-call]
+        made.append(cross_entropy(network(x + number), torch.tensor([0, 1, 1])).mean())
+        return made[-1]
+
+    total = sum_of_parts(part, count, parameters)
+    whole = torch.stack([cross_entropy(network(x + i), torch.tensor([0, 1, 1])).mean() for i in range(count)]).sum()
+    torch.testing.assert_close(total, whole, rtol=1e-15, atol=0)
+    expected = torch.autograd.grad(2 * whole, parameters, allow_unused=True)
+    found = torch.autograd.grad(2 * total, parameters, allow_unused=True)
+    assert (found[-1], expected[-1]) == (None, None)
+    for ours, theirs in zip(found[:-1], expected[:-1], strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-15)
 
 
 def test_a_parameter_without_part_in_the_loss_gets_no_gradient() -> None:

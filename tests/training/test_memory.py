@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -79,6 +80,7 @@ def test_micro_batches_need_less_of_it(make: Make, store: TokenStore) -> None:
     def peak(parts: int) -> int:
         """Numbers that the graph keeps at most at a time, besides weights and their gradients."""
         module = make(batch_size=8, unlabeled_batch_size=8, micro_batches=parts)
+        module.trainer = SimpleNamespace(world_size=1, global_rank=0, global_step=0)  # type: ignore[assignment]
         kept, most = 0, 0
         weights = {parameter.untyped_storage().data_ptr() for parameter in module.parameters()}
         shapes = {parameter.shape for parameter in module.parameters()}

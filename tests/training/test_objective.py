@@ -37,6 +37,15 @@ def test_a_mean_over_the_whole_batch_needs_the_whole_batch(name: str) -> None:
     with pytest.raises(InputError, match=rf"^--finetuning.micro_batches 2: must be 1 beside --finetuning.{name}, "):
         FinetuningSettings(micro_batches=2, **{name: 0.5})  # type: ignore[arg-type]
     FinetuningSettings(micro_batches=2, pseudo_label_weight=0.5, teacher_share=0.5)
+    FinetuningSettings(micro_batches=2, method="adversarial", vat_target=0.5)
+
+
+def test_there_are_as_many_micro_batches_as_documents_at_most() -> None:
+    with pytest.raises(InputError, match=r"^--finetuning.micro_batches 9: must be at most --finetuning.batch_size 8$"):
+        FinetuningSettings(micro_batches=9, batch_size=8)
+    with pytest.raises(InputError, match=r"must be at most --finetuning.unlabeled_batch_size 8$"):
+        FinetuningSettings(micro_batches=9, unlabeled_batch_size=8)
+    FinetuningSettings(micro_batches=9, unlabeled_batch_size=8, method="none")
 
 
 def test_the_entropy_of_the_mean_prediction_is_subtracted(make: Make, store: TokenStore) -> None:

@@ -100,14 +100,14 @@ def test_two_processes_compute_what_one_does(
     assert len(curves(tmp_path / "one" / "vat")) == len(curves(tmp_path / "two" / "vat"))
 
 
-@pytest.mark.parametrize("ranks", [1, 2])
+@pytest.mark.parametrize(("ranks", "parts"), [(1, 3), (2, 2)])
 def test_micro_batches_compute_what_whole_ones_do(
-    ranks: int, train_together: Together, experiment: Experiment, store: TokenStore, tmp_path: Path
+    ranks: int, parts: int, train_together: Together, experiment: Experiment, store: TokenStore, tmp_path: Path
 ) -> None:
-    """Batches of 5 and 3 documents, in two parts each; on two ranks those have 3 and 2, and 2 and 1."""
+    """Batches of 7 and 5 documents, in two parts each, and in three; the parts of two ranks have 1 or 2 documents."""
 
     def trained(ranks: int, parts: int) -> Any:
-        changes = {"batch_size": 5, "micro_batches": parts}
+        changes = {"batch_size": 7, "unlabeled_batch_size": 5, "micro_batches": parts}
         given = []
         for name, kind, one, corpus, folder, resume in jobs(experiment, store, tmp_path / f"{ranks} {parts}"):
             if kind == "finetune" and one.finetuning.whole_batch_setting is None:
@@ -115,7 +115,7 @@ def test_micro_batches_compute_what_whole_ones_do(
                 given.append((name, kind, divided, corpus, folder, resume))
         return train_together(ranks, *given)
 
-    (whole,), divided = trained(1, 1), trained(ranks, 2)
+    (whole,), divided = trained(1, 1), trained(ranks, parts)
     assert [whole.code, *(rank.code for rank in divided)] == [0] * (1 + ranks)
     assert len(whole.outcomes) > len(METHODS) + 5
     for expected, *found in zip(whole.outcomes, *(rank.outcomes for rank in divided), strict=True):

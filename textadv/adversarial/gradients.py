@@ -1,6 +1,6 @@
 """Gradients with respect to the embeddings: those of a pass made for them, and those of one that is made anyway."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -52,19 +52,33 @@ def early_backward(losses: Tensor, embeddings: Tensor, parameters: Sequence[Tens
     return replayed, gradients[0]
 
 
-def gone_backward(loss: Tensor, parameters: Sequence[Tensor]) -> Tensor:
-    """A loss whose graph is gone: its gradients are found now, and handed on when it is differentiated.
+def sum_of_parts(part: Callable[[int], Tensor], count: int, parameters: Sequence[Tensor]) -> Tensor:
+    """Add up the parts of a loss, with the graph of one of them at a time.
+
+    All but the last go backward before the next one is made. Their gradients are handed on when the sum is
+    differentiated.
 
     Args:
-        loss: A scalar.
-        parameters: All tensors through which it is to be differentiated.
+        part: Makes a part by its number, a scalar.
+        count: How many there are.
+        parameters: All tensors through which the sum is to be differentiated.
 
     Returns:
-        The same value.
+        The sum, a scalar.
     """
-    gradients = gradients_of(loss, parameters, allow_unused=True)
-    replayed: Tensor = _Replay.apply(loss.detach()[None], gradients, *parameters)  # type: ignore[no-untyped-call]
-    return replayed[0]
+    total = torch.zeros(())
+    gradients: list[Tensor | None] = [None] * len(parameters)
+    for number in range(count - 1):
+        loss = part(number)
+        total = total.to(loss) + loss.detach()
+        for i, found in enumerate(gradients_of(loss, parameters, allow_unused=True)):
+            known = gradients[i]
+            gradients[i] = found if known is None or found is None else known + found
+    last = part(count - 1)
+    if count == 1:
+        return last
+    replayed: Tensor = _Replay.apply(total[None], tuple(gradients), *parameters)  # type: ignore[no-untyped-call]
+    return last + replayed[0]
 
 
 class _Replay(torch.autograd.Function):

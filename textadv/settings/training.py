@@ -80,7 +80,7 @@ class FinetuningSettings(Settings, section="finetuning"):
         batch_size: Labeled documents per step.
         unlabeled_batch_size: Unlabeled documents per step.
         micro_batches: Parts that a step reads its documents in, one after the other, to need less memory: the gradients
-            add up to those of the whole.
+            add up to those of the whole. A process that has fewer documents of a kind makes fewer parts.
         window: Tokens at the end of a document that gradients reach; the state before them is carried.
         dropout: Dropout of the embeddings, one mask over all time steps.
         learning_rate: Adam's step size; null for 5e-4, for a Transformer 5e-5.
@@ -123,7 +123,7 @@ class FinetuningSettings(Settings, section="finetuning"):
     steps: Positive = field(default=15_000, metadata=FREE)
     batch_size: Positive = 64
     unlabeled_batch_size: Positive = 64
-    micro_batches: Positive = 1
+    micro_batches: Positive = field(default=1, metadata=FREE)
     window: Positive = 400
     dropout: Share = 0.5
     learning_rate: float | None = None
@@ -148,13 +148,18 @@ class FinetuningSettings(Settings, section="finetuning"):
             )
         if self.teacher_share and not self.pseudo_label_weight:
             raise InputError("--finetuning.teacher_share: needs a --finetuning.pseudo_label_weight above 0")
-        if self.micro_batches > 1 and self.whole_batch_setting is not None:
-            raise InputError(
-                f"--finetuning.micro_batches {self.micro_batches}: must be 1 beside --finetuning."
-                f"{self.whole_batch_setting}, which needs a mean over the whole batch"
-            )
+        self._check_micro_batches()
         if self.alpha is not None and self.alpha > self.epsilon:
             raise InputError(f"--finetuning.alpha {self.alpha}: must be at most --finetuning.epsilon")
+
+    def _check_micro_batches(self) -> None:
+        flag = f"--finetuning.micro_batches {self.micro_batches}: must be"
+        if self.micro_batches > 1 and self.whole_batch_setting is not None:
+            name = self.whole_batch_setting
+            raise InputError(f"{flag} 1 beside --finetuning.{name}, which needs a mean over the whole batch")
+        for name in ("batch_size", *["unlabeled_batch_size"] * self.uses_unlabeled):
+            if self.micro_batches > getattr(self, name):
+                raise InputError(f"{flag} at most --finetuning.{name} {getattr(self, name)}")
 
     @property
     def perturbs_labeled(self) -> bool:
@@ -179,7 +184,7 @@ class FinetuningSettings(Settings, section="finetuning"):
     @property
     def whole_batch_setting(self) -> str | None:
         """The setting by which a loss depends on a mean over all documents of a batch, if there is one."""
-        if self.vat_target is not None:
+        if self.uses_vat and self.vat_target is not None:
             return "vat_target"
         if self.balance_weight:
             return "balance_weight"

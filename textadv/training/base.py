@@ -87,7 +87,7 @@ class TrainingModule(pl.LightningModule):
         generator = torch.Generator(self.device).manual_seed(int(sequence.generate_state(1, np.uint64)[0]))
         if size is None:
             return generator
-        ranks = self.trainer.world_size if self.global_batches else 1
+        ranks = self.trainer.world_size
         mine = slice(self.global_rank + part * ranks, None, parts * ranks)
         return RowGenerator(generator, size.rows, size.width, mine)
 

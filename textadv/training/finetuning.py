@@ -10,7 +10,7 @@ from torch import Tensor
 
 from textadv.adversarial.attacks import Attack
 from textadv.adversarial.divergences import cross_entropy
-from textadv.adversarial.gradients import gone_backward
+from textadv.adversarial.gradients import sum_of_parts
 from textadv.adversarial.interpretable import nearest_words
 from textadv.attack_names import parse_attack
 from textadv.checkpoints import CARD
@@ -126,26 +126,23 @@ class FinetuningModule(TrainingModule):
             self.card[TEMPERATURE] = checkpoint[CARD][TEMPERATURE]
 
     def training_step(self, batch: dict[str, Batch], batch_idx: int) -> Tensor:
-        """The total loss of a labeled and an unlabeled batch, of which each part goes backward before the next."""
+        """The total loss of a labeled and an unlabeled batch."""
         trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
         count = min(self.settings.micro_batches, *(len(whole.lengths) for whole in batch.values()))
-        loss, totals = self._part_loss(batch, 0, count)
-        for number in range(1, count):
-            loss = gone_backward(loss, trained)
-            part_loss, means = self._part_loss(batch, number, count)
-            loss = loss + part_loss
-            totals = {name: total + means[name] for name, total in totals.items()}
-        self.log_means({"loss": loss, **totals})
+        means: dict[str, Tensor] = {}
+        loss = sum_of_parts(lambda number: self._part_loss(batch, number, count, means), count, trained)
+        self.log_means({"loss": loss, **means})
         self.log("tokens", torch.tensor(float(self._count_tokens(batch))))
         return loss
 
-    def _part_loss(self, batch: dict[str, Batch], number: int, count: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """What one part adds to the loss of a step, and to the mean of each term.
+    def _part_loss(self, batch: dict[str, Batch], number: int, count: int, totals: dict[str, Tensor]) -> Tensor:
+        """What one part adds to the loss of a step.
 
         Args:
             batch: The documents of the whole step.
             number: Which part.
             count: How many there are.
+            totals: The mean of each term so far; what this part adds is added.
         """
         part = batch if count == 1 else {name: whole.part(number, count) for name, whole in batch.items()}
         terms = objective(
@@ -169,7 +166,9 @@ class FinetuningModule(TrainingModule):
             self.gradient_count += len(terms["zero_gradients"])
         if "largest_class_share" in terms:
             self.class_sums = self.class_sums + terms["largest_class_share"].sum(0)
-        return loss, {name: mean.detach() for name, mean in means.items()}
+        for name, mean in means.items():
+            totals[name] = totals[name] + mean.detach() if name in totals else mean.detach()
+        return loss
 
     def _part_generator(self, name: str, whole: Batch, number: int, count: int) -> Generator:
         """Where the random numbers of a part come from: its rows meet those that they meet in the whole batch."""
