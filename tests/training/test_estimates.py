@@ -57,6 +57,28 @@ def test_all_tokens_and_validations_are_counted(
     assert STAGES[stage](experiment, store) == pytest.approx(expected)
 
 
+def test_what_a_teacher_reads_is_counted(
+    experiment: Experiment, store: TokenStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a clock that goes on by one second for each thing that is measured."""
+    monkeypatch.setattr(estimates, "SAMPLED_TEXTS", 4)
+
+    def seconds(**changes: float) -> float:
+        clock = count()
+        monkeypatch.setattr(estimates, "_now", lambda device: float(next(clock)))
+        return estimates.finetuning_seconds(
+            replace(experiment, finetuning=replace(experiment.finetuning, **changes)), store
+        )
+
+    data = FinetuningData(store, experiment.data, experiment.finetuning, 0)
+    assert data.unlabeled is not None
+    rows, lengths = data.unlabeled.first(experiment.finetuning.steps), data.unlabeled.documents.lengths
+    sample = rows[:: -(-len(rows) // 4)]
+    assert 1 < len(sample) < len(rows)
+    found = seconds(teacher_share=0.5, pseudo_label_weight=1.0) - seconds(pseudo_label_weight=1.0)
+    assert found == pytest.approx(lengths[rows].sum() / lengths[sample].sum())
+
+
 def test_a_run_is_the_same_after_it_was_measured(experiment: Experiment, store: TokenStore, tmp_path: Path) -> None:
     """To the bit, and the folder holds nothing else."""
 

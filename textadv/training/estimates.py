@@ -16,18 +16,23 @@ from textadv.corpus.datamodules import FinetuningData, PretrainingData
 from textadv.corpus.pretraining_documents import MaskedPretrainingData
 from textadv.corpus.store import TokenStore
 from textadv.errors import Stopped
+from textadv.precision import autocast
 from textadv.settings import Experiment
+from textadv.system.machine import device
 from textadv.training.base import TrainingModule
+from textadv.training.finetuning import FinetuningModule
 from textadv.training.guards import any_rank, out_of_memory_advice
 from textadv.training.lightning_internals import disarm_sigterm
 from textadv.training.runs import build_trainer, finetuning_parts, fit, pretraining_parts
 from textadv.training.signals import SIGNALS
+from textadv.training.teacher import mean_features
 
 FIRST_STEPS = 3  # are slower: kernels are compiled and memory is taken
 LEAST_STEPS, SECONDS = 4, 3.0  # that are measured
 MOST_STEPS = 1000  # of a model so small that its steps take no time
 VALIDATION_BATCHES = 2
 SAMPLED_STEPS = 100  # whose tokens stand for those of all steps
+SAMPLED_TEXTS = 200  # whose reading stands for that of all that a teacher reads
 
 
 def pretraining_seconds(experiment: Experiment, store: TokenStore) -> float:
@@ -41,13 +46,29 @@ def pretraining_seconds(experiment: Experiment, store: TokenStore) -> float:
 
 
 def finetuning_seconds(experiment: Experiment, store: TokenStore) -> float:
-    """Measure how long the classifier will train, validations included, if it makes all its steps.
+    """Measure how long the classifier will train, teacher and validations included, if it makes all its steps.
 
     Args:
         experiment: The settings.
         store: The prepared corpus.
     """
-    return _seconds(experiment, *finetuning_parts(experiment, store, None))
+    module, data = finetuning_parts(experiment, store, None)
+    seconds = _seconds(experiment, module, data)
+    return seconds + _teaching_seconds(experiment, module, data) if experiment.finetuning.teacher_share else seconds
+
+
+def _teaching_seconds(experiment: Experiment, module: FinetuningModule, data: FinetuningData) -> float:
+    """Have some of the texts read that a teacher will read, and count them all."""
+    assert data.unlabeled is not None
+    rows, documents = data.unlabeled.first(module.settings.steps), data.unlabeled.documents
+    sample = rows[:: ceil(len(rows) / SAMPLED_TEXTS)]
+    kind = device(experiment.trainer)
+    module.to(kind)
+    started = _now(module.device)
+    with autocast(kind, experiment.trainer.precision):
+        mean_features(module.model.encoder, documents, sample, kind, None)
+    share = documents.lengths[sample].sum() / documents.lengths[rows].sum()
+    return (_now(module.device) - started) / float(share)
 
 
 def _seconds(

@@ -103,7 +103,13 @@ def teach(
 
 
 @torch.no_grad()
-def mean_features(encoder: Encoder, documents: Documents, rows: Indices, device: str) -> Tensor:
+def mean_features(
+    encoder: Encoder,
+    documents: Documents,
+    rows: Indices,
+    device: str,
+    description: str | None = "reading texts for the teacher",
+) -> Tensor:
     """Features of documents without dropout: of a recurrent encoder the mean of its outputs, whatever its pooling.
 
     The mean holds more than the last output or the maximum for a linear classifier (docs/RESULTS.md).
@@ -113,6 +119,7 @@ def mean_features(encoder: Encoder, documents: Documents, rows: Indices, device:
         documents: Where the documents are.
         rows: Which of them, (n,).
         device: Where to compute.
+        description: What is being done, in a few words; None not to show how far it got.
 
     Returns:
         Shape (n, F), float32, on the CPU.
@@ -124,7 +131,7 @@ def mean_features(encoder: Encoder, documents: Documents, rows: Indices, device:
     reader.eval()
     features = torch.empty(0)
     batches = sequential_batches(documents.lengths[rows], EVALUATION_TOKENS)
-    for places in progress(batches, len(batches), "reading texts for the teacher"):
+    for places in batches if description is None else progress(batches, len(batches), description):
         batch = documents.batch(rows[places]).to(device)
         found = reader.read(batch.tokens, batch.lengths).cpu().float()
         if not len(features):
