@@ -290,7 +290,7 @@ def test_a_new_setting_of_the_data_makes_another_run(store: TokenStore, monkeypa
 def test_the_store_stands_for_the_settings_of_the_data_that_may_change() -> None:
     """Where one changes what is prepared, the fingerprint of the store changes."""
     data, others = DataSettings(source="builtin"), {"text_column": "a", "label_column": "b"}
-    others |= {"validation_fraction": 0.5, "keep_duplicates": True}
+    others |= {"validation_fraction": 0.5, "validation_cut": "last", "keep_duplicates": True}
     free = {one.name for one in fields(data) if FREE.keys() <= one.metadata.keys()}
     assert free == {"cache", "source", *FILE_FLAGS, *others}  # the content of the files is in the fingerprint, too
     for name, value in others.items():

@@ -40,14 +40,14 @@ from textadv.evaluation.predictor import Predictor
 from textadv.models.classifier import Classifier
 from textadv.models.layers import LastMeanMax
 from textadv.models.recurrent import RecurrentEncoder
-from textadv.settings import TokenizerSettings
+from textadv.settings import DataSettings, TokenizerSettings
 
 PARSER = cache(cli.build_parser)  # takes longer to build than all else in a case
 
 
 def check_corpus(parts: dict[str, list[NamedRows]]) -> None:
     """What can be read can be split, too, and nothing is lost or made up."""
-    corpus = build_corpus(parts, seed=0, validation_fraction=0.2, keep_duplicates=True)
+    corpus = build_corpus(parts, DataSettings(validation_fraction=0.2, keep_duplicates=True))
     assert set(corpus.splits) == set(SPLITS)
     assert len(corpus.classes) >= 2
     given = sorted(text for rows in parts.values() for part in rows for text in part.texts)

@@ -75,6 +75,7 @@ def test_a_store_may_be_given_in_place_of_its_source(source: Source, data: DataS
 CHANGES: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"source": "other"}, {}),
     ({"validation_fraction": 0.2}, {}),
+    ({"validation_cut": "last"}, {}),
     ({"seed": 1}, {}),
     ({"keep_duplicates": True}, {}),
     ({"text_column": "review"}, {}),

@@ -6,6 +6,7 @@ import pytest
 from textadv.corpus.rows import NamedRows
 from textadv.corpus.splits import build_corpus, choose_labels
 from textadv.errors import InputError
+from textadv.settings import DataSettings
 
 
 def part(pairs, file="train.csv", declared=()):
@@ -13,12 +14,35 @@ def part(pairs, file="train.csv", declared=()):
     return NamedRows(texts, [name for _, name in pairs], file, "line", range(2, 2 + len(pairs)), declared)
 
 
-def build(train, seed=0, fraction=0.2, keep=False, **others):
+def build(train, seed=0, fraction=0.2, keep=False, cut="random", **others):
     parts = {"train": [part(train)]} | {name: [part(rows, f"{name}.csv")] for name, rows in others.items()}
-    return build_corpus(parts, seed, fraction, keep)
+    settings = DataSettings(seed=seed, validation_fraction=fraction, keep_duplicates=keep, validation_cut=cut)
+    return build_corpus(parts, settings)
 
 
 TRAIN = [(f"good {i}", "pos") for i in range(20)] + [(f"bad {i}", "neg") for i in range(30)]
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_validation_is_the_last_share_of_each_class_in_the_order_of_the_source(seed):
+    rows = list(TRAIN)
+    random.Random(seed).shuffle(rows)
+    last = {text for kind, size in (("good", 4), ("bad", 6)) for text in [t for t, _ in rows if kind in t][-size:]}
+    corpus = build(rows, seed=seed, cut="last")
+    assert set(corpus.splits["validation"].texts) == last
+    assert corpus.splits["validation"].texts == sorted(last)
+    assert len(corpus.splits["train"].texts) == len(TRAIN) - len(last)
+
+
+def test_of_several_copies_the_last_one_says_where_a_text_stands():
+    rows = [("copied", "pos"), *TRAIN, ("copied", "pos")]
+    assert build(rows, fraction=0.01, cut="last").splits["validation"].texts == ["bad 29", "copied", "copied"]
+
+
+def test_the_order_goes_on_from_one_file_to_the_next():
+    first, second = (part([(f"{kind} {i}", kind) for kind in "ab" for i in numbers]) for numbers in ((8, 9), (1, 2)))
+    corpus = build_corpus({"train": [first, second]}, DataSettings(validation_fraction=0.25, validation_cut="last"))
+    assert corpus.splits["validation"].texts == ["a 2", "b 2"]
 
 
 def test_validation_is_a_stratified_share_of_train():
@@ -104,7 +128,7 @@ def test_training_rows_without_a_label_become_unlabeled():
 )
 def test_order_of_classes(names, declared, classes):
     rows = [(f"{name} {i}", name) for name in names for i in range(2)]
-    assert build_corpus({"train": [part(rows, declared=declared)]}, 0, 0.5, False).classes == classes
+    assert build_corpus({"train": [part(rows, declared=declared)]}, DataSettings()).classes == classes
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])

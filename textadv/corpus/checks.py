@@ -175,7 +175,7 @@ def check_preparation(parts: Parts, data: DataSettings) -> tuple[Check, Corpus |
         for split, files in parts.items()
     }
     try:
-        corpus = build_corpus(usable, data.seed, data.validation_fraction, data.keep_duplicates)
+        corpus = build_corpus(usable, data)
     except InputError as error:
         return Check("prepare", "wrong", "refuses what can be read", {}, str(error)), None
     sizes = {split: len(rows.texts) for split, rows in corpus.splits.items()}

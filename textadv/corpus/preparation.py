@@ -110,6 +110,8 @@ def _identity(data: DataSettings, tokenizer: TokenizerSettings, pretrained: Text
         "label_column": data.label_column,
         "tokenizer": training if pretrained is None else cutting,
     }
+    if data.validation_cut != "random":
+        settings["validation_cut"] = data.validation_cut
     if any(name.startswith("validation") for name in source):  # its own rather than a cut of train
         settings["keep_validation_duplicates"] = data.keep_duplicates
     identity = {"format_version": FORMAT_VERSION, "source": source, "settings": settings}

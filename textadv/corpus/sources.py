@@ -32,7 +32,7 @@ def load_corpus(settings: DataSettings) -> Corpus:
         settings: Where the text comes from and how it is split.
 
     Returns:
-        The corpus. It depends on the rows of the source, not on their order.
+        The corpus. It depends on the rows of the source, and not on their order unless validation is cut by it.
 
     Raises:
         InputError: If the source cannot be found or reached, or its content is not as it should be.
@@ -42,7 +42,7 @@ def load_corpus(settings: DataSettings) -> Corpus:
         from textadv.corpus import builtin
 
         return builtin.build_corpus(settings.seed)
-    return build_corpus(open_parts(settings), settings.seed, settings.validation_fraction, settings.keep_duplicates)
+    return build_corpus(open_parts(settings), settings)
 
 
 def stream_corpus(settings: DataSettings, folder: Path) -> Corpus | StreamedCorpus:
@@ -61,9 +61,7 @@ def stream_corpus(settings: DataSettings, folder: Path) -> Corpus | StreamedCorp
     check_data(settings)
     if settings.source == "builtin":
         return load_corpus(settings)
-    return StreamedCorpus(
-        open_parts(settings), settings.seed, settings.validation_fraction, settings.keep_duplicates, folder
-    )
+    return StreamedCorpus(open_parts(settings), settings, folder)
 
 
 def source_identity(settings: DataSettings) -> dict[str, str]:

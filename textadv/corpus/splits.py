@@ -1,5 +1,6 @@
 """From named rows to the four splits of a corpus: canonical order, duplicates, the validation cut, label budgets."""
 
+from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from operator import itemgetter
@@ -13,6 +14,7 @@ from textadv.corpus.rows import UNLABELED, Corpus, Document, NamedRows, Rows, Ro
 from textadv.corpus.spool import Row, SortedRows, text_bytes
 from textadv.corpus.store import SPLITS
 from textadv.errors import InputError
+from textadv.settings import DataSettings
 from textadv.system.progress import progress
 
 CUT_STREAM, CHOICE_STREAM = 0, 1  # independent random streams under one seed
@@ -33,9 +35,9 @@ SourceRows = RowStream | NamedRows
 Parts = Mapping[str, Iterable[SourceRows]]
 
 
-def build_corpus(parts: Parts, seed: int, validation_fraction: float, keep_duplicates: bool) -> Corpus:
+def build_corpus(parts: Parts, settings: DataSettings) -> Corpus:
     """Bring the rows of any source under one schema, in memory; see `StreamedCorpus`."""
-    streamed = StreamedCorpus(parts, seed, validation_fraction, keep_duplicates, None)
+    streamed = StreamedCorpus(parts, settings, None)
     splits: dict[str, Rows] = {name: Rows([], []) for name in SPLITS}
     for split, text, label in streamed:
         splits[split].texts.append(text)
@@ -58,36 +60,33 @@ class StreamedCorpus:
         report: Counts of what was found and done, such as texts shared between splits.
     """
 
-    def __init__(
-        self, parts: Parts, seed: int, validation_fraction: float, keep_duplicates: bool, folder: Path | None
-    ) -> None:
+    def __init__(self, parts: Parts, settings: DataSettings, folder: Path | None) -> None:
         """Read the source and decide on every row.
 
         Args:
             parts: Files of each of `train`, `unlabeled`, `validation` and `test`; only `train` must be there.
-            seed: Seed of the validation cut.
-            validation_fraction: Share of each class that is cut off for validation.
-            keep_duplicates: Keep training and unlabeled texts that stand in validation or test.
+            settings: How validation is cut off, and whether texts that stand in several splits are kept.
             folder: Where the texts lie if they are many; None for the system's folder of temporary files.
 
         Raises:
             InputError: If there are fewer than two classes, a label is unknown or missing, or a class has too few rows.
         """
         self._rows = SortedRows(folder, text_bytes)
-        self._keep_duplicates = keep_duplicates
+        self._keep_duplicates = settings.keep_duplicates
         names = _Names()
         for split in SPLITS:
             for part in parts.get(split, ()):
                 names.begin(split, part)
                 for number, text, name in part:
-                    self._rows.add((text, SPLITS.index(split), names.index(split, name, part, number)))
+                    place = len(self._rows)
+                    self._rows.add((text, SPLITS.index(split), names.index(split, name, part, number), place))
         self.classes = names.classes()
         self._labels = names.labels(self.classes)
         self.report = dict.fromkeys(REPORT, 0) | {"train_rows_without_label": names.train_rows_without_label}
         self._cut: list[NDArray[np.bool_]] | None = None  # is it cut off? By a text's rank in its class
-        also_unlabeled = self._survey(names)
+        also_unlabeled, places = self._survey(names)
         if not names.has_validation:
-            self._cut = self._cut_off(also_unlabeled, names, seed, validation_fraction)
+            self._cut = self._cut_off(also_unlabeled, places, names, settings)
 
     def __len__(self) -> int:
         """Number of rows, some of which may be removed."""
@@ -96,7 +95,7 @@ class StreamedCorpus:
     def __iter__(self) -> Iterator[Document]:
         """All documents by text and label, all splits together."""
         ranks = [0] * len(self.classes)
-        for text, labels in self._texts(self._rows):
+        for text, labels, _ in self._texts(self._rows):
             for name in self._removed(labels):
                 del labels[name]
             if self._cut is not None and "train" in labels:
@@ -107,14 +106,16 @@ class StreamedCorpus:
             for split, values in labels.items():
                 yield from (Document(split, text, label) for label in values)
 
-    def _texts(self, rows: Iterable[Row]) -> Iterator[tuple[str, dict[str, list[int]]]]:
-        """Each text once, with its sorted labels in each split in which it stands."""
+    def _texts(self, rows: Iterable[Row]) -> Iterator[tuple[str, dict[str, list[int]], int]]:
+        """Each text once, with its sorted labels in each split in which it stands, and its last place in the source."""
         for text, copies in groupby(rows, key=itemgetter(0)):
             labels: dict[str, list[int]] = {}
-            for _, split, name in copies:
+            last = 0
+            for _, split, name, place in copies:
                 label = self._labels[name]
                 labels.setdefault("unlabeled" if label == UNLABELED else SPLITS[split], []).append(label)
-            yield text, {split: sorted(values) for split, values in labels.items()}
+                last = max(last, place)
+            yield text, {split: sorted(values) for split, values in labels.items()}, last
 
     def _removed(self, labels: Mapping[str, list[int]]) -> list[str]:
         """The splits that a text is removed from."""
@@ -122,14 +123,15 @@ class StreamedCorpus:
             return []
         return [name for name in TRAINING if name in labels]
 
-    def _survey(self, names: "_Names") -> list[bytearray]:
-        """Count what stands in several splits; tell for each training text of a class whether it is unlabeled as well.
+    def _survey(self, names: "_Names") -> tuple[list[bytearray], list["array[int]"]]:
+        """Count what stands in several splits; tell of each class's training texts which are unlabeled too, and where.
 
         Of contradicting labels of a text the first counts.
         """
         also_unlabeled = [bytearray() for _ in self.classes]
+        places = [array("q") for _ in self.classes]
         present: set[int] = set()
-        for _, labels in self._texts(progress(self._rows, len(self._rows), "comparing the texts")):
+        for _, labels, place in self._texts(progress(self._rows, len(self._rows), "comparing the texts")):
             if len(labels) > 1:
                 for base, other in SHARED:
                     self.report[f"{base}_duplicates_in_{other}"] += base in labels and other in labels
@@ -138,15 +140,20 @@ class StreamedCorpus:
             if "train" in labels:
                 present.update(labels["train"])
                 also_unlabeled[labels["train"][0]].append("unlabeled" in labels)
+                places[labels["train"][0]].append(place)
         if names.has_validation:
             for index, name in enumerate(self.classes):
                 if index not in present:
                     row = f"{names.first_place('train', name)}: class '{name}' has no training row left"
                     raise InputError(f"{row} that does not stand in validation or test")
-        return also_unlabeled
+        return also_unlabeled, places
 
     def _cut_off(
-        self, also_unlabeled: list[bytearray], names: "_Names", seed: int, fraction: float
+        self,
+        also_unlabeled: list[bytearray],
+        places: list["array[int]"],
+        names: "_Names",
+        settings: DataSettings,
     ) -> list[NDArray[np.bool_]]:
         """Choose the training texts that become validation, by class; all copies of a text go to the same side."""
         cut = []
@@ -157,9 +164,13 @@ class StreamedCorpus:
                     f"{names.first_place('train', name)}: class '{name}' has {number} training texts that do not stand "
                     "in the test split; cutting validation off needs 2 (or give --data.validation)"
                 )
-            size = min(max(round(fraction * number), 1), number - 1)
+            size = min(max(round(settings.validation_fraction * number), 1), number - 1)
+            if settings.validation_cut == "last":
+                order = np.argsort(places[label])[::-1]
+            else:
+                order = _shuffled(np.arange(number), settings.seed, CUT_STREAM, label)
             chosen = np.zeros(number, np.bool_)
-            chosen[_shuffled(np.arange(number), seed, CUT_STREAM, label)[:size]] = True
+            chosen[order[:size]] = True
             shared = np.frombuffer(also_unlabeled[label], np.bool_) & chosen
             self.report["validation_duplicates_in_unlabeled"] += int(shared.sum())
             cut.append(chosen)

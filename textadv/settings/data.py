@@ -5,6 +5,7 @@ from typing import Literal
 
 from textadv.system.ranges import CLASSIFIER_ONLY, FREE, OpenShare, Positive, Settings
 
+Cut = Literal["random", "last"]
 Truncation = Literal["head", "tail", "head+tail"]
 
 
@@ -34,6 +35,8 @@ class DataSettings(ColumnSettings):
         validation_labels: This many of the training labels select the checkpoint, instead of the validation split, and
             do not train; 0: none do, and the last checkpoint is the result, without early stopping.
         validation_fraction: Share of train cut off for validation, stratified by class.
+        validation_cut: Which texts of a class these are: drawn at `random`, or the `last` in the order of the source,
+            where neighbours belong together, as IMDB's reviews of one film do.
         keep_duplicates: Keep training and unlabeled texts that stand in test, or in given validation rows, as well.
         seed: Seed of the validation cut and of the choice of labels.
         cache: Folder of the prepared stores and the pretrained encoders.
@@ -48,6 +51,7 @@ class DataSettings(ColumnSettings):
     labels_per_class: Positive | None = field(default=None, metadata=CLASSIFIER_ONLY)
     validation_labels: int | None = field(default=None, metadata=CLASSIFIER_ONLY)
     validation_fraction: OpenShare = field(default=0.15, metadata=FREE)
+    validation_cut: Cut = field(default="random", metadata=FREE)
     keep_duplicates: bool = field(default=False, metadata=FREE)
     seed: int = field(default=0, metadata=CLASSIFIER_ONLY)
     cache: str = field(default="data/cache", metadata=FREE)
