@@ -39,6 +39,11 @@ def test_of_several_copies_the_last_one_says_where_a_text_stands():
     assert build(rows, fraction=0.01, cut="last").splits["validation"].texts == ["bad 29", "copied", "copied"]
 
 
+def test_a_text_that_stands_in_unlabeled_as_well_does_not_stand_later():
+    corpus = build(TRAIN, cut="last", unlabeled=[("good 0", None)])
+    assert corpus.splits["validation"].texts == build(TRAIN, cut="last").splits["validation"].texts
+
+
 def test_the_order_goes_on_from_one_file_to_the_next():
     first, second = (part([(f"{kind} {i}", kind) for kind in "ab" for i in numbers]) for numbers in ((8, 9), (1, 2)))
     corpus = build_corpus({"train": [first, second]}, DataSettings(validation_fraction=0.25, validation_cut="last"))

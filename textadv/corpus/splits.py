@@ -107,14 +107,15 @@ class StreamedCorpus:
                 yield from (Document(split, text, label) for label in values)
 
     def _texts(self, rows: Iterable[Row]) -> Iterator[tuple[str, dict[str, list[int]], int]]:
-        """Each text once, with its sorted labels in each split in which it stands, and its last place in the source."""
+        """Each text once, with its sorted labels in each split in which it stands, and its last place in train."""
         for text, copies in groupby(rows, key=itemgetter(0)):
             labels: dict[str, list[int]] = {}
             last = 0
             for _, split, name, place in copies:
                 label = self._labels[name]
                 labels.setdefault("unlabeled" if label == UNLABELED else SPLITS[split], []).append(label)
-                last = max(last, place)
+                if SPLITS[split] == "train":
+                    last = max(last, place)
             yield text, {split: sorted(values) for split, values in labels.items()}, last
 
     def _removed(self, labels: Mapping[str, list[int]]) -> list[str]:
