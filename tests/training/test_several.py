@@ -75,6 +75,13 @@ def jobs(experiment: Experiment, store: TokenStore, folder: Path) -> list[tuple[
     return found
 
 
+def assert_equal_rows(outcome: Any, expected: Any) -> None:
+    """What is logged is the same, but for rounding."""
+    assert [row.keys() for row in outcome.logged] == [row.keys() for row in expected.logged], outcome.name
+    for row, wanted in zip(outcome.logged, expected.logged, strict=True):
+        assert row == pytest.approx(wanted, rel=0, abs=1e-10), (outcome.name, row, wanted)
+
+
 def test_two_processes_compute_what_one_does(
     train_together: Together,
     experiment: Experiment,
@@ -94,9 +101,7 @@ def test_two_processes_compute_what_one_does(
         assert len(expected.logged) > STEPS
         assert len(set(expected.losses())) == STEPS
         for outcome in found:  # what is logged is the same on every rank
-            assert [row.keys() for row in outcome.logged] == [row.keys() for row in expected.logged], outcome.name
-            for row, wanted in zip(outcome.logged, expected.logged, strict=True):
-                assert row == pytest.approx(wanted, rel=0, abs=1e-10), (outcome.name, row, wanted)
+            assert_equal_rows(outcome, expected)
     assert len(curves(tmp_path / "one" / "vat")) == len(curves(tmp_path / "two" / "vat"))
 
 
@@ -121,9 +126,7 @@ def test_micro_batches_compute_what_whole_ones_do(
     for expected, *found in zip(whole.outcomes, *(rank.outcomes for rank in divided), strict=True):
         assert len(set(expected.losses())) == STEPS
         for outcome in found:
-            assert [row.keys() for row in outcome.logged] == [row.keys() for row in expected.logged], outcome.name
-            for row, wanted in zip(outcome.logged, expected.logged, strict=True):
-                assert row == pytest.approx(wanted, rel=0, abs=1e-10), (outcome.name, row, wanted)
+            assert_equal_rows(outcome, expected)
 
 
 def tensors(path: Path) -> dict[str, Any]:
