@@ -17,6 +17,7 @@ from textadv.errors import InputError, ProcessLostError, Stopped  # noqa: E402
 from textadv.training import runs  # noqa: E402
 from textadv.training.base import TrainingModule  # noqa: E402
 from textadv.training.finetuning import FinetuningModule  # noqa: E402
+from textadv.training.masked_pretraining import MaskedPretrainingModule  # noqa: E402
 from textadv.training.pretraining import PretrainingModule  # noqa: E402
 
 runs.LOG_EVERY = 1
@@ -57,7 +58,7 @@ def faulty(kind, place):
 
 TrainingModule.log, TrainingModule.log_dict = recording_log, recording_log_dict
 if fault:  # noqa: F821
-    for kind in (PretrainingModule, FinetuningModule):
+    for kind in (PretrainingModule, MaskedPretrainingModule, FinetuningModule):
         for place in ("training_step", "validation_step"):
             faulty(kind, place)
 

@@ -61,6 +61,14 @@ def column(folder: Path, name: str) -> list[float]:
     return [float(row[name]) for row in curves(folder) if row[name]]
 
 
+def assert_same_end(*folders: Path) -> None:
+    """The same curves and the same last checkpoint, to the bit."""
+    assert curves(folders[0]) == curves(folders[1])
+    whole, broken = (load_file(folder / LAST) for folder in folders)
+    for part in ("state_dict", "optimizer_states", "lr_schedulers"):
+        assert equal(whole[part], broken[part])
+
+
 def test_it_learns(prepare: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """All layers do, and fine-tuning starts from what they have learned."""
     experiment, store = prepare(steps=50, validate_every=2)
@@ -83,10 +91,7 @@ def test_a_resumed_run_is_an_undisturbed_one_to_the_bit(prepare: Any, tmp_path: 
     before = tmp_path / "broken" / "previous.ckpt"
     assert load_file(before)["global_step"] == 2
     runs.pretrain(experiment, store, tmp_path / "broken", before)
-    assert curves(tmp_path / "whole") == curves(tmp_path / "broken")
-    whole, broken = (load_file(tmp_path / name / LAST) for name in ("whole", "broken"))
-    for part in ("state_dict", "optimizer_states", "lr_schedulers"):
-        assert equal(whole[part], broken[part])
+    assert_same_end(tmp_path / "whole", tmp_path / "broken")
 
 
 def test_masks_of_validation_are_fixed_and_those_of_training_are_not(prepare: Any, tmp_path: Path) -> None:
@@ -116,3 +121,19 @@ def test_two_processes_compute_what_one_does(prepare: Any, tmp_path: Path, train
     for rank in two:
         for row, wanted in zip(rank.outcomes[0].logged, expected.logged, strict=True):
             assert row == pytest.approx(wanted, rel=0, abs=1e-8)
+
+
+def test_two_stopped_processes_go_on_exactly(prepare: Any, tmp_path: Path, train_together: Callable[..., Any]) -> None:
+    """The signal comes in a step after which no validation is due."""
+    experiment, store = prepare(steps=5)
+    job = ("job", "pretrain", experiment, store)
+    whole = train_together(2, (*job, tmp_path / "whole", None))
+    fault = {"rank": 1, "place": "training_step", "step": 2, "act": "SIGTERM"}
+    stopped = train_together(2, (*job, tmp_path / "broken", None), **fault)
+    assert [rank.code for rank in (*whole, *stopped)] == [0, 0, 143, 143]
+    last = tmp_path / "broken" / LAST
+    assert load_file(last)["global_step"] == 3
+    rest = train_together(2, (*job, tmp_path / "broken", last))
+    assert [rank.code for rank in rest] == [0, 0]
+    assert rest[0].outcomes[0].losses() == whole[0].outcomes[0].losses()[3:]
+    assert_same_end(tmp_path / "whole", tmp_path / "broken")
