@@ -113,7 +113,7 @@ def _means(plan: Plan, rows: Sequence[Row], splits: Sequence[str]) -> str:
                 for name, digits in (("error", 2), ("macro_f1", 3), ("calibration_error", 3))
             ]
             seconds = [row["seconds"] for row in found if row["seconds"] is not None]
-            minutes = f"{np.mean(seconds) / 60:.1f}" if seconds else NONE
+            minutes = f"{np.mean(seconds) / 60:.2f}" if seconds else NONE
             steps = f"{np.mean([row['steps'] for row in found]):,.0f}"
             lines.append([setting, *labels, str(len(found)), *measured, steps, minutes])
     return _markdown([*columns, "steps", "minutes"], lines)
