@@ -19,7 +19,7 @@ def lines(text: str) -> list[list[str]]:
 def test_the_figures_are_those_of_a_hand_calculation(plan: Plan, make_rows: Rows, tmp_path: Path) -> None:
     text = write_table(plan, make_rows(ERRORS), {}, tmp_path)
     assert (tmp_path / "table.md").read_text(encoding="utf-8") == text
-    others = ["0.500 ± 0.000", "0.250 ± 0.000", "100", "1.5"]
+    others = ["0.500 ± 0.000", "0.250 ± 0.000", "100", "1.50"]
     found = lines(text)
     assert found[2:6] == [
         ["none", "20", "40", "60", "3", "22.00 ± 2.00", *others],
