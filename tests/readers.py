@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+from textadv.checkpoints import load_file
+
 
 def curves(folder: Path) -> list[dict[str, str]]:
     """The rows of `metrics.csv` without the speed, which no two runs have in common."""
@@ -13,6 +15,13 @@ def curves(folder: Path) -> list[dict[str, str]]:
         rows = list(csv.DictReader(file))
     assert rows
     return [{name: value for name, value in row.items() if name != "tokens_per_second"} for row in rows]
+
+
+def tensors(path: Path) -> dict[str, Any]:
+    """Weights, optimizer and carried state of a checkpoint."""
+    content = load_file(path)
+    names = ("state_dict", "current_model_state", "optimizer_states", "carried_states", "lr_schedulers", "global_step")
+    return {name: content[name] for name in names if name in content}
 
 
 def equal(a: Any, b: Any) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from readers import curves, equal
+from readers import curves, equal, tensors
 
 from textadv.checkpoints import BEST, LAST, load_file
 from textadv.corpus.datamodules import FinetuningData
@@ -127,13 +127,6 @@ def test_micro_batches_compute_what_whole_ones_do(
         assert len(set(expected.losses())) == STEPS
         for outcome in found:
             assert_equal_rows(outcome, expected)
-
-
-def tensors(path: Path) -> dict[str, Any]:
-    """Weights, optimizer and carried state of a checkpoint."""
-    content = load_file(path)
-    names = ("state_dict", "current_model_state", "optimizer_states", "carried_states", "lr_schedulers", "global_step")
-    return {name: content[name] for name in names if name in content}
 
 
 @pytest.fixture(params=["pretrain", "finetune"])
