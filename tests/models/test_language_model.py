@@ -174,10 +174,12 @@ def test_the_true_distribution_is_the_optimum_whatever_the_proposal(softmax: Sam
     assert at_truth.norm() < 0.15 * elsewhere.norm()
 
 
-def make_model(bidirectional: bool, kind: str = "lstm", dropout: float = 0.0) -> LanguageModel:
+def make_model(
+    bidirectional: bool, kind: str = "lstm", dropout: float = 0.0, tied_softmax: bool = False
+) -> LanguageModel:
     torch.manual_seed(4)
     encoder = RecurrentEncoder(torch.arange(1, 21), 3, HIDDEN, bidirectional, LAYERS[kind], dropout=dropout)
-    return LanguageModel(encoder).double()
+    return LanguageModel(encoder, tied_softmax=tied_softmax).double()
 
 
 def windows(directions: int, width: int) -> tuple[Tensor, Tensor]:
@@ -239,6 +241,28 @@ def test_the_loss_is_that_of_the_next_word() -> None:
         outputs, _ = lstm(model.encoder.embedding(tokens[i]))
         log_p = (outputs @ softmax.weight.T + softmax.bias).log_softmax(2)
         torch.testing.assert_close(losses[i], -log_p.gather(2, targets[i][..., None]).squeeze(2))
+
+
+@pytest.mark.parametrize("num_candidates", [0, 20_000])
+def test_a_tied_softmax_predicts_by_the_table_of_embeddings(num_candidates: int) -> None:
+    """Of both directions; what the embeddings get is the sum of the gradients as input and as output."""
+    model = make_model(True, tied_softmax=True)
+    tokens, targets = windows(2, 3)
+    table = model.encoder.embedding.weight
+    assert sum(parameter is table for parameter in model.parameters()) == 1
+    assert not any(parameter.shape == (20, HIDDEN) for parameter in model.parameters())
+    losses, _ = model(tokens, targets, None, num_candidates)
+    copy = table.detach().clone().requires_grad_()
+    total = losses.new_zeros(())
+    for i, (lstm, softmax) in enumerate(zip(model.encoder.directions, model.softmaxes, strict=True)):
+        outputs, _ = lstm(model.encoder.embedding(tokens[i]))
+        log_p = (outputs @ softmax.projection.weight.T @ copy.T + softmax.bias).log_softmax(2)
+        expected = -log_p.gather(2, targets[i][..., None]).squeeze(2)
+        torch.testing.assert_close(losses[i], expected)
+        total = total + expected.sum()
+    as_input, as_output = torch.autograd.grad(total, [table, copy])
+    assert as_output.abs().max() > 0.1
+    torch.testing.assert_close(torch.autograd.grad(losses.sum(), table)[0], as_input + as_output)
 
 
 def test_output_dropout_is_shared_over_time_and_leaves_the_state(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,6 +37,7 @@ LANGUAGE_MODELS: dict[str, dict[str, Any]] = {
     "full softmax": {"candidates": 0},
     "sampled softmax": {},
     "dropout": {"dropout": 0.2},
+    "tied softmax": {"tied_softmax": True},
 }
 
 Together = Callable[..., Any]

@@ -18,14 +18,21 @@ class SampledSoftmax(nn.Module):
     Args:
         hidden_size: Width H of its input.
         frequencies: Relative frequencies of the vocabulary, shape (V,): the distribution of the candidates.
+        table: Word vectors to share, shape (V, D), behind a projection of the input to D dimensions; None for vectors
+            of its own, shape (V, H).
     """
 
     proposal: Tensor
 
-    def __init__(self, hidden_size: int, frequencies: Tensor) -> None:
+    def __init__(self, hidden_size: int, frequencies: Tensor, table: nn.Parameter | None = None) -> None:
         super().__init__()
-        bound = hidden_size**-0.5
-        self.weight = nn.Parameter(torch.empty(len(frequencies), hidden_size).uniform_(-bound, bound))
+        self.projection: nn.Module = nn.Identity()
+        if table is None:
+            bound = hidden_size**-0.5
+            table = nn.Parameter(torch.empty(len(frequencies), hidden_size).uniform_(-bound, bound))
+        else:
+            self.projection = nn.Linear(hidden_size, table.shape[1], bias=False)
+        self.weight = table
         # Entries never seen in training (padding) keep a floor: a candidate needs a finite log-probability.
         floored = frequencies.clamp(min=1e-9)
         self.register_buffer("proposal", floored / floored.sum(), persistent=False)
@@ -54,6 +61,7 @@ class SampledSoftmax(nn.Module):
         offset = self.bias - log_inclusion  # (V,)
         biases = offset[candidates]
         biases = biases if repeated is None else biases.masked_fill(repeated, -torch.inf)
+        hidden = self.projection(hidden)
         rows = F.embedding(torch.cat([candidates, targets]), self.weight)  # one lookup, one gradient of the table
         weights, wanted = torch.split(rows, [len(candidates), len(targets)])
         positive = (hidden * wanted).sum(1) + offset[targets]  # (N,)
@@ -72,7 +80,7 @@ class SampledSoftmax(nn.Module):
         Returns:
             Loss per position in nats, shape (N,).
         """
-        slices = zip(torch.split(hidden, 1024), torch.split(targets, 1024), strict=True)
+        slices = zip(torch.split(self.projection(hidden), 1024), torch.split(targets, 1024), strict=True)
         return torch.cat([F.cross_entropy(F.linear(h, self.weight, self.bias), t, reduction="none") for h, t in slices])
 
 
@@ -125,14 +133,18 @@ class LanguageModel(nn.Module):
         encoder: The encoder to pretrain.
         output_dropout: Dropout, in training, of the outputs that predict the next words (variational, Merity et al.
             2018, arXiv 1708.02182, section 4.2).
+        tied_softmax: Share the table of word embeddings, as it is before the normalization (Press and Wolf 2017, arXiv
+            1608.05859, section 3).
     """
 
-    def __init__(self, encoder: StreamEncoder, output_dropout: float = 0.0) -> None:
+    def __init__(self, encoder: StreamEncoder, output_dropout: float = 0.0, tied_softmax: bool = False) -> None:
         super().__init__()
         self.encoder = encoder
         self.output_dropout = output_dropout
+        words = encoder.embedding
         self.softmaxes = nn.ModuleList(
-            SampledSoftmax(width, encoder.embedding.frequencies) for width in encoder.stream_widths
+            SampledSoftmax(width, words.frequencies, words.weight if tied_softmax else None)
+            for width in encoder.stream_widths
         )
 
     def forward(

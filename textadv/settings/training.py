@@ -15,7 +15,8 @@ PRETRAINING_LEARNING_RATE, LEARNING_RATE, TRANSFORMER_LEARNING_RATE = 1e-3, 5e-4
 class PretrainingSettings(Settings, section="pretraining"):
     """Training of the language model. The defaults are the paper's.
 
-    A Transformer's is a masked one, which reads neither window nor candidates, dropouts and learning_rate_decay.
+    A Transformer's is a masked one, which reads neither window nor candidates, dropouts, tied_softmax and
+    learning_rate_decay.
 
     Attributes:
         steps: Optimizer steps.
@@ -24,6 +25,8 @@ class PretrainingSettings(Settings, section="pretraining"):
         candidates: Candidates of the sampled softmax; 0 for the full softmax.
         dropout: Dropout of the embeddings, one mask over all time steps.
         output_dropout: Dropout of the outputs that predict the next words, one mask over all time steps.
+        tied_softmax: Predict words by the table of their embeddings, behind a projection, instead of vectors of the
+            softmax's own: fewer parameters, and less to compute where hidden_size is above embedding_size.
         learning_rate: Adam's step size; null for 1e-3, for a Transformer 5e-5.
         learning_rate_decay: Factor on the learning rate after each step; a Transformer's falls linearly to 0 instead.
         warmup_steps: Steps of linear warm-up of the learning rate.
@@ -37,6 +40,7 @@ class PretrainingSettings(Settings, section="pretraining"):
     candidates: int = 1024
     dropout: Share = 0.5
     output_dropout: Share = 0.0
+    tied_softmax: bool = False
     learning_rate: float | None = None
     learning_rate_decay: float = 0.9999
     warmup_steps: int = 0

@@ -69,7 +69,8 @@ def pretraining_parts(
         return masked_language_model(experiment, store)
     encoder = build_encoder(experiment.model, torch.from_numpy(store.frequencies), settings.dropout)
     card = model_card("language_model", experiment, store)
-    module = PretrainingModule(LanguageModel(encoder, settings.output_dropout), settings, experiment.seed, card)
+    model = LanguageModel(encoder, settings.output_dropout, settings.tied_softmax)
+    module = PretrainingModule(model, settings, experiment.seed, card)
     return module, PretrainingData(store, experiment.model, settings, experiment.seed)
 
 
