@@ -30,7 +30,8 @@ def test_finetuning_counts_real_tokens_and_the_prefix_once(method: str, labeled_
 
 
 def test_pretraining_counts_lstm_and_softmax() -> None:
-    assert useful_pretraining_operations(10, MODEL, 9.0) == 3 * 10 * (320 + 2 * 5 * 10)
+    assert useful_pretraining_operations(10, MODEL, 9.0, tied=False) == 3 * 10 * (320 + 2 * 5 * 10)
+    assert useful_pretraining_operations(10, MODEL, 9.0, tied=True) == 3 * 10 * (320 + 2 * 5 * 3 + 2 * 3 * 10)
 
 
 def test_candidates_that_are_drawn_twice_count_once() -> None:

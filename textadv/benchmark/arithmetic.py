@@ -47,18 +47,20 @@ def _units(lengths: Tensor, window: int, passes: int) -> float:
     return float((inside * passes + (lengths - inside)).sum())
 
 
-def useful_pretraining_operations(tokens: float, model: ModelSettings, candidates: float) -> float:
+def useful_pretraining_operations(tokens: float, model: ModelSettings, candidates: float, tied: bool) -> float:
     """Operations of a language model's step: the encoder and the softmax, forward and backward.
 
     Args:
         tokens: Real tokens of the step, those of one direction.
         model: Sizes of the encoder.
         candidates: Distinct words that a target is compared with.
+        tied: Whether the softmax shares the table of embeddings, behind a projection.
 
     Returns:
         Number of additions and multiplications.
     """
-    softmax = (1 + model.bidirectional) * 2 * model.hidden_size * (candidates + 1)
+    hidden, width = model.hidden_size, model.embedding_size if tied else model.hidden_size
+    softmax = (1 + model.bidirectional) * 2 * (width * (candidates + 1) + tied * hidden * width)
     return 3 * tokens * (encoder_operations(model) + softmax)
 
 

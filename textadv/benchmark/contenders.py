@@ -92,7 +92,9 @@ class Gate:
         model = self.experiment.model
         if isinstance(batch, StreamBatch):
             tokens = float(batch.targets[0].count_nonzero())
-            operations = useful_pretraining_operations(tokens, model, self.candidates)
+            operations = useful_pretraining_operations(
+                tokens, model, self.candidates, self.experiment.pretraining.tied_softmax
+            )
         else:
             lengths = [b.lengths for b in batch.values()]
             tokens = float(torch.cat(lengths).sum())
