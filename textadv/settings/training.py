@@ -89,7 +89,7 @@ class FinetuningSettings(Settings, section="finetuning"):
         dropout: Dropout of the embeddings, one mask over all time steps.
         learning_rate: Adam's step size; null for 5e-4, for a Transformer 5e-5.
         learning_rate_decay: Factor on the learning rate after each step; a Transformer's falls linearly to 0 instead.
-        layer_decay: Of a Transformer: factor on the learning rate for each layer below the head.
+        layer_decay: Factor on the learning rate for each layer below the head; the embeddings are the lowest.
         weight_decay: Of a Transformer: AdamW's decay of the matrices.
         warmup_steps: Steps of linear warm-up of the learning rate.
         gradient_clip: Bound on the gradient's norm, embeddings excluded.

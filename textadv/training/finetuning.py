@@ -26,6 +26,7 @@ from textadv.settings.training import TRANSFORMER_LEARNING_RATE
 from textadv.training.base import TrainingModule
 from textadv.training.guards import all_ranks
 from textadv.training.objective import BATCHES, objective, weights
+from textadv.training.rates import layered_groups
 from textadv.training.selection import ERROR, MACRO_F1, TEMPERATURE
 
 Outputs = tuple[NDArray[np.float64], NDArray[np.int64]]  # logits (B, C) and labels (B,)
@@ -104,10 +105,10 @@ class FinetuningModule(TrainingModule):
         return nearest_words(table, torch.arange(len(table)), self.settings.num_neighbours, special)
 
     def build_optimizer(self) -> torch.optim.Optimizer:
-        """Adam; for a Transformer AdamW, whose rate falls from the head down to the embeddings."""
-        if not isinstance(self.model.encoder, TransformerEncoder):
-            return super().build_optimizer()
+        """Adam; for a Transformer AdamW. The learning rate falls from the head down to the embeddings."""
         s = self.settings
+        if not isinstance(self.model.encoder, TransformerEncoder):
+            return torch.optim.Adam(layered_groups(self.model, self.learning_rate, s.layer_decay), fused=True)
         rate = TRANSFORMER_LEARNING_RATE if s.learning_rate is None else s.learning_rate
         groups = parameter_groups(self.model.encoder, self.model.head, rate, s.layer_decay, s.weight_decay)
         return torch.optim.AdamW(groups, fused=True)
