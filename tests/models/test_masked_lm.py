@@ -6,7 +6,8 @@ from torch import Tensor
 
 from textadv.draws import RowGenerator
 from textadv.models.masked_lm import MaskedLanguageModel, continues_word, mask_words
-from textadv.models.transformer import TransformerEncoder, parameter_groups
+from textadv.models.transformer import TransformerEncoder
+from textadv.training.rates import parameter_groups
 
 MASK = 4
 REPLACEMENTS = torch.arange(40, 50)

@@ -4,16 +4,16 @@ from itertools import pairwise
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 pytest.importorskip("transformers", reason="the extra textadv[transformers] is not installed")
 
-from tiny_transformers import ARCHITECTURES, CLS, PAD, POSITIONS, SEP, VOCABULARY, WIDTH, tiny
+from tiny_transformers import ARCHITECTURES, CLS, PAD, POSITIONS, SEP, VOCABULARY, tiny
 from transformers import masking_utils
 
 from textadv.adversarial.virtual import logit_gradients
 from textadv.models.classifier import Classifier
-from textadv.models.transformer import Pooling, TransformerEncoder, parameter_groups
+from textadv.models.transformer import Pooling, TransformerEncoder
 
 LENGTHS = torch.tensor([9, 3, 14, 2])
 FREQUENCIES = torch.arange(1, VOCABULARY + 1)
@@ -229,9 +229,9 @@ def test_frozen_layers_have_no_gradient(make: Make, architecture: str, num_layer
     encoder = make()
     encoder.freeze(num_layers)
     frozen = {name for name, parameter in encoder.named_parameters() if not parameter.requires_grad}
-    depths = {name: depth for depth, (name, _) in encoder.depths()}
-    assert frozen == {name for name, depth in depths.items() if num_layers and depth <= num_layers}
-    assert depths["words.weight"] == 0
+    distances, top = {name: distance for distance, name, _ in encoder.below_head()}, len(encoder.layers) + 1
+    assert frozen == {name for name, distance in distances.items() if num_layers and distance >= top - num_layers}
+    assert distances["words.weight"] == top
     if architecture != "albert":  # whose layers are one
         assert len(encoder.layers) == 2
     x = encoder.embed(documents())
@@ -239,25 +239,6 @@ def test_frozen_layers_have_no_gradient(make: Make, architecture: str, num_layer
     assert (gradient[inside(documents())] != 0).any()
     with torch.no_grad():
         assert not encoder.embed(documents()).requires_grad
-
-
-def test_groups_of_parameters(make: Make, architecture: str) -> None:
-    encoder, head = make(), nn.Linear(WIDTH, 2)
-    groups = parameter_groups(encoder, head, 1.0, 0.5, 0.01)
-    found = [id(parameter) for group in groups for parameter in group["params"]]
-    assert sorted(found) == sorted(id(p) for p in (*encoder.parameters(), *head.parameters()))
-    options = {id(p): (group["lr"], group["weight_decay"]) for group in groups for p in group["params"]}
-    lowest = 0.25 if architecture == "albert" else 0.125
-    assert options[id(encoder.words.weight)] == (lowest, 0.01)
-    assert (options[id(head.weight)], options[id(head.bias)]) == ((1.0, 0.01), (1.0, 0.0))
-    for depth, layer in enumerate(encoder.layers, 1):
-        expected = lowest * 2**depth
-        assert {options[id(p)] for p in layer.parameters() if p.dim() > 1} == {(expected, 0.01)}
-        assert {options[id(p)] for p in layer.parameters() if p.dim() == 1} == {(expected, 0.0)}
-    torch.optim.AdamW(groups)
-    encoder.freeze(1)
-    frozen = parameter_groups(encoder, head, 1.0, 0.5, 0.01)
-    assert all(parameter.requires_grad for group in frozen for parameter in group["params"])
 
 
 def test_a_step_without_values(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:

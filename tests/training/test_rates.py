@@ -1,8 +1,11 @@
 import pytest
 import torch
 from stepping import Make, step
+from torch import nn
 
 from textadv.corpus.store import TokenStore
+from textadv.models.transformer import TransformerEncoder
+from textadv.training.rates import parameter_groups
 
 
 @pytest.mark.parametrize("layer_decay", [1.0, 0.1])
@@ -28,3 +31,26 @@ def test_every_parameter_is_in_one_group(make: Make) -> None:
     grouped = [id(p) for group in module.build_optimizer().param_groups for p in group["params"]]
     assert sorted(grouped) == sorted(id(p) for p in module.parameters())
     assert isinstance(module.build_optimizer(), torch.optim.Adam)
+
+
+@pytest.mark.parametrize("architecture", ["bert", "albert"])
+def test_the_layers_of_a_transformer_learn_more_slowly_from_above_downwards(architecture: str) -> None:
+    pytest.importorskip("transformers", reason="the extra textadv[transformers] is not installed")
+    from tiny_transformers import PAD, VOCABULARY, WIDTH, tiny
+
+    encoder = TransformerEncoder(tiny(architecture), torch.ones(VOCABULARY), [PAD])
+    head = nn.Linear(WIDTH, 2)
+    groups = parameter_groups(encoder, head, 1.0, 0.5, 0.01)
+    found = [id(parameter) for group in groups for parameter in group["params"]]
+    assert sorted(found) == sorted(id(p) for p in (*encoder.parameters(), *head.parameters()))
+    options = {id(p): (group["lr"], group["weight_decay"]) for group in groups for p in group["params"]}
+    lowest = 0.25 if architecture == "albert" else 0.125  # whose layers are one
+    assert options[id(encoder.words.weight)] == (lowest, 0.01)
+    assert (options[id(head.weight)], options[id(head.bias)]) == ((1.0, 0.01), (1.0, 0.0))
+    for number, layer in enumerate(encoder.layers, 1):
+        expected = lowest * 2**number
+        assert {options[id(p)] for p in layer.parameters() if p.dim() > 1} == {(expected, 0.01)}
+        assert {options[id(p)] for p in layer.parameters() if p.dim() == 1} == {(expected, 0.0)}
+    encoder.freeze(1)
+    frozen = parameter_groups(encoder, head, 1.0, 0.5, 0.01)
+    assert all(parameter.requires_grad for group in frozen for parameter in group["params"])

@@ -1,6 +1,7 @@
 """What every encoder offers: to a classifier, to pretraining, and to whoever looks words up."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -74,6 +75,15 @@ class Encoder(nn.Module, ABC):
             Features, shape (B, F).
         """
         return self.features(self.embed(tokens), lengths)
+
+    def below_head(self) -> Iterator[tuple[int, str, nn.Parameter]]:
+        """How many steps each parameter is below the head, its name, and the parameter.
+
+        The embeddings are 2 and all else is 1, unless an encoder has layers.
+        """
+        embedding = {id(parameter) for parameter in self.embedding_parameters()}
+        for name, parameter in self.named_parameters():
+            yield 2 if id(parameter) in embedding else 1, name, parameter
 
     def perturbation_mask(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """Mark the positions that a perturbation may change: the words, neither the padding nor the final EOS.

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from itertools import groupby
 from typing import Any, Literal
 
 import torch
@@ -168,53 +167,19 @@ class TransformerEncoder(Encoder):
         Args:
             num_layers: How many layers; with 0 the embeddings are trained, too.
         """
-        for depth, (_, parameter) in self.depths():
-            parameter.requires_grad_(depth > num_layers or num_layers == 0)
+        for distance, _, parameter in self.below_head():
+            parameter.requires_grad_(num_layers == 0 or distance <= len(self.layers) - num_layers)
 
-    def depths(self) -> Iterator[tuple[int, tuple[str, nn.Parameter]]]:
-        """Each parameter with its name and its depth.
+    def below_head(self) -> Iterator[tuple[int, str, nn.Parameter]]:
+        """How many steps each parameter is below the head. See `Encoder.below_head`.
 
-        The embeddings are 0, the layers 1 to L, and L + 1 is what all layers share or what follows them.
+        The layers are L to 1 and the embeddings L + 1. What all layers share, or what follows them, is 0.
         """
-        below = True
-        layer_of = {id(p): depth for depth, layer in enumerate(self.layers, 1) for p in layer.parameters()}
-        for named in self.named_parameters():
-            depth = layer_of.get(id(named[1]))
-            below = below and depth is None
-            yield (0 if below else len(self.layers) + 1) if depth is None else depth, named
-
-
-def parameter_groups(
-    encoder: TransformerEncoder, head: nn.Module, learning_rate: float, layer_decay: float, weight_decay: float
-) -> list[dict[str, Any]]:
-    """Groups of parameters for AdamW, with a learning rate that falls from the head down to the embeddings.
-
-    Layer-wise decay as in ELECTRA (Clark et al. 2020) and Sun et al. 2019 (arXiv 1905.05583), section 5.4.3: what is d
-    steps below the head learns at learning_rate layer_decay^d. Biases and norms have no weight decay.
-
-    Args:
-        encoder: The encoder; its frozen parameters are left out.
-        head: What reads the features; what it shares with the encoder learns as the encoder does.
-        learning_rate: Of the head.
-        layer_decay: Factor per layer.
-        weight_decay: Of the matrices.
-
-    Returns:
-        The groups, each with `params`, `lr` and `weight_decay`.
-    """
-    top, shared = len(encoder.layers) + 1, {id(parameter) for parameter in encoder.parameters()}
-    own = (named for named in head.named_parameters() if id(named[1]) not in shared)
-    depths = [*encoder.depths(), *((top, named) for named in own)]
-    trained = [(depth, parameter.dim() > 1, parameter) for depth, (_, parameter) in depths if parameter.requires_grad]
-    trained.sort(key=lambda one: one[:2])
-    return [
-        {
-            "params": [parameter for *_, parameter in group],
-            "lr": learning_rate * layer_decay ** (top - depth),
-            "weight_decay": weight_decay if is_matrix else 0.0,
-        }
-        for (depth, is_matrix), group in groupby(trained, lambda one: one[:2])
-    ]
+        embedding, top = True, len(self.layers) + 1
+        layer_of = {id(p): number for number, layer in enumerate(self.layers, 1) for p in layer.parameters()}
+        for name, parameter in self.named_parameters():
+            embedding = embedding and id(parameter) not in layer_of
+            yield top - layer_of.get(id(parameter), 0 if embedding else top), name, parameter
 
 
 @contextmanager

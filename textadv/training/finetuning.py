@@ -18,7 +18,7 @@ from textadv.corpus.batching import Batch, GlobalBatch
 from textadv.draws import Generator
 from textadv.errors import InputError
 from textadv.models.classifier import Classifier
-from textadv.models.transformer import TransformerEncoder, parameter_groups
+from textadv.models.transformer import TransformerEncoder
 from textadv.precision import in_float64
 from textadv.scoring import fit_temperature, macro_f1
 from textadv.settings import FinetuningSettings
@@ -26,7 +26,7 @@ from textadv.settings.training import TRANSFORMER_LEARNING_RATE
 from textadv.training.base import TrainingModule
 from textadv.training.guards import all_ranks
 from textadv.training.objective import BATCHES, objective, weights
-from textadv.training.rates import layered_groups
+from textadv.training.rates import parameter_groups
 from textadv.training.selection import ERROR, MACRO_F1, TEMPERATURE
 
 Outputs = tuple[NDArray[np.float64], NDArray[np.int64]]  # logits (B, C) and labels (B,)
@@ -84,6 +84,8 @@ class FinetuningModule(TrainingModule):
         super().__init__(model, settings, seed, card)
         shares = class_shares or [1 / len(card["classes"])] * len(card["classes"])
         self.register_buffer("class_shares", torch.tensor(shares), persistent=False)
+        if isinstance(model.encoder, TransformerEncoder):
+            self.default_rate = TRANSFORMER_LEARNING_RATE
         self.attack = training_attack(settings, card["classes"])
         self.num_classes = len(card["classes"])
         self.validation_sums = torch.zeros(0)
@@ -105,12 +107,10 @@ class FinetuningModule(TrainingModule):
         return nearest_words(table, torch.arange(len(table)), self.settings.num_neighbours, special)
 
     def build_optimizer(self) -> torch.optim.Optimizer:
-        """Adam; for a Transformer AdamW. The learning rate falls from the head down to the embeddings."""
-        s = self.settings
-        if not isinstance(self.model.encoder, TransformerEncoder):
-            return torch.optim.Adam(layered_groups(self.model, self.learning_rate, s.layer_decay), fused=True)
-        rate = TRANSFORMER_LEARNING_RATE if s.learning_rate is None else s.learning_rate
-        groups = parameter_groups(self.model.encoder, self.model.head, rate, s.layer_decay, s.weight_decay)
+        """AdamW, which without a decay is Adam. The learning rate falls from the head down to the embeddings."""
+        s, encoder = self.settings, self.model.encoder
+        weight_decay = s.weight_decay if isinstance(encoder, TransformerEncoder) else 0.0
+        groups = parameter_groups(encoder, self.model.head, self.learning_rate, s.layer_decay, weight_decay)
         return torch.optim.AdamW(groups, fused=True)
 
     def decay(self, step: int) -> float:

@@ -10,10 +10,10 @@ from textadv.corpus.batching import Batch
 from textadv.corpus.pretraining_documents import MaskedPretrainingData
 from textadv.draws import Generator
 from textadv.models.masked_lm import MaskedLanguageModel, mask_words
-from textadv.models.transformer import parameter_groups
 from textadv.settings import PretrainingSettings
 from textadv.settings.training import TRANSFORMER_LEARNING_RATE
 from textadv.training.pretraining import PerplexityModule
+from textadv.training.rates import parameter_groups
 
 WEIGHT_DECAY = 0.01  # Devlin et al. 2019, appendix A.2
 
