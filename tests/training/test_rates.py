@@ -1,5 +1,6 @@
 import pytest
 import torch
+from encoders import ONE_OF_EACH, make_encoder
 from stepping import Make, step
 from torch import nn
 
@@ -31,6 +32,16 @@ def test_every_parameter_is_in_one_group(make: Make) -> None:
     grouped = [id(p) for group in module.build_optimizer().param_groups for p in group["params"]]
     assert sorted(grouped) == sorted(id(p) for p in module.parameters())
     assert isinstance(module.build_optimizer(), torch.optim.Adam)
+
+
+@pytest.mark.parametrize("name", ONE_OF_EACH)
+def test_every_encoder_has_its_embeddings_at_the_bottom(name: str) -> None:
+    encoder, head = make_encoder(name, torch.arange(1, 21)), nn.Linear(2, 2)
+    groups = parameter_groups(encoder, head, 1.0, 0.5, 0.0)
+    rates = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
+    assert rates.keys() == {id(parameter) for parameter in (*encoder.parameters(), *head.parameters())}
+    lowest = [rates[id(parameter)] for parameter in encoder.embedding_parameters()]
+    assert set(lowest) == {min(rates.values())} != {rates[id(head.weight)]} == {1.0}
 
 
 @pytest.mark.parametrize("architecture", ["bert", "albert"])
