@@ -1,6 +1,6 @@
 import pytest
 import torch
-from encoders import ONE_OF_EACH, make_encoder
+from encoders import ONE_OF_EACH, TRANSFORMERS, make_encoder
 from stepping import Make, step
 from torch import nn
 
@@ -44,24 +44,23 @@ def test_every_encoder_has_its_embeddings_at_the_bottom(name: str) -> None:
     assert set(lowest) == {min(rates.values())} != {rates[id(head.weight)]} == {1.0}
 
 
-@pytest.mark.parametrize("architecture", ["bert", "albert"])
-def test_the_layers_of_a_transformer_learn_more_slowly_from_above_downwards(architecture: str) -> None:
-    pytest.importorskip("transformers", reason="the extra textadv[transformers] is not installed")
-    from tiny_transformers import PAD, VOCABULARY, WIDTH, tiny
-
-    encoder = TransformerEncoder(tiny(architecture), torch.ones(VOCABULARY), [PAD])
-    head = nn.Linear(WIDTH, 2)
+@pytest.mark.parametrize("name", TRANSFORMERS)
+def test_the_layers_of_a_transformer_learn_more_slowly_from_above_downwards(name: str) -> None:
+    encoder = make_encoder(name, torch.arange(1, 21))
+    assert isinstance(encoder, TransformerEncoder)
+    head = nn.Linear(encoder.num_features, 2)
     groups = parameter_groups(encoder, head, 1.0, 0.5, 0.01)
     found = [id(parameter) for group in groups for parameter in group["params"]]
     assert sorted(found) == sorted(id(p) for p in (*encoder.parameters(), *head.parameters()))
     options = {id(p): (group["lr"], group["weight_decay"]) for group in groups for p in group["params"]}
-    lowest = 0.25 if architecture == "albert" else 0.125  # whose layers are one
+    lowest = 0.25 if name == "albert" else 0.125  # whose layers are one
     assert options[id(encoder.words.weight)] == (lowest, 0.01)
     assert (options[id(head.weight)], options[id(head.bias)]) == ((1.0, 0.01), (1.0, 0.0))
     for number, layer in enumerate(encoder.layers, 1):
         expected = lowest * 2**number
         assert {options[id(p)] for p in layer.parameters() if p.dim() > 1} == {(expected, 0.01)}
         assert {options[id(p)] for p in layer.parameters() if p.dim() == 1} == {(expected, 0.0)}
+    torch.optim.AdamW(groups)
     encoder.freeze(1)
     frozen = parameter_groups(encoder, head, 1.0, 0.5, 0.01)
     assert all(parameter.requires_grad for group in frozen for parameter in group["params"])

@@ -76,14 +76,14 @@ class Encoder(nn.Module, ABC):
         """
         return self.features(self.embed(tokens), lengths)
 
-    def below_head(self) -> Iterator[tuple[int, str, nn.Parameter]]:
-        """How many steps each parameter is below the head, its name, and the parameter.
+    def below_head(self) -> Iterator[tuple[int, nn.Parameter]]:
+        """Each parameter, after the number of steps that it is below the head.
 
         The embeddings are 2 and all else is 1, unless an encoder has layers.
         """
         embedding = {id(parameter) for parameter in self.embedding_parameters()}
-        for name, parameter in self.named_parameters():
-            yield 2 if id(parameter) in embedding else 1, name, parameter
+        for parameter in self.parameters():
+            yield 2 if id(parameter) in embedding else 1, parameter
 
     def perturbation_mask(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """Mark the positions that a perturbation may change: the words, neither the padding nor the final EOS.

@@ -167,19 +167,19 @@ class TransformerEncoder(Encoder):
         Args:
             num_layers: How many layers; with 0 the embeddings are trained, too.
         """
-        for distance, _, parameter in self.below_head():
+        for distance, parameter in self.below_head():
             parameter.requires_grad_(num_layers == 0 or distance <= len(self.layers) - num_layers)
 
-    def below_head(self) -> Iterator[tuple[int, str, nn.Parameter]]:
-        """How many steps each parameter is below the head. See `Encoder.below_head`.
+    def below_head(self) -> Iterator[tuple[int, nn.Parameter]]:
+        """Each parameter, after the number of steps that it is below the head. See `Encoder.below_head`.
 
         The layers are L to 1 and the embeddings L + 1. What all layers share, or what follows them, is 0.
         """
         embedding, top = True, len(self.layers) + 1
         layer_of = {id(p): number for number, layer in enumerate(self.layers, 1) for p in layer.parameters()}
-        for name, parameter in self.named_parameters():
+        for parameter in self.parameters():
             embedding = embedding and id(parameter) not in layer_of
-            yield top - layer_of.get(id(parameter), 0 if embedding else top), name, parameter
+            yield top - layer_of.get(id(parameter), 0 if embedding else top), parameter
 
 
 @contextmanager

@@ -29,10 +29,8 @@ def parameter_groups(
         The groups, each with `params`, `lr` and `weight_decay`.
     """
     shared = {id(parameter) for parameter in encoder.parameters()}
-    own = [(0, name, parameter) for name, parameter in head.named_parameters() if id(parameter) not in shared]
-    distances = [*encoder.below_head(), *own]
-    trained = [(distance, parameter.dim() > 1, parameter) for distance, _, parameter in distances]
-    trained = [one for one in trained if one[2].requires_grad]
+    own = ((0, parameter) for parameter in head.parameters() if id(parameter) not in shared)
+    trained = [(distance, p.dim() > 1, p) for distance, p in (*encoder.below_head(), *own) if p.requires_grad]
     trained.sort(key=lambda one: one[:2])
     return [
         {
