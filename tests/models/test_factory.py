@@ -31,3 +31,9 @@ def test_a_classifier_is_built_as_the_settings_say(
     classifier = build_classifier(sizes, build_encoder(sizes, torch.ones(11)), num_classes=2)
     assert [type(part) for part in classifier.head] == [nn.Linear, module, nn.Linear]
     assert [tuple(part.weight.shape) for part in (classifier.head[0], classifier.head[2])] == [(3, 5 * parts), (2, 3)]
+
+
+def test_a_head_without_a_hidden_layer_is_linear() -> None:
+    sizes = replace(SIZES, head_size=0)
+    classifier = build_classifier(sizes, build_encoder(sizes, torch.ones(11)), num_classes=2)
+    assert [tuple(part.weight.shape) for part in classifier.head] == [(2, 5)]

@@ -6,16 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from command_line import BAD, GOOD, sentence, write_rows
 from encoders import ONE_OF_EACH, OWN, RECURRENT, TRANSFORMERS, model_settings
 from readers import curves, equal, tensors
 
-from textadv.checkpoints import LAST, load_file, newest_intact
+from textadv.checkpoints import LAST, load_classifier, load_file, newest_intact
 from textadv.commands.shared import prepared
+from textadv.corpus.datamodules import FinetuningData
 from textadv.corpus.store import TokenStore
 from textadv.settings import DataSettings, Experiment, FinetuningSettings, ModelSettings, TokenizerSettings
 from textadv.training import runs
 from textadv.training.base import TrainingModule
+from textadv.training.probe import fit_probe, read_features
 
 STEPS = 7
 Prepare = Callable[..., tuple[Experiment, TokenStore]]
@@ -79,6 +82,22 @@ def test_a_resumed_run_is_an_undisturbed_one_to_the_bit(
     whole, broken = (tensors(tmp_path / folder / LAST) for folder in ("whole", "broken"))
     assert {"state_dict", "current_model_state", "optimizer_states", "lr_schedulers", "global_step"} <= whole.keys()
     assert equal(whole, broken)
+
+
+@pytest.mark.parametrize("name", ONE_OF_EACH)
+def test_a_linear_head_may_start_as_a_probe(name: str, prepare: Prepare, tmp_path: Path) -> None:
+    """Of the encoder as it is before the first step, which is all that there is to it here."""
+    experiment, store = prepare(name, 0.2, "32-true")
+    settings = replace(experiment.finetuning, head_start="probe", steps=1, learning_rate=0.0)
+    runs.finetune(
+        replace(experiment, finetuning=settings, model=replace(experiment.model, head_size=0)), store, tmp_path, None
+    )
+    classifier = load_classifier(tmp_path).classifier
+    data = FinetuningData(store, experiment.data, settings, 0)
+    rows, documents = data.labeled.indices, data.labeled.documents
+    features = read_features(classifier.encoder, documents, rows, "cpu")
+    weight, bias = fit_probe(features, torch.from_numpy(documents.labels[rows]), len(store.classes))
+    torch.testing.assert_close(classifier.head(features), (features @ weight.float().T + bias.float()))
 
 
 @pytest.mark.parametrize("name", ONE_OF_EACH)

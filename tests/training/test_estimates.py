@@ -57,18 +57,18 @@ def test_all_tokens_and_validations_are_counted(
     assert STAGES[stage](experiment, store) == pytest.approx(expected)
 
 
-def test_what_a_teacher_reads_is_counted(
+def test_what_is_read_before_the_first_step_is_counted(
     experiment: Experiment, store: TokenStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a clock that goes on by one second for each thing that is measured."""
     monkeypatch.setattr(estimates, "SAMPLED_TEXTS", 4)
 
-    def seconds(**changes: float) -> float:
+    def seconds(**changes: Any) -> float:
         clock = count()
         monkeypatch.setattr(estimates, "_now", lambda device: float(next(clock)))
-        return estimates.finetuning_seconds(
-            replace(experiment, finetuning=replace(experiment.finetuning, **changes)), store
-        )
+        settings = replace(experiment.finetuning, **changes)
+        linear = replace(experiment.model, head_size=0)
+        return estimates.finetuning_seconds(replace(experiment, finetuning=settings, model=linear), store)
 
     data = FinetuningData(store, experiment.data, experiment.finetuning, 0)
     assert data.unlabeled is not None
@@ -76,6 +76,11 @@ def test_what_a_teacher_reads_is_counted(
     sample = rows[:: -(-len(rows) // 4)]
     assert 1 < len(sample) < len(rows)
     found = seconds(teacher_share=0.5, pseudo_label_weight=1.0) - seconds(pseudo_label_weight=1.0)
+    assert found == pytest.approx(lengths[rows].sum() / lengths[sample].sum())
+    rows, lengths = data.labeled.indices, data.labeled.documents.lengths
+    sample = rows[:: -(-len(rows) // 4)]
+    assert 1 < len(sample) < len(rows)
+    found = seconds(head_start="probe") - seconds()
     assert found == pytest.approx(lengths[rows].sum() / lengths[sample].sum())
 
 

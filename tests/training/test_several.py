@@ -31,6 +31,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "target": {"method": "vat", "vat_target": 0.001, "vat_epsilon": 100.0},
     "pseudo-labels": {"balance_weight": 0.5, "pseudo_label_weight": 1.0},
     "teacher": {"pseudo_label_weight": 1.0, "teacher_share": 0.6},
+    "probe": {"head_start": "probe"},
     "uneven classes": {"class_weights": "balanced", "selection": "macro_f1", "temperature_scaling": True},
 }
 LANGUAGE_MODELS: dict[str, dict[str, Any]] = {
@@ -67,7 +68,9 @@ def jobs(experiment: Experiment, store: TokenStore, folder: Path) -> list[tuple[
         sizes = {"batch_size": 3, "unlabeled_batch_size": 3, "patience": 100}
         settings = replace(experiment.finetuning, **(DETERMINISTIC | sizes | changes))
         corpus = with_uneven_classes(store) if name == "uneven classes" else store
-        found.append((name, "finetune", replace(experiment, finetuning=settings), corpus, folder / name, None))
+        linear = {"head_size": 0} if name == "probe" else {}
+        changed = replace(experiment, finetuning=settings, model=replace(experiment.model, **linear))
+        found.append((name, "finetune", changed, corpus, folder / name, None))
     for name, changes in LANGUAGE_MODELS.items():
         lm = replace(experiment.pretraining, **(DETERMINISTIC | {"batch_size": 5} | changes))
         model = replace(experiment.model, bidirectional=name == "dropout")

@@ -18,7 +18,8 @@ from textadv.models.layers import LAYERS, POOLINGS
 from textadv.models.recurrent import RecurrentEncoder
 from textadv.settings import DataSettings, Experiment, FinetuningSettings
 from textadv.training import runs, teacher
-from textadv.training.teacher import INVERSE_PENALTY, mean_features, probe, surest, teach
+from textadv.training.probe import fit_probe
+from textadv.training.teacher import mean_features, surest, teach
 
 TEACHER = {"pseudo_label_weight": 1.0, "teacher_share": 0.5}
 EQUAL = torch.tensor([0.5, 0.5]).double()
@@ -52,29 +53,6 @@ def test_features_are_the_mean_outputs_of_documents_in_their_order(
         tokens = torch.from_numpy(documents.document(row).astype(np.int64))[None]
         outputs, _ = encoder.layers[0](encoder.embed(tokens), None)
         torch.testing.assert_close(found, outputs[0].mean(0).float())
-
-
-@pytest.mark.parametrize("num_classes", [2, 3])
-def test_the_probe_is_logistic_regression(num_classes: int) -> None:
-    """At its scores the penalized loss is least: that of scikit-learn, with the same penalty."""
-    linear_model = pytest.importorskip("sklearn.linear_model")
-    generator = torch.Generator().manual_seed(1)
-    features = 5 + 3 * torch.randn(40, 6, dtype=torch.float64, generator=generator)
-    labels = torch.arange(30) % num_classes
-    features[:30, 0] += 4 * labels
-    x = ((features - features.mean(0)) / features.std(0, correction=0)).numpy()
-    # With two classes scikit-learn has one vector of weights for the difference of both, of twice the penalty.
-    penalty = INVERSE_PENALTY * (2 if num_classes == 2 else 1)
-    expected = linear_model.LogisticRegression(C=penalty, tol=1e-10, max_iter=10_000).fit(x[:30], labels.numpy())
-    found = probe(features, labels, num_classes).softmax(1)
-    torch.testing.assert_close(found, torch.from_numpy(expected.predict_proba(x)), atol=1e-4, rtol=0)
-
-
-def test_a_feature_that_is_constant_says_nothing() -> None:
-    features = torch.tensor([[1, 0], [1, 2], [1, 3], [1, 5], [1, 1], [1, 4]]).double()
-    scores = probe(features, torch.tensor([0, 0, 1, 1]), 2)
-    assert scores.isfinite().all()
-    assert scores.argmax(1).tolist() == [0, 0, 1, 1, 0, 1]
 
 
 def test_the_surest_are_chosen_in_the_shares_of_the_classes() -> None:
@@ -127,7 +105,7 @@ def test_labels_that_are_hidden_are_not_read(
     assert data.unlabeled is not None
     seen: list[Tensor] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(teacher, "probe", lambda x, labels, n: seen.append(labels) or probe(x, labels, n))
+        patch.setattr(teacher, "fit_probe", lambda x, labels, n: seen.append(labels) or fit_probe(x, labels, n))
         ask(data, data.unlabeled.indices)
     assert seen[0].tolist() == store.splits["train"].labels[data.labeled.indices].tolist()
     assert len(seen[0]) == 6

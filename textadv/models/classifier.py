@@ -17,7 +17,7 @@ class Classifier(nn.Module):
     Args:
         encoder: The (pretrained) encoder.
         num_classes: Number of classes C.
-        head_size: Width of the hidden layer.
+        head_size: Width of the hidden layer; 0 for none: the logits are linear in the features.
         activation: Of the hidden layer. Where all units of a `relu` are inactive, the logits are a constant, their
             gradient is 0, and so is every perturbation.
     """
@@ -25,9 +25,9 @@ class Classifier(nn.Module):
     def __init__(self, encoder: Encoder, num_classes: int, head_size: int, activation: Activation = "gelu") -> None:
         super().__init__()
         self.encoder = encoder
-        self.head = nn.Sequential(
-            nn.Linear(encoder.num_features, head_size), ACTIVATIONS[activation](), nn.Linear(head_size, num_classes)
-        )
+        width = encoder.num_features
+        hidden = [nn.Linear(width, head_size), ACTIVATIONS[activation]()] if head_size else []
+        self.head = nn.Sequential(*hidden, nn.Linear(head_size or width, num_classes))
 
     def embed(self, tokens: Tensor, generator: Generator = None) -> Tensor:
         """Normalized embeddings; in training with dropout, drawn here once for all passes of a step.

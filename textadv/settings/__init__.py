@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from textadv.errors import InputError
 from textadv.settings.attack import AttackSettings
 from textadv.settings.data import ColumnSettings, DataSettings, TokenizerSettings, Truncation
 from textadv.settings.machine import DeviceSettings, EvaluationSettings, TrainerSettings
@@ -42,3 +43,8 @@ class Experiment(Settings):
     finetuning: FinetuningSettings = field(default_factory=FinetuningSettings)
     trainer: TrainerSettings = field(default_factory=TrainerSettings)
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.finetuning.head_start == "probe" and self.model.head_size:
+            raise InputError("--finetuning.head_start probe: needs a linear head, --model.head_size 0")

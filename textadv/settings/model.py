@@ -55,7 +55,7 @@ class ModelSettings(EncoderSettings):
         frozen_layers: Of a Transformer: so many layers from below, and the embeddings, are not trained.
         checkpointing: Of a Transformer: compute activations twice instead of keeping them in memory.
         windows: Of a Transformer: read documents of more tokens than it has positions in windows, and average features.
-        head_size: Width of the hidden layer between encoder and logits.
+        head_size: Width of the hidden layer between encoder and logits; 0 for none, a linear head.
         head_activation: Of that layer. The paper's `relu` can die for whole documents, which the smoothness rewards.
     """
 
@@ -66,7 +66,7 @@ class ModelSettings(EncoderSettings):
     frozen_layers: int = field(default=0, metadata=CLASSIFIER_ONLY)
     checkpointing: bool = field(default=False, metadata=CLASSIFIER_ONLY)
     windows: bool = field(default=False, metadata=CLASSIFIER_ONLY)
-    head_size: Positive = field(default=30, metadata=CLASSIFIER_ONLY)
+    head_size: int = field(default=30, metadata=CLASSIFIER_ONLY)
     head_activation: Literal["gelu", "relu"] = field(default="gelu", metadata=CLASSIFIER_ONLY)
 
     def __post_init__(self) -> None:

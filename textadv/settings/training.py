@@ -74,6 +74,8 @@ class FinetuningSettings(Settings, section="finetuning"):
         teacher_share: With a share above 0, pseudo-labels come from a teacher, a linear probe of the pretrained
             encoder: so much of the unlabeled texts, the surest, has one, the others have none.
             `pseudo_label_threshold` is then not read.
+        head_start: First weights of a linear head (`head_size` 0): random, or those of a linear probe of the pretrained
+            encoder, a logistic regression on the labels (Kumar et al. 2022, arXiv 2202.10054).
         vat_target: Mean divergence in nats for which each step chooses the size of the virtual adversarial
             perturbation; `vat_epsilon` is then its bound.
         vat_direction: Top eigenvector of the KL's Hessian; `auto`: in closed form for two or three classes.
@@ -119,6 +121,7 @@ class FinetuningSettings(Settings, section="finetuning"):
     pseudo_label_weight: float = 0.0
     pseudo_label_threshold: Share = 0.9
     teacher_share: WholeShare = 0.0
+    head_start: Literal["random", "probe"] = "random"
     vat_target: OpenShare | None = None
     vat_direction: Literal["auto", "closed_form", "power_iteration"] = "auto"
     num_power_iterations: int = 1
@@ -193,6 +196,13 @@ class FinetuningSettings(Settings, section="finetuning"):
         if self.balance_weight:
             return "balance_weight"
         return "pseudo_label_weight" if self.pseudo_label_weight and not self.teacher_share else None
+
+    @property
+    def needs_pretrained(self) -> str | None:
+        """The setting that makes a probe of a pretrained encoder, if one does."""
+        if self.head_start == "probe":
+            return "head_start"
+        return "teacher_share" if self.teacher_share else None
 
     @property
     def uses_vat(self) -> bool:

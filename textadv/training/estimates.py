@@ -12,7 +12,9 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 
+from textadv.corpus.batching import Documents
 from textadv.corpus.datamodules import FinetuningData, PretrainingData
+from textadv.corpus.padding import Indices
 from textadv.corpus.pretraining_documents import MaskedPretrainingData
 from textadv.corpus.store import TokenStore
 from textadv.errors import Stopped
@@ -23,16 +25,16 @@ from textadv.training.base import TrainingModule
 from textadv.training.finetuning import FinetuningModule
 from textadv.training.guards import any_rank, out_of_memory_advice
 from textadv.training.lightning_internals import disarm_sigterm
+from textadv.training.probe import read_features
 from textadv.training.runs import build_trainer, finetuning_parts, fit, pretraining_parts
 from textadv.training.signals import SIGNALS
-from textadv.training.teacher import mean_features
 
 FIRST_STEPS = 3  # are slower: kernels are compiled and memory is taken
 LEAST_STEPS, SECONDS = 4, 3.0  # that are measured
 MOST_STEPS = 1000  # of a model so small that its steps take no time
 VALIDATION_BATCHES = 2
 SAMPLED_STEPS = 100  # whose tokens stand for those of all steps
-SAMPLED_TEXTS = 200  # whose reading stands for that of all that a teacher reads
+SAMPLED_TEXTS = 200  # whose reading stands for that of all that a probe or a teacher reads
 
 
 def pretraining_seconds(experiment: Experiment, store: TokenStore) -> float:
@@ -46,7 +48,7 @@ def pretraining_seconds(experiment: Experiment, store: TokenStore) -> float:
 
 
 def finetuning_seconds(experiment: Experiment, store: TokenStore) -> float:
-    """Measure how long the classifier will train, teacher and validations included, if it makes all its steps.
+    """Measure how long the classifier will train, probe, teacher and validations included, if it makes all its steps.
 
     Args:
         experiment: The settings.
@@ -54,19 +56,23 @@ def finetuning_seconds(experiment: Experiment, store: TokenStore) -> float:
     """
     module, data = finetuning_parts(experiment, store, None)
     seconds = _seconds(experiment, module, data)
-    return seconds + _teaching_seconds(experiment, module, data) if experiment.finetuning.teacher_share else seconds
+    if experiment.finetuning.head_start == "probe":
+        seconds += _reading_seconds(experiment, module, data.labeled.documents, data.labeled.indices)
+    if experiment.finetuning.teacher_share:
+        assert data.unlabeled is not None
+        rows = data.unlabeled.first(module.settings.steps)
+        seconds += _reading_seconds(experiment, module, data.unlabeled.documents, rows)
+    return seconds
 
 
-def _teaching_seconds(experiment: Experiment, module: FinetuningModule, data: FinetuningData) -> float:
-    """Have some of the texts read that a teacher will read, and count them all."""
-    assert data.unlabeled is not None
-    rows, documents = data.unlabeled.first(module.settings.steps), data.unlabeled.documents
+def _reading_seconds(experiment: Experiment, module: FinetuningModule, documents: Documents, rows: Indices) -> float:
+    """Have some of the texts read that a probe will read before the first step, and count them all."""
     sample = rows[:: ceil(len(rows) / SAMPLED_TEXTS)]
     kind = device(experiment.trainer)
     module.to(kind)
     started = _now(module.device)
     with autocast(kind, experiment.trainer.precision):
-        mean_features(module.model.encoder, documents, sample, kind, None)
+        read_features(module.model.encoder, documents, sample, kind)
     share = documents.lengths[sample].sum() / documents.lengths[rows].sum()
     return (_now(module.device) - started) / float(share)
 

@@ -38,6 +38,7 @@ from textadv.training.guards import no_rank_lost, out_of_memory_advice
 from textadv.training.loggers import NOBODY, Forget, Watchers, build_loggers
 from textadv.training.metrics_file import MetricsFile
 from textadv.training.pretraining import PretrainingModule
+from textadv.training.probe import ProbeStart
 from textadv.training.saving import FIGURES, BestCheckpoint, CheckpointFiles, LastCheckpoint
 from textadv.training.selection import MACRO_F1, TEMPERATURE, choose_measure
 from textadv.training.signals import StopOnSignal
@@ -112,8 +113,9 @@ def check_encoder(experiment: Experiment, pretrained: str | None) -> None:
         if pretrained not in (None, "none"):
             raise InputError(f"--pretrained {pretrained}: no language model pretrains --model.encoder {model.encoder}")
         find_encoder(model.encoder)
-    if model.is_recurrent and experiment.finetuning.teacher_share and pretrained == "none":
-        raise InputError("--finetuning.teacher_share: needs a pretrained encoder, but --pretrained is none")
+    needed = experiment.finetuning.needs_pretrained
+    if model.is_recurrent and needed is not None and pretrained == "none":
+        raise InputError(f"--finetuning.{needed}: needs a pretrained encoder, but --pretrained is none")
     if model.pretrained is None:
         return
     if pretrained == "none":
@@ -197,6 +199,8 @@ def finetune(
     ]
     if settings.teacher_share:
         callbacks.append(Teacher(data))
+    if settings.head_start == "probe" and resume is None:
+        callbacks.append(ProbeStart(data))
     if data.num_validation:
         callbacks += [Patience(settings.patience, measure), best]
         if measure is MACRO_F1 and is_main():

@@ -11,20 +11,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from textadv.adversarial.pseudo_labels import aligned_prediction
-from textadv.corpus.batching import EVALUATION_TOKENS, Documents
+from textadv.corpus.batching import Documents
 from textadv.corpus.datamodules import NOT_ASKED, FinetuningData
-from textadv.corpus.padding import Indices, sequential_batches
+from textadv.corpus.padding import Indices
 from textadv.corpus.rows import UNLABELED
 from textadv.errors import InputError
 from textadv.models.encoders import Encoder
 from textadv.models.layers import MeanOutput
 from textadv.models.recurrent import RecurrentEncoder
 from textadv.precision import autocast
-from textadv.system.progress import progress
 from textadv.training.finetuning import FinetuningModule
+from textadv.training.probe import fit_probe, read_features
 
-INVERSE_PENALTY = 0.03  # of the probe's weights, for features of variance 1
-MOST_ITERATIONS = 200
 ALIGNMENTS = 20
 ROWS = 65_536  # whose scores are computed at a time
 
@@ -93,7 +91,9 @@ def teach(
     documents, labeled = data.unlabeled.documents, data.labeled.indices
     labels = torch.from_numpy(documents.labels[labeled])
     features = mean_features(encoder, documents, np.concatenate([labeled, rows]), device)
-    logits = probe(features, labels, len(class_shares))[len(labeled) :]
+    weight, bias = fit_probe(features[: len(labeled)], labels, len(class_shares))
+    parts = torch.split(features[len(labeled) :], ROWS)
+    logits = torch.cat([F.linear(part.double(), weight, bias) for part in parts])
     chosen = surest(logits, class_shares.cpu().double(), share)
     known = int((chosen != UNLABELED).sum())
     print(f"textadv: a linear probe labels {known:,} of {len(rows):,} unlabeled texts", file=sys.stderr)
@@ -102,7 +102,6 @@ def teach(
     return answers
 
 
-@torch.no_grad()
 def mean_features(
     encoder: Encoder,
     documents: Documents,
@@ -127,50 +126,7 @@ def mean_features(
     reader = copy.copy(encoder)
     if isinstance(reader, RecurrentEncoder):
         reader.pooling = MeanOutput
-    modes = [module.training for module in encoder.modules()]
-    reader.eval()
-    features = torch.empty(0)
-    batches = sequential_batches(documents.lengths[rows], EVALUATION_TOKENS)
-    for places in batches if description is None else progress(batches, len(batches), description):
-        batch = documents.batch(rows[places]).to(device)
-        found = reader.read(batch.tokens, batch.lengths).cpu().float()
-        if not len(features):
-            features = found.new_empty(len(rows), found.shape[1])
-        features[torch.from_numpy(places)] = found
-    for module, mode in zip(encoder.modules(), modes, strict=True):
-        module.training = mode
-    return features
-
-
-def probe(features: Tensor, labels: Tensor, num_classes: int) -> Tensor:
-    """Logistic regression on features of mean 0 and variance 1, with a penalty on its weights.
-
-    Args:
-        features: Shape (n, F), of which the first m have labels.
-        labels: Shape (m,).
-        num_classes: Number of classes C.
-
-    Returns:
-        Scores of the classes for all n, shape (n, C), float64, without gradient.
-    """
-    variance, mean = (values.double() for values in torch.var_mean(features, 0, correction=0))
-    scale = torch.where(variance > 0, variance, 1.0).rsqrt()
-    weights = mean.new_zeros(num_classes, features.shape[1] + 1, requires_grad=True)
-    optimizer = torch.optim.LBFGS([weights], max_iter=MOST_ITERATIONS, line_search_fn="strong_wolfe")
-
-    def scores(rows: Tensor) -> Tensor:
-        return F.linear((rows.double() - mean) * scale, weights[:, :-1], weights[:, -1])
-
-    def loss() -> Tensor:
-        optimizer.zero_grad()
-        penalty = weights[:, :-1].square().sum() / (2 * INVERSE_PENALTY)
-        total = F.cross_entropy(scores(features[: len(labels)]), labels, reduction="sum") + penalty
-        total.backward()  # type: ignore[no-untyped-call]
-        return total
-
-    optimizer.step(loss)  # type: ignore[no-untyped-call]
-    with torch.no_grad():
-        return torch.cat([scores(part) for part in torch.split(features, ROWS)])
+    return read_features(reader, documents, rows, device, description)
 
 
 def surest(logits: Tensor, class_shares: Tensor, share: float) -> Tensor:
