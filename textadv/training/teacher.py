@@ -74,7 +74,7 @@ def teach(
     share: float,
     device: str,
 ) -> Indices:
-    """Label texts by a linear probe of the pretrained encoder.
+    """Label texts by a linear probe of the pretrained encoder (`textadv.training.probe`).
 
     Args:
         data: The texts.
