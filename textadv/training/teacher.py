@@ -102,13 +102,7 @@ def teach(
     return answers
 
 
-def mean_features(
-    encoder: Encoder,
-    documents: Documents,
-    rows: Indices,
-    device: str,
-    description: str | None = "reading texts for the teacher",
-) -> Tensor:
+def mean_features(encoder: Encoder, documents: Documents, rows: Indices, device: str) -> Tensor:
     """Features of documents without dropout: of a recurrent encoder the mean of its outputs, whatever its pooling.
 
     The mean holds more than the last output or the maximum for a linear classifier (docs/RESULTS.md).
@@ -118,7 +112,6 @@ def mean_features(
         documents: Where the documents are.
         rows: Which of them, (n,).
         device: Where to compute.
-        description: What is being done, in a few words; None not to show how far it got.
 
     Returns:
         Shape (n, F), float32, on the CPU.
@@ -126,7 +119,7 @@ def mean_features(
     reader = copy.copy(encoder)
     if isinstance(reader, RecurrentEncoder):
         reader.pooling = MeanOutput
-    return read_features(reader, documents, rows, device, description)
+    return read_features(reader, documents, rows, device, "reading texts for the teacher")
 
 
 def surest(logits: Tensor, class_shares: Tensor, share: float) -> Tensor:
