@@ -69,6 +69,18 @@ def test_what_was_given_stays(name: str, section: str) -> None:
     assert experiment != defaults  # all else is the preset's
 
 
+@pytest.mark.parametrize(
+    ("model", "finetuning"), [({"head_size": 20}, {}), ({}, {"head_start": "random"}), ({"head_size": 0}, {})]
+)
+def test_the_two_settings_of_the_head_go_together(model: dict[str, Any], finetuning: dict[str, Any]) -> None:
+    """A hidden layer has no probe to start from, and a random head need not be linear."""
+    start = Experiment()
+    start = replace(start, model=replace(start.model, **model), finetuning=replace(start.finetuning, **finetuning))
+    given = {*(f"model.{key}" for key in model), *(f"finetuning.{key}" for key in finetuning)}
+    found = sized(start, "small", given, 10**6, 200)
+    assert (found.model.head_size, found.finetuning.head_start) == (start.model.head_size, "random")
+
+
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(("section", "validations"), [("pretraining", 8), ("finetuning", 10)])
 def test_what_depends_on_the_steps_follows_given_ones(name: str, section: str, validations: int) -> None:

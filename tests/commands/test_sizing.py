@@ -34,6 +34,7 @@ def test_one_command_is_all_it_takes(
     assert (config["model"]["embedding_size"], config["model"]["hidden_size"]) == (64, 9)
     assert (config["tokenizer"]["lowercase"], config["tokenizer"]["min_documents"]) == (True, 1)
     assert (config["finetuning"]["learning_rate"], config["finetuning"]["batch_size"]) == (0.002, 8)
+    assert (config["model"]["head_size"], config["finetuning"]["head_start"]) == (0, "probe")
     assert set(metrics(tmp_path / "f")["estimated_seconds"]) == {"pretraining", "fine-tuning"}  # type: ignore[call-overload]
 
     run("finetune", *corpus, *FEW, "--output", tmp_path / "f", "--resume")
@@ -46,6 +47,10 @@ def test_one_command_is_all_it_takes(
     assert finetuning.startswith("textadv: fine-tuning: ")
     config = yaml.safe_load((tmp_path / "g" / "config.yaml").read_text())
     assert (config["model"]["embedding_size"], config["model"]["hidden_size"]) == (256, 9)
+
+    run("finetune", *corpus, *FEW, "--pretrained", "none", "--output", tmp_path / "h")  # whose features no probe reads
+    config = yaml.safe_load((tmp_path / "h" / "config.yaml").read_text())
+    assert (config["model"]["head_size"], config["finetuning"]["head_start"]) == (30, "random")
 
 
 @pytest.mark.parametrize(

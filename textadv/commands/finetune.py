@@ -88,6 +88,8 @@ def train_classifier(
         raise InputError("--resume: --output must name the folder of the run to go on with")
     runs.check_encoder(with_tokenizer(experiment, preset, given), pretrained)
     require_loggers(experiment.trainer)
+    if given is not None and (pretrained == "none" or not experiment.model.is_recurrent):
+        given = given | {"finetuning.head_start"}  # a preset's probe reads a language model, and there is none
     experiment, store = prepared_and_sized(experiment, preset, given)
     runs.check_finetuning(experiment, store)
     with run_folder("finetune", output, asdict(experiment), announce) as (folder, metrics):

@@ -136,8 +136,8 @@ def zero_gradients_warning(share: float) -> str | None:
         return None
     return (
         f"the gradient is 0 for {share:.1%} of the documents, which therefore have no perturbation: the classifier "
-        "does not depend on their words. A smaller --finetuning.epsilon, a longer --finetuning.ramp_steps or another "
-        "--model.head_activation may help"
+        "does not depend on their words. A smaller --finetuning.epsilon or a longer --finetuning.ramp_steps may help, "
+        "and another --model.head_activation where the head has a hidden layer"
     )
 
 
