@@ -49,7 +49,7 @@ def test_the_preset_follows_from_the_tokens_and_the_device(tokens: int, device: 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_preset_sets_only_what_its_file_and_its_schedule_say(name: str) -> None:
     content = yaml.safe_load((FOLDER / "presets" / f"{name}.yaml").read_text())
-    assert content.keys() == {"tokenizer", "model", "pretraining", "finetuning", "schedule"}
+    assert content.keys() - {"many_labels"} == {"tokenizer", "model", "pretraining", "finetuning", "schedule"}
     assert len((FOLDER / "presets" / f"{name}.yaml").read_text().splitlines()) < 40
     experiment = sized(Experiment(), name, NOTHING, 5_000_000, 400)
     for section in ("tokenizer", "model", "pretraining", "finetuning"):
@@ -113,11 +113,24 @@ def test_steps_follow_from_the_tokens_and_the_labels(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_many_labels_want_a_perturbation_of_their_own_size(name: str) -> None:
+def test_many_labels_want_settings_of_their_own(name: str) -> None:
     content = yaml.safe_load((FOLDER / "presets" / f"{name}.yaml").read_text())
-    few, many = (sized(Experiment(), name, NOTHING, 10**6, labels).finetuning.epsilon for labels in (4999, 5000))
-    assert (few, many) == (content["finetuning"]["epsilon"], content["schedule"]["many_labels_epsilon"])
+    few, many = (sized(Experiment(), name, NOTHING, 10**6, labels) for labels in (4999, 5000))
+    for section in ("model", "finetuning"):
+        changed = content.get("many_labels", {}).get(section, {})
+        for key, value in (content[section] | changed).items():
+            assert getattr(getattr(few, section), key) == content[section].get(key, value)
+            assert getattr(getattr(many, section), key) == value
+    assert many.finetuning.epsilon == (5.0 if name == "paper" else 2.0)
     assert sized(Experiment(), name, {"finetuning.epsilon"}, 10**6, 5000).finetuning.epsilon == 5.0
+
+
+def test_the_base_preset_has_a_probe_for_few_labels_and_all_outputs_for_many() -> None:
+    few, many = (sized(Experiment(), "base", NOTHING, 10**7, labels) for labels in (4999, 5000))
+    assert (few.model.pooling, few.model.head_size, few.finetuning.head_start) == ("mean", 0, "probe")
+    assert (many.model.pooling, many.model.head_size, many.finetuning.head_start) == ("last_mean_max", 30, "random")
+    kept = sized(Experiment(), "base", {"finetuning.head_start"}, 10**7, 5000)
+    assert (kept.model.head_size, kept.finetuning.head_start) == (30, "random")
 
 
 def test_the_document_has_the_passes_of_each_preset() -> None:

@@ -1,7 +1,7 @@
 """Presets: sizes of a model and lengths of its training, chosen by the corpus and the device.
 
-A preset is a file in `configs/presets/`. It holds settings as any config does, and a `schedule`, from which the steps
-follow, and what depends on them.
+A preset is a file in `configs/presets/`. It holds settings as any config does, others for `many_labels`, and a
+`schedule`, from which the steps follow, and what depends on them.
 """
 
 from collections.abc import Mapping, Set
@@ -34,7 +34,6 @@ class Schedule:
         most_pretraining_steps: Of much text they are fewer.
         label_passes: Passes of fine-tuning over 1,000 labels; over n labels, sqrt(1,000 / n) times as many.
         ramp: Share of the steps of fine-tuning over which the terms beside the labeled loss rise.
-        many_labels_epsilon: Size of the perturbation with 5,000 labels or more, which leave it less to do.
     """
 
     text_passes: float
@@ -42,7 +41,6 @@ class Schedule:
     most_pretraining_steps: int
     label_passes: float
     ramp: float
-    many_labels_epsilon: float
 
     def pretraining_steps(self, tokens: int, tokens_per_step: int) -> int:
         """Steps of the language model."""
@@ -98,17 +96,18 @@ def sized(experiment: Experiment, name: str, given: Set[str], tokens: int, label
     """
     content = _read(name)
     schedule = Schedule(**content.pop("schedule"))
+    many = content.pop("many_labels", {})
     if not HEAD.isdisjoint(given):
         given = given | HEAD
     experiment = _filled(experiment, content, given)
+    if labels >= MANY_LABELS:
+        experiment = _filled(experiment, many, given)
     pretraining, finetuning = experiment.pretraining, experiment.finetuning
     width = experiment.tokenizer.max_tokens if experiment.model.is_transformer else pretraining.window
-    steps: dict[str, dict[str, float]] = {
+    steps = {
         "pretraining": {"steps": schedule.pretraining_steps(tokens, pretraining.batch_size * width)},
         "finetuning": {"steps": schedule.finetuning_steps(labels, finetuning.batch_size)},
     }
-    if labels >= MANY_LABELS:
-        steps["finetuning"]["epsilon"] = schedule.many_labels_epsilon
     experiment = _filled(experiment, steps, given)
     pretraining, finetuning = experiment.pretraining, experiment.finetuning
     following = {
