@@ -70,9 +70,15 @@ def test_what_was_given_stays(name: str, section: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "finetuning"), [({"head_size": 20}, {}), ({}, {"head_start": "random"}), ({"head_size": 0}, {})]
+    ("model", "finetuning"),
+    [
+        ({"head_size": 20}, {}),
+        ({"head_size": 0}, {}),
+        ({"head_activation": "relu"}, {}),
+        ({}, {"head_start": "random"}),
+    ],
 )
-def test_the_two_settings_of_the_head_go_together(model: dict[str, Any], finetuning: dict[str, Any]) -> None:
+def test_the_settings_of_the_head_go_together(model: dict[str, Any], finetuning: dict[str, Any]) -> None:
     """A hidden layer has no probe to start from, and a random head need not be linear."""
     start = Experiment()
     start = replace(start, model=replace(start.model, **model), finetuning=replace(start.finetuning, **finetuning))

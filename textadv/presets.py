@@ -20,7 +20,7 @@ SMALLEST = "small"
 TRANSFORMER = "transformer"  # whatever the corpus and the device
 USUAL_LABELS, MANY_LABELS = 1000, 5000
 PRETRAINING_VALIDATIONS, FINETUNING_VALIDATIONS = 8, 10
-HEAD = frozenset({"model.head_size", "finetuning.head_start"})  # one does not go with any value of the other
+HEAD = frozenset({"model.head_size", "model.head_activation", "finetuning.head_start"})  # one decides for all
 FINAL_LEARNING_RATE = 0.05  # as a share of that of the first step
 
 
@@ -84,7 +84,7 @@ def sized(experiment: Experiment, name: str, given: Set[str], tokens: int, label
     Args:
         experiment: With the settings that were given.
         name: Of the preset.
-        given: Dotted names of these settings, such as `finetuning.epsilon`. Of the head, one of them stands for both.
+        given: Dotted names of these settings, such as `finetuning.epsilon`. Of the head, one stands for all.
         tokens: Tokens of all training and unlabeled text.
         labels: Labels that train the classifier.
 

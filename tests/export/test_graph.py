@@ -171,6 +171,7 @@ def test_large_logits_have_a_share_of_their_size(monkeypatch: pytest.MonkeyPatch
     classifier = random_weights(build_classifier(sizes, build_encoder(sizes, frequencies), 3))
     tokens, lengths = torch.arange(VOCABULARY).repeat(1, 5), torch.tensor([5 * VOCABULARY])
     with torch.no_grad():
+        classifier.head[2].weight.mul_(10)  # how much torch is off differs among machines, by less than that
         exact = deepcopy(classifier).double()(tokens, lengths)
         assert float((classifier(tokens, lengths) - exact).abs().max()) > LARGEST_DIFFERENCE
     model = to_onnx(classifier)
