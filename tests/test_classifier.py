@@ -20,8 +20,10 @@ from tiny_classifier import BOTH, LABELS, RAW, TEXTS, TINY
 
 import textadv
 from textadv import cli
+from textadv.checkpoints import trained_with
 from textadv.errors import InputError, Stopped
-from textadv.keywords import KEYWORDS, WATCHERS
+from textadv.keywords import KEYWORDS, WATCHERS, experiment_of, names_of
+from textadv.presets import sized
 from textadv.settings import Experiment
 from textadv.system.estimators import NotFittedError
 
@@ -322,6 +324,20 @@ class Steps(Callback):
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         self.steps.append(trainer.global_step)
+
+
+def test_no_preset_changes_what_comes_back(tiny: dict[str, Any], tmp_path: Path) -> None:
+    """Settings that were the defaults, of a training with a config, which has no preset, and the cut of validation."""
+    (tmp_path / "plain.yaml").write_text("data: {validation_fraction: 0.3, validation_cut: last}")
+    chosen_if_null = {"pooling": "last", "learning_rate": 0.5, "pretraining_learning_rate": 0.5}
+    classifier = textadv.TextClassifier(**tiny | chosen_if_null, config=str(tmp_path / "plain.yaml"))
+    classifier.fit(TEXTS, LABELS, output=tmp_path / "run")
+    params = textadv.TextClassifier.from_pretrained(tmp_path / "run").get_params()
+    again, before = experiment_of(params), trained_with(classifier.loaded_.card)
+    again = sized(again, "small", names_of(params) or set(), tokens=1000, labels=20)
+    assert (again.data.validation_fraction, again.data.validation_cut) == (0.3, "last")
+    for section in ("tokenizer", "model", "pretraining", "finetuning"):
+        assert getattr(again, section) == getattr(before, section)
 
 
 def test_callbacks_and_loggers_watch_the_fine_tuning(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, fields, is_dataclass, replace
+from dataclasses import asdict, fields, is_dataclass
 from inspect import Parameter, Signature
 from pathlib import Path
 from typing import Any
@@ -14,14 +14,14 @@ from textadv.checkpoints import trained_with
 from textadv.corpus.arguments import TRAIN, UNLABELED
 from textadv.errors import ArgumentError, InputError
 from textadv.experiments.overrides import flat, load_yaml, overrides, typed_experiment
-from textadv.settings import DataSettings, Experiment, TrainerSettings
+from textadv.settings import Experiment
 from textadv.system import configs
-from textadv.system.ranges import FREE
 
 PLAIN = ("finetuning", "model")  # sections whose settings have no section in their keywords
 BESIDE = ("config", "preset", "pretrained")  # what `finetune` has besides the settings
 WATCHERS = ("callbacks", "logger")  # what is no setting: objects of Lightning's
 GIVEN = ("data.source", "data.train")  # whose place the texts take
+FILES = frozenset({*GIVEN, *(f"data.{name}" for name in ("unlabeled", "validation", "test", "cache"))})
 
 
 def _keywords() -> dict[str, str]:
@@ -89,20 +89,19 @@ def _plain(keyword: str, value: Any) -> str | int | float | bool:
 def keywords_of(card: dict[str, Any]) -> dict[str, Any]:
     """The keywords that a classifier was trained with, but for files and the machine.
 
+    Defaults are among them: otherwise a preset would choose others in their place, when it is trained anew.
+
     Args:
         card: What the classifier says about itself.
 
     Returns:
-        Values by keyword, of those that are not the defaults.
+        Values by keyword.
 
     Raises:
         InputError: The card holds settings that there are not.
     """
-    trained = trained_with(card)
-    data = DataSettings(**trained.data.unmarked(FREE))
-    defaults = dict(flat(asdict(Experiment())))
-    values = flat(asdict(replace(trained, data=data, trainer=TrainerSettings())))
-    return {_KEYWORD_OF[name]: value for name, value in values if value != defaults[name]}
+    values = flat(asdict(trained_with(card)))
+    return {_KEYWORD_OF[name]: value for name, value in values if name not in FILES and not name.startswith("trainer.")}
 
 
 @contextmanager

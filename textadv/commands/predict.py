@@ -30,7 +30,7 @@ def predict(
         checkpoint: Checkpoint of a classifier, or the folder of its run.
         onnx: Folder of an exported classifier, in the place of --checkpoint; torch is not needed.
         text: One text to classify.
-        input: File of texts (txt, CSV, JSONL), `-` for stdin.
+        input: File of texts (txt, CSV, JSONL, parquet), `-` for stdin.
         output: Folder for `predictions.jsonl`; by default the lines are printed.
     """
     from textadv.evaluation.inputs import read_texts

@@ -38,7 +38,7 @@ class DataSettings(ColumnSettings):
         validation_cut: Which texts of a class these are: drawn at `random`, or the `last` in the order of the source,
             where neighbours belong together, as IMDB's reviews of one film do.
         keep_duplicates: Keep training and unlabeled texts that stand in test, or in given validation rows, as well.
-        seed: Seed of the validation cut and of the choice of labels.
+        seed: Seed of the validation cut, of the choice of labels, and of the texts of the built-in corpus.
         cache: Folder of the prepared stores and the pretrained encoders.
     """
 
