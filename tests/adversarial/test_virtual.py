@@ -251,6 +251,16 @@ def test_directions_are_finite_for_certain_predictions_and_gradients_of_any_size
         assert (direction == 0).all()
 
 
+def test_what_is_not_finite_stays_with_its_text(mask: Tensor) -> None:
+    """It ends in a loss that is not finite, of which training can tell the text."""
+    logits, gradients = torch.randn(3, 3), torch.randn(2, *mask.shape, 4)
+    expected = closed_form_direction(logits, gradients, mask, torch.Generator().manual_seed(0))
+    logits[1, 0] = torch.nan
+    direction = closed_form_direction(logits, gradients, mask, torch.Generator().manual_seed(0))
+    assert direction[1][mask[1]].isnan().any()
+    assert torch.equal(direction[[0, 2]], expected[[0, 2]])
+
+
 def test_power_iteration_is_finite_for_certain_predictions(mask: Tensor) -> None:
     def divergence(perturbed: Tensor) -> Tensor:
         scores = perturbed.sum((1, 2))

@@ -165,8 +165,10 @@ def _top_eigenvector(logits: Tensor, logit_gradients: Tensor, mask: Tensor) -> T
     factor = _covariance_factor(in_float64(logits))[:, :-1]  # (B, C - 1, C), as z_{C-1} is the reference
     with without_autocast(jacobian.device):
         gram = jacobian @ jacobian.mT  # (B, C - 1, C - 1)
-        _, vectors = torch.linalg.eigh(factor.mT @ in_float64(gram) @ factor)
-        coefficients = (factor @ vectors[:, :, -1:]).mT  # (B, 1, C - 1)
+        matrix = factor.mT @ in_float64(gram) @ factor
+        broken = ~matrix.isfinite().all(dim=2, keepdim=True).all(dim=1, keepdim=True)  # which `eigh` refuses
+        _, vectors = torch.linalg.eigh(matrix.masked_fill(broken, 0.0))
+        coefficients = (factor @ vectors[:, :, -1:]).masked_fill(broken, torch.nan).mT  # (B, 1, C - 1)
         direction: Tensor = coefficients.to(jacobian) @ jacobian
     return direction.view(batch_size, width, size)
 

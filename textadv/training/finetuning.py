@@ -29,6 +29,7 @@ from textadv.training.objective import BATCHES, objective, weights
 from textadv.training.rates import parameter_groups
 from textadv.training.selection import ERROR, MACRO_F1, TEMPERATURE
 
+NEIGHBOURS = "neighbours"  # name in a checkpoint
 Outputs = tuple[NDArray[np.float64], NDArray[np.int64]]  # logits (B, C) and labels (B,)
 
 
@@ -93,7 +94,6 @@ class FinetuningModule(TrainingModule):
         self.zero_count: Tensor | int = 0  # documents whose gradient is 0 since `take_zero_share`, and all
         self.gradient_count = 0
         self.class_sums: Tensor | int = 0  # predictions of unlabeled documents since `take_class_shares`, (C,)
-        # Those of the pretrained embeddings, so that a resumed run has the same.
         near = self._nearest_words() if settings.perturbs_labeled and self.attack.needs_directions else None
         self.register_buffer("neighbours", near, persistent=False)
 
@@ -119,9 +119,17 @@ class FinetuningModule(TrainingModule):
             return super().decay(step)
         return self.linear_decay(step)
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the neighbours, which are those of the embeddings that the run has started from."""
+        super().on_save_checkpoint(checkpoint)
+        if self.neighbours is not None:
+            checkpoint[NEIGHBOURS] = self.neighbours
+
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Say of a run that goes on what it once started from, and what was fitted last."""
         super().on_load_checkpoint(checkpoint)
+        if self.neighbours is not None:
+            self.neighbours = checkpoint[NEIGHBOURS].to(self.device)
         self.card["pretrained"] = checkpoint[CARD].get("pretrained", "not recorded")
         if TEMPERATURE in checkpoint[CARD]:  # until the next validation
             self.card[TEMPERATURE] = checkpoint[CARD][TEMPERATURE]
