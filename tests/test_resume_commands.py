@@ -86,6 +86,28 @@ def test_resume_says_what_it_needs(run: Run, capsys: pytest.CaptureFixture[str])
     ]
 
 
+@pytest.mark.parametrize(("command", "section"), [("pretrain", "pretraining"), ("finetune", "finetuning")])
+def test_what_a_refused_resume_leaves_alone(run: Run, command: str, section: str) -> None:
+    """The record of a finished run; and no folder where there is no run."""
+    assert run(command, "--output", "f") == 0
+    before = {path: path.read_bytes() for path in Path("f").iterdir() if path.is_file()}
+    assert run(command, "--output", "f", "--resume", f"--{section}.dropout", 0.25) == 2
+    assert {path: path.read_bytes() for path in Path("f").iterdir() if path.is_file()} == before
+    assert run(command, "--output", "g", "--resume") == 2
+    assert not Path("g").exists()
+
+
+def test_a_fresh_run_leaves_nothing_of_the_one_before(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends before its first validation, and the other's classifier is not taken for its own."""
+    finetune = ["finetune", "--pretrained", "none", "--output", "f"]
+    assert run(*finetune) == 0
+    assert Path("f/best.ckpt").exists()
+    stop_at(monkeypatch, 1)
+    assert run(*finetune, "--finetuning.epsilon", 0.25) == 143
+    left = {path.name for path in Path("f").iterdir()}
+    assert not left & {"best.ckpt", "metrics.json", "model.safetensors"}
+
+
 @pytest.mark.parametrize("command", ["pretrain", "finetune"])
 def test_a_complete_run_that_is_resumed_keeps_its_figures(run: Run, command: str) -> None:
     """The speed above all: no step is trained whose speed could be told. Further steps have a speed of their own."""

@@ -40,6 +40,7 @@ def test_one_command_is_all_it_takes(
     run("finetune", *corpus, *FEW, "--output", tmp_path / "f", "--resume")
     assert [line.partition(",")[0] for line in told(capsys)] == ["textadv: preset small"]
     assert metrics(tmp_path / "f")["steps"] == 2
+    assert set(metrics(tmp_path / "f")["estimated_seconds"]) == {"pretraining", "fine-tuning"}  # type: ignore[call-overload]
 
     run("finetune", *corpus, *FEW, "--preset", "base", "--pretrained", "none", "--output", tmp_path / "g")
     preset, finetuning = told(capsys)
@@ -51,6 +52,8 @@ def test_one_command_is_all_it_takes(
     run("finetune", *corpus, *FEW, "--pretrained", "none", "--output", tmp_path / "h")  # whose features no probe reads
     config = yaml.safe_load((tmp_path / "h" / "config.yaml").read_text())
     assert (config["model"]["head_size"], config["finetuning"]["head_start"]) == (30, "random")
+    run("finetune", *corpus, *FEW, "--output", tmp_path / "h", "--resume")  # does not read what it started from
+    assert metrics(tmp_path / "h")["pretrained"] is None
 
 
 @pytest.mark.parametrize(

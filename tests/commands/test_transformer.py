@@ -196,6 +196,16 @@ def test_pieces_know_where_a_word_begins(pretrained: Path) -> None:
     assert tokenizer.pieces(ids) == [" film", " number", "1", "2"]
 
 
+def test_a_store_of_longer_documents_than_the_encoder_reads_is_refused(
+    run: Run, flags: list[str], corpus: list[str], pretrained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = ["--model.encoder", "transformer", "--model.pretrained", str(pretrained)]
+    run("prepare", *corpus, *model, "--tokenizer.max_tokens", "80", "--output", "prepared")
+    store = str(metrics(tmp_path / "prepared")["store"])
+    given = [*flags[:2], *model, "--data.source", store, "--tokenizer.max_tokens", "40", "--model.pooling", "mean"]
+    assert "--tokenizer.max_tokens 80: " in refused(run, capsys, "finetune", *given)
+
+
 def test_wrong_input_is_one_line(
     run: Run, flags: list[str], pretrained: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

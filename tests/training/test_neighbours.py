@@ -4,10 +4,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import torch
 
 from textadv.checkpoints import LAST, load_file
 from textadv.corpus.store import TokenStore
+from textadv.errors import InputError
+from textadv.models.encoders import NUM_SPECIAL
 from textadv.settings import Experiment
 from textadv.training import runs
 
@@ -25,3 +28,14 @@ def test_a_run_that_goes_on_has_the_same_neighbours(
     runs.finetune(experiment, store, tmp_path / "parts", None, tmp_path / "parts" / LAST)
     whole, parts = (load_file(tmp_path / name / LAST)["state_dict"] for name in ("whole", "parts"))
     assert all(torch.equal(value, parts[name]) for name, value in whole.items())
+
+
+def test_too_few_words_are_refused_before_a_language_model_is_trained(
+    with_finetuning: Callable[..., Experiment], store: TokenStore
+) -> None:
+    words = store.vocabulary_size - NUM_SPECIAL
+    settings = {"method": "adversarial", "adversary": "interpretable-l2"}
+    runs.check_finetuning(with_finetuning(**settings, num_neighbours=words - 1), store)
+    runs.check_finetuning(with_finetuning(num_neighbours=words), store)
+    with pytest.raises(InputError, match=rf"^--finetuning.num_neighbours {words}: a word has only {words - 1} others"):
+        runs.check_finetuning(with_finetuning(**settings, num_neighbours=words), store)

@@ -137,6 +137,15 @@ def test_devices_that_are_not_there(experiment: Experiment, store: TokenStore, t
     assert "\n" not in str(error.value)
 
 
+def test_processes_without_work_are_refused_before_a_language_model_is_trained(
+    experiment: Experiment, store: TokenStore
+) -> None:
+    runs.check_finetuning(experiment, store)
+    several = replace(experiment, trainer=TrainerSettings(devices=3, num_nodes=100))
+    with pytest.raises(InputError, match=r"^--trainer.devices: 300 processes cannot share \d+ labeled documents per"):
+        runs.check_finetuning(several, store)
+
+
 def test_what_slurm_has_started_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not by Lightning's traceback: tasks of a job without a number per node."""
     for name, value in {"NTASKS": "2", "PROCID": "0", "LOCALID": "0", "NODEID": "0", "JOB_NAME": "train"}.items():

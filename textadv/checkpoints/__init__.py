@@ -20,3 +20,4 @@ from textadv.checkpoints.networks import network_weights as network_weights
 from textadv.checkpoints.networks import save_classifier as save_classifier
 from textadv.checkpoints.resuming import changed_settings as changed_settings
 from textadv.checkpoints.resuming import newest_intact as newest_intact
+from textadv.checkpoints.resuming import require_same_run as require_same_run

@@ -31,6 +31,24 @@ def newest_intact(folder: Path) -> tuple[Path | None, list[str]]:
     return None, damaged
 
 
+def require_same_run(before: dict[str, Any], now: dict[str, Any]) -> None:
+    """Make sure that the run to go on with is this one.
+
+    Args:
+        before: Card of the checkpoint to go on from.
+        now: Card of the run.
+
+    Raises:
+        InputError: It is another one.
+    """
+    try:
+        changed = changed_settings(before, now)
+    except (KeyError, TypeError, AttributeError):
+        raise InputError("--resume: the checkpoint does not say what it is") from None
+    if changed:
+        raise InputError(f"--resume: the checkpoint is of a run with other settings: {', '.join(changed)}")
+
+
 def changed_settings(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """What keeps a run from being the continuation of another one.
 

@@ -189,7 +189,7 @@ def _finish(run: "PlannedRun", store: "TokenStore", folder: Path, rows: dict[str
 def _train(run: "PlannedRun", store: "TokenStore", own: Path) -> dict[str, float | bool | None]:
     """Train, or go on where the run was broken off; steps, seconds and speed for the row."""
     from textadv import precision
-    from textadv.checkpoints import newest_intact
+    from textadv.checkpoints import model_card, newest_intact, require_same_run
     from textadv.commands.folder import CONFIG
     from textadv.commands.pretrained import pretrained_encoder
     from textadv.commands.shared import prepared, resume_point
@@ -199,13 +199,15 @@ def _train(run: "PlannedRun", store: "TokenStore", own: Path) -> dict[str, float
     # The corpus is that of all seeds: with the store as its source, `data.seed` chooses the labels only.
     data = replace(run.experiment.data, source=str(store.path), train=None, unlabeled=None, validation=None, test=None)
     experiment, store = prepared(replace(run.experiment, data=data))
+    last, card = resume_point(own, newest_intact(own)[0] is not None)
+    if last is not None:
+        require_same_run(card, model_card("classifier", experiment, store))
     with writing(own):
         own.mkdir(parents=True, exist_ok=True)
         replace_text(own / CONFIG, yaml.safe_dump(asdict(experiment), sort_keys=False))
     if run.contender == "tfidf":
         return {"steps": 0, "seconds": None, "tokens_per_second": None}
     precision.allow_tf32(experiment.trainer.tf32)
-    last = resume_point(own, newest_intact(own)[0] is not None)
     encoder = None
     if last is None:
         shared = replace(run.shared, tokenizer=experiment.tokenizer)

@@ -2,6 +2,7 @@
 
 from collections.abc import Set
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from textadv.errors import InputError
@@ -75,8 +76,8 @@ def train_classifier(
     Raises:
         InputError: The input is wrong, or a run that goes on has lost its best checkpoint.
     """
-    from textadv.checkpoints import load_classifier, save_classifier
-    from textadv.commands.folder import run_folder
+    from textadv.checkpoints import load_classifier, model_card, require_same_run, save_classifier
+    from textadv.commands.folder import METRICS, run_folder
     from textadv.commands.pretrained import has_encoder, pretrained_encoder
     from textadv.commands.shared import resume_point
     from textadv.commands.sizing import prepared_and_sized, tell_durations, with_tokenizer
@@ -86,14 +87,20 @@ def train_classifier(
 
     if resume and output is None:
         raise InputError("--resume: --output must name the folder of the run to go on with")
+    last, card = resume_point(Path(output or ""), resume)
+    if last is not None:  # it started from what it started from
+        pretrained = None if card.get("pretrained") else "none"
     runs.check_encoder(with_tokenizer(experiment, preset, given), pretrained)
     require_loggers(experiment.trainer)
     if given is not None and (pretrained == "none" or not experiment.model.is_recurrent):
         given = given | {"finetuning.head_start"}  # a preset's probe reads a language model, and there is none
     experiment, store = prepared_and_sized(experiment, preset, given)
     runs.check_finetuning(experiment, store)
+    if last is not None:
+        require_same_run(card, model_card("classifier", experiment, store))
     with run_folder("finetune", output, asdict(experiment), announce) as (folder, metrics):
-        last = resume_point(folder, resume)
+        if last is None and is_main():  # until this run has ended, its figures are not those of what lies here
+            (folder / METRICS).unlink(missing_ok=True)
         if announce and given is not None and last is None:
             pretrains = not has_encoder(experiment, store, pretrained)
             metrics["estimated_seconds"] = tell_durations(experiment, store, pretrains)

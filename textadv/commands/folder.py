@@ -50,7 +50,8 @@ def run_folder(
         raise
     trained_nothing = metrics.get("tokens_per_second") == 0
     if trained_nothing and all(before.get(name) == metrics[name] for name in ("steps", "metrics")):
-        metrics |= {name: before[name] for name in SPEED if name in before}  # a complete run, which has been resumed
+        # A complete run, which has been resumed.
+        metrics |= {name: value for name, value in before.items() if name in SPEED or name not in metrics}
     report = metrics | {"command": command, "versions": versions()}
     with writing(output / METRICS):
         replace_text(output / METRICS, json.dumps(report, indent=2) + "\n")

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
-from textadv.checkpoints import LAST, newest_intact
+from textadv.checkpoints import LAST, model_card, newest_intact, require_same_run
 from textadv.checkpoints.hugging_face import weights_checksum
 from textadv.commands.folder import METRICS, run_folder
 from textadv.commands.shared import resume_point
@@ -76,8 +76,10 @@ def _is_shared(model: ModelSettings, pretrained: str | None) -> bool:
 
 def _pretrain(experiment: Experiment, store: TokenStore, folder: Path, resume: bool) -> None:
     settings = {name: value for name, value in asdict(experiment).items() if name != "finetuning"}  # which is not read
+    last, card = resume_point(folder, resume)
+    if last is not None:
+        require_same_run(card, model_card("language_model", experiment, store))
     with run_folder("pretrain", str(folder), settings) as (output, metrics):
-        last = resume_point(output, resume)
         if is_main():  # until this run has ended, its checkpoints are not those that were measured
             (output / METRICS).unlink(missing_ok=True)
         metrics |= runs.pretrain(experiment, store, output, last)

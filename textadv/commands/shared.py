@@ -5,7 +5,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from textadv.checkpoints import LoadedClassifier, newest_intact, trained_with
+from textadv.checkpoints import CARD, LoadedClassifier, load_file, newest_intact, trained_with
 from textadv.checkpoints.hugging_face import pretrained_folder
 from textadv.corpus.preparation import has_store, prepare
 from textadv.corpus.pretrained_tokenizer import read_tokenizer
@@ -120,18 +120,18 @@ def _given(settings: DataSettings | TokenizerSettings) -> dict[str, Any]:
     return {name: value for name, value in asdict(settings).items() if value != defaults[name]}
 
 
-def resume_point(output: Path, resume: bool) -> Path | None:
-    """The newest intact checkpoint, None for a fresh start.
+def resume_point(output: Path, resume: bool) -> tuple[Path | None, dict[str, Any]]:
+    """The newest intact checkpoint and what it says about itself; None and nothing for a fresh start.
 
     Raises:
         InputError: There is none in the folder.
     """
     if not resume:
-        return None
+        return None, {}
     checkpoint, damaged = newest_intact(output)
     if checkpoint is None:
         kind = f"intact checkpoint in {output} ({'; '.join(damaged)})" if damaged else f"checkpoint in {output}"
         raise InputError(f"--resume: no {kind}")
     if damaged and is_main():
         print(f"textadv: {'; '.join(damaged)}; going on from {checkpoint}", file=sys.stderr)
-    return checkpoint
+    return checkpoint, load_file(checkpoint).get(CARD, {})

@@ -100,15 +100,15 @@ class StoreData(pl.LightningDataModule):
             return 0, 0, 1
         return self.trainer.global_step, self.trainer.global_rank, self.trainer.world_size
 
-    def _require_one_each(self, count: int, what: str) -> None:
-        """Leave no rank without work.
 
-        Raises:
-            InputError: There are more ranks than pieces of work.
-        """
-        _, _, world_size = self._position()
-        if 0 < count < world_size:
-            raise InputError(f"--trainer.devices: {world_size} processes cannot share {count} {what}")
+def require_one_each(ranks: int, count: int, what: str) -> None:
+    """Leave no rank without work.
+
+    Raises:
+        InputError: There are more ranks than pieces of work.
+    """
+    if 0 < count < ranks:
+        raise InputError(f"--trainer.devices: {ranks} processes cannot share {count} {what}")
 
 
 class PretrainingData(StoreData):
@@ -136,7 +136,7 @@ class PretrainingData(StoreData):
             InputError: There are more ranks than lanes.
         """
         step, rank, world_size = self._position()
-        self._require_one_each(self.validation.lanes, "lanes of --pretraining.batch_size (64 in validation)")
+        require_one_each(world_size, self.validation.lanes, "lanes of --pretraining.batch_size (64 in validation)")
         return StepBatches(lambda s: self.stream.batch(s, rank, world_size), step)
 
     def global_batch(self, step: int) -> dict[str, GlobalBatch]:
@@ -214,6 +214,21 @@ class FinetuningData(StoreData):
         """Labels that select a checkpoint, (n,)."""
         return self._validation.labels[self._validation_rows]
 
+    def require_work_for(self, ranks: int) -> None:
+        """Leave no rank without work.
+
+        Args:
+            ranks: How many there are.
+
+        Raises:
+            InputError: There are more than documents in a batch, or than those that select a checkpoint.
+        """
+        for batches, what in ((self.labeled, "labeled"), (self.unlabeled, "unlabeled")):
+            if batches is not None:
+                count = len(batches.indices) // batches.batches_per_epoch
+                require_one_each(ranks, count, f"{what} documents per step")
+        require_one_each(ranks, self.num_validation, "validation documents")
+
     def state_dict(self) -> dict[str, torch.Tensor]:
         """What a teacher has said, which a run that goes on cannot ask again."""
         return {} if self.teacher_labels is None else {"teacher_labels": torch.from_numpy(self.teacher_labels).short()}
@@ -226,12 +241,10 @@ class FinetuningData(StoreData):
         """Pairs of batches from the trainer's step on.
 
         Raises:
-            InputError: There are more ranks than documents in a batch.
+            InputError: See `require_work_for`.
         """
         step, rank, world_size = self._position()
-        for batches, what in ((self.labeled, "labeled"), (self.unlabeled, "unlabeled")):
-            if batches is not None:
-                self._require_one_each(len(batches.indices) // batches.batches_per_epoch, f"{what} documents per step")
+        self.require_work_for(world_size)
 
         def pair(s: int) -> dict[str, Batch]:
             batches = {"labeled": self.labeled.batch(s, rank, world_size)}
@@ -273,5 +286,5 @@ class FinetuningData(StoreData):
         if not self.num_validation:
             return FixedBatches(lambda _: None, 1)
         _, rank, world_size = self._position()
-        self._require_one_each(self.num_validation, "validation documents")
+        require_one_each(world_size, self.num_validation, "validation documents")
         return evaluation_batches(self._validation, rank, world_size, self._validation_rows)

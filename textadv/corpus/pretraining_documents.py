@@ -3,7 +3,7 @@
 import numpy as np
 
 from textadv.corpus.batching import Batch, DocumentBatches, Documents, GlobalBatch
-from textadv.corpus.datamodules import FixedBatches, StepBatches, StoreData
+from textadv.corpus.datamodules import FixedBatches, StepBatches, StoreData, require_one_each
 from textadv.corpus.store import TokenStore
 from textadv.settings import PretrainingSettings
 
@@ -35,7 +35,7 @@ class MaskedPretrainingData(StoreData):
         step, rank, world_size = self._position()
         for batches in (self.documents, self.validation):
             smallest = len(batches.indices) // batches.batches_per_epoch
-            self._require_one_each(smallest, "documents of --pretraining.batch_size")
+            require_one_each(world_size, smallest, "documents of --pretraining.batch_size")
         return StepBatches(lambda s: self.documents.batch(s, rank, world_size), step)
 
     def global_batch(self, step: int) -> dict[str, GlobalBatch]:

@@ -8,10 +8,9 @@ import torch
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
-from textadv.checkpoints import CARD, changed_settings
+from textadv.checkpoints import CARD, require_same_run
 from textadv.corpus.batching import GlobalBatch
 from textadv.draws import Generator, RowGenerator
-from textadv.errors import InputError
 from textadv.models.classifier import Classifier
 from textadv.models.language_model import LanguageModel
 from textadv.models.masked_lm import MaskedLanguageModel
@@ -176,9 +175,4 @@ class TrainingModule(pl.LightningModule):
         Raises:
             InputError: It is another one.
         """
-        try:
-            changed = changed_settings(checkpoint[CARD], self.card)
-        except (KeyError, TypeError, AttributeError):
-            raise InputError("--resume: the checkpoint does not say what it is") from None
-        if changed:
-            raise InputError(f"--resume: the checkpoint is of a run with other settings: {', '.join(changed)}")
+        require_same_run(checkpoint.get(CARD, {}), self.card)

@@ -58,6 +58,27 @@ def training_attack(settings: FinetuningSettings, classes: Sequence[str]) -> Att
     return Attack("noise", attack.norm) if settings.method == "random" else attack
 
 
+def needs_neighbours(settings: FinetuningSettings, attack: Attack) -> bool:
+    """Whether training perturbs embeddings towards those of other words."""
+    return settings.perturbs_labeled and attack.needs_directions
+
+
+def require_neighbours(settings: FinetuningSettings, attack: Attack, words: int) -> None:
+    """See to it that each word has the neighbours that training needs.
+
+    Args:
+        settings: With their number.
+        attack: Of the training.
+        words: In the vocabulary.
+
+    Raises:
+        InputError: There are too few words.
+    """
+    if needs_neighbours(settings, attack) and settings.num_neighbours >= words:
+        flag = f"--finetuning.num_neighbours {settings.num_neighbours}"
+        raise InputError(f"{flag}: a word has only {words - 1} others in a vocabulary of {words}")
+
+
 class FinetuningModule(TrainingModule):
     """The classifier with its training objective (Miyato et al. 2017, sections 3 and 4).
 
@@ -94,16 +115,13 @@ class FinetuningModule(TrainingModule):
         self.zero_count: Tensor | int = 0  # documents whose gradient is 0 since `take_zero_share`, and all
         self.gradient_count = 0
         self.class_sums: Tensor | int = 0  # predictions of unlabeled documents since `take_class_shares`, (C,)
-        near = self._nearest_words() if settings.perturbs_labeled and self.attack.needs_directions else None
+        near = self._nearest_words() if needs_neighbours(settings, self.attack) else None
         self.register_buffer("neighbours", near, persistent=False)
 
     def _nearest_words(self) -> Tensor:
         """Neighbours of the whole vocabulary, (V, K)."""
         table, special = self.model.encoder.word_table(), self.model.encoder.is_special
-        words = int((~special).sum())
-        if self.settings.num_neighbours >= words:
-            flag = f"--finetuning.num_neighbours {self.settings.num_neighbours}"
-            raise InputError(f"{flag}: a word has only {words - 1} others in a vocabulary of {words}")
+        require_neighbours(self.settings, self.attack, int((~special).sum()))
         return nearest_words(table, torch.arange(len(table)), self.settings.num_neighbours, special)
 
     def build_optimizer(self) -> torch.optim.Optimizer:

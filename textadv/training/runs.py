@@ -22,6 +22,7 @@ from textadv.corpus.datamodules import FinetuningData, PretrainingData
 from textadv.corpus.pretraining_documents import MaskedPretrainingData
 from textadv.corpus.store import TokenStore
 from textadv.errors import InputError
+from textadv.models.encoders import NUM_SPECIAL
 from textadv.models.factory import build_classifier, build_encoder
 from textadv.models.language_model import LanguageModel
 from textadv.models.transformer import TransformerEncoder
@@ -33,7 +34,7 @@ from textadv.system.processes import is_main
 from textadv.training.base import TrainingModule
 from textadv.training.callbacks import Patience, Progress, SayOnce, WeightEMA, collapse_warning, zero_gradients_warning
 from textadv.training.encoders import initial_encoder, masked_language_model
-from textadv.training.finetuning import FinetuningModule, training_attack
+from textadv.training.finetuning import FinetuningModule, require_neighbours, training_attack
 from textadv.training.guards import no_rank_lost, out_of_memory_advice
 from textadv.training.loggers import NOBODY, Forget, Watchers, build_loggers
 from textadv.training.metrics_file import MetricsFile
@@ -131,10 +132,17 @@ def check_finetuning(experiment: Experiment, store: TokenStore) -> None:
         store: The prepared corpus.
 
     Raises:
-        InputError: The method needs unlabeled text and there is none, or a class that there is not is the target.
+        InputError: The method needs unlabeled text and there is none, a class that there is not is the target, words
+            have too few neighbours, processes too few documents, or documents too many tokens.
     """
-    FinetuningData(store, experiment.data, experiment.finetuning, experiment.seed)
-    training_attack(experiment.finetuning, store.classes)
+    model, trainer = experiment.model, experiment.trainer
+    data = FinetuningData(store, experiment.data, experiment.finetuning, experiment.seed)
+    data.require_work_for(trainer.devices * trainer.num_nodes)
+    attack = training_attack(experiment.finetuning, store.classes)
+    if model.is_recurrent:
+        require_neighbours(experiment.finetuning, attack, store.vocabulary_size - NUM_SPECIAL)
+    if model.pretrained is not None:  # a store that was given may have longer documents than asked for
+        check_pretrained(model.pretrained, experiment.tokenizer.max_tokens, model.windows, model.frozen_layers)
 
 
 def finetuning_parts(
@@ -205,9 +213,8 @@ def finetune(
         callbacks += [Patience(settings.patience, measure), best]
         if measure is MACRO_F1 and is_main():
             print(f"textadv: macro-F1 selects the checkpoint, not the error ({reason})", file=sys.stderr)
-    elif resume is None and is_main():
-        remove_file(output / BEST)  # of an earlier run in this folder: it would be taken for the result of this one
-    if resume is None and is_main():
+    if resume is None and is_main():  # of an earlier run in this folder: they would be taken for the result of this one
+        remove_file(output / BEST)
         remove_weights(output)
     description = f"fine-tuning {settings.method}"
     callbacks += [*watchers.callbacks, Forget(watchers.callbacks)]
