@@ -5,7 +5,7 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -249,6 +249,8 @@ LAUGHS = "a: &a [x, x]\n" + "".join(
         (b"data: {class_path: os.mkdir, init_args: {path: sentinel}}\n", "is not accepted as class_path"),
         (b"class_path: os.mkdir\ninit_args: {path: sentinel}\n", "does not accept option"),
         (b"{a: [", "c.yaml: "),
+        (b"seed: " + b"[" * 3000 + b"]" * 3000, "c.yaml: Problems parsing config: nested more than 50 levels deep"),
+        (b"model: " + b"{a: " * 49 + b"}" * 49, "does not accept option"),
         (b"data: {seed: }\n", "--data.seed: must not be null"),
         (b"seed: null\n", "--seed: must not be null"),
     ],
@@ -260,6 +262,13 @@ def test_hostile_configs(call: Call, tmp_path: Path, content: bytes, message: st
         assert code == 2
         assert message in line
     assert not (tmp_path / "sentinel").exists()
+
+
+@pytest.mark.parametrize(("flag", "bracket"), [("--attack.attacks", "[]"), ("--attack", ["{a: ", "}"])])
+def test_flags_with_deeply_nested_values(call: Call, flag: str, bracket: Sequence[str]) -> None:
+    code, _, line = call("attack", "--checkpoint", "x", flag, bracket[0] * 2000 + bracket[1] * 2000)
+    assert code == 2
+    assert f'Parser key "{flag[2:]}"' in line
 
 
 def test_lines_hold_no_control_characters() -> None:

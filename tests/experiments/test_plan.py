@@ -124,6 +124,8 @@ ONE = BASE + "settings: {a: {}}\n"
         (BASE + "settings: {a: {contender: bert}}", "contender"),
         (BASE + "settings: {a: {trainer.devices: 2}}", "trainer.devices"),
         (ONE + "baseline: b", "baseline: 'b'"),
+        (ONE + "baseline: [a]", "baseline: '['a']' is none of the settings a"),
+        (ONE + "baseline: {a: 1}", "baseline: "),
         (ONE + "labels: 10", "labels"),
         (ONE + "labels: []", "labels"),
         (ONE + "labels: [10]", "labels"),
@@ -132,6 +134,9 @@ ONE = BASE + "settings: {a: {}}\n"
         (ONE + "seeds: [{seed: -1}]", "seed -1"),
         (ONE + "seeds: [{seed: 1}, {seed: 1}]", "two runs are the same: a,seed=1"),
         (ONE + "seeds: [&one {seed: 1}, *one]", "aliases"),
+        (f"base: {'[' * 50}1{']' * 50}\nsettings: {{a: {{}}}}", "not valid YAML: nested more than 50 levels deep"),
+        (f"base: {'[' * 49}1{']' * 49}\nsettings: {{a: {{}}}}", "base: must hold settings by their names"),
+        (BASE + f"settings: {'{a: ' * 2000}1{'}' * 2000}", "not valid YAML: nested more than 50 levels deep"),
     ],
 )
 def test_what_is_wrong_is_one_line_that_names_file_and_key(tmp_path: Path, content: str, culprit: str) -> None:

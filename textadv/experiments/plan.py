@@ -83,7 +83,7 @@ def read_plan(file: Path) -> Plan:
         if not isinstance(name, str) or not re.fullmatch(r"[\w+][\w+.-]*", name):
             raise InputError(f"{file}: settings: '{name}': a name has letters, digits and _ + . - only")
     baseline = content.get("baseline")
-    if baseline is not None and baseline not in settings:
+    if baseline not in (None, *settings):  # which may be a list or a mapping
         raise InputError(f"{file}: baseline: '{baseline}' is none of the settings {', '.join(settings)}")
     base = _base(file, content.get("base"))
     if "pretrained" in content:

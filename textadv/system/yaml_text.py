@@ -1,11 +1,14 @@
 """YAML files of settings: plain scalars are read as the text that stands there, as the value of a flag is read."""
 
 from pathlib import Path
+from typing import Any
 
 import yaml
 from jsonargparse import set_loader
 
 from textadv.errors import InputError
+
+MOST_LEVELS = 50  # of nesting: settings need five, and at a few hundred Python's stack is full
 
 
 class TextLoader(yaml.SafeLoader):
@@ -13,6 +16,18 @@ class TextLoader(yaml.SafeLoader):
 
     The type of a setting says what the text means: `target: 1` and `target: no` name classes, `steps: 1` is a number.
     """
+
+    levels = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """Refuse what is nested so deeply that Python's stack would be full, here or where it is read later."""
+        if self.levels > MOST_LEVELS:
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.MarkedYAMLError(problem=f"nested more than {MOST_LEVELS} levels deep", problem_mark=mark)
+        self.levels += 1
+        node = super().compose_node(parent, index)
+        self.levels -= 1
+        return node
 
 
 TextLoader.yaml_implicit_resolvers = {
