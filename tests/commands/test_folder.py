@@ -9,6 +9,7 @@ import yaml
 from command_line import Run, metrics, refused
 
 from textadv.checkpoints import load_classifier, trained_with
+from textadv.commands.folder import run_folder
 from textadv.errors import InputError
 
 SHORT = ["--attack.attacks", "[fgsm-l2]", "--attack.documents", "3", "--attack.check_documents", "2"]
@@ -49,6 +50,19 @@ def test_the_config_of_an_evaluation_repeats_it(run: Run, trained: Path, corpus:
     assert config_of(tmp_path / "e2") == used
     first, second = metrics(tmp_path / "e"), metrics(tmp_path / "e2")
     assert first == second
+
+
+def test_runs_that_start_in_the_same_second_have_folders_of_their_own(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("time.strftime", lambda _: "then")
+    for name in ("export-then", "export-then-2", "export-then-3"):
+        with run_folder("export", None, {}) as (folder, _):
+            assert folder == Path("runs") / name
+    for _ in range(2):  # a folder that is named may be there
+        with run_folder("export", "named", {}) as (folder, _):
+            assert folder == Path("named")
 
 
 def test_a_store_that_is_given_says_how_it_was_tokenized(

@@ -157,6 +157,14 @@ def test_the_main_process(monkeypatch: pytest.MonkeyPatch, environment: dict[str
     assert processes.is_main() == main
 
 
+def test_no_two_starts_of_several_processes_have_the_same_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even in the same second: each has a folder in `runs` by this name, which only the main process makes."""
+    monkeypatch.setattr("time.strftime", lambda _: "then")
+    first, second = (processes._meeting_point(TWO)[processes.STARTED] for _ in range(2))
+    assert first != second
+    assert {name.partition("-")[0] for name in (first, second)} == {"then"}
+
+
 def test_processes_are_started_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not processes.are_to_be_started(TrainerSettings())
     assert processes.are_to_be_started(TWO)
@@ -166,9 +174,9 @@ def test_processes_are_started_once(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match=r"devices 1 times --trainer\.num_nodes 1: there are 2 processes"):
         processes.are_to_be_started(TrainerSettings())
     with pytest.raises(InputError, match="--output"):
-        processes.start_time()
+        processes.start_name()
     monkeypatch.setenv(processes.STARTED, "then")
-    assert processes.start_time() == "then"
+    assert processes.start_name() == "then"
 
 
 ONE_TASK = {"SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NODEID": "0", "SLURM_NTASKS": "1"}
@@ -199,7 +207,7 @@ def test_what_slurm_has_started(
     if isinstance(expected, bool):
         assert processes.are_to_be_started(TrainerSettings(devices=devices)) == expected
         if expected:
-            assert processes.start_time()  # what is started here needs no --output
+            assert processes.start_name()  # what is started here needs no --output
     else:
         with pytest.raises(InputError, match=re.escape(expected)):
             processes.are_to_be_started(TrainerSettings(devices=devices))

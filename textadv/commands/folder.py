@@ -11,7 +11,7 @@ import yaml
 
 from textadv.errors import InputError, Stopped
 from textadv.system.durable import replace_text, writing
-from textadv.system.processes import is_main, start_time
+from textadv.system.processes import is_main, start_name
 from textadv.system.versions import versions
 
 METRICS, CONFIG = "metrics.json", "config.yaml"
@@ -32,13 +32,16 @@ def run_folder(
         settings: What goes into the config.
         announce: Say where the folder is.
     """
-    output = Path(path or f"runs/{command}-{start_time()}")
+    output = Path(path or f"runs/{command}-{start_name()}")
     metrics: dict[str, Any] = {}
     if not is_main():
         yield output, metrics
         return
     try:
-        output.mkdir(parents=True, exist_ok=True)
+        if path:
+            output.mkdir(parents=True, exist_ok=True)
+        else:
+            output = _new_folder(output)
         replace_text(output / CONFIG, yaml.safe_dump(dict(settings), sort_keys=False))
     except OSError as error:
         raise InputError(f"--output {output}: cannot be written ({error.strerror})") from None
@@ -57,6 +60,19 @@ def run_folder(
         replace_text(output / METRICS, json.dumps(report, indent=2) + "\n")
     if announce:
         print(f"everything is in {output}", file=sys.stderr)
+
+
+def _new_folder(path: Path) -> Path:
+    """Make a folder for this run alone, with a number behind its name where there is one of that name already."""
+    folder, number = path, 1
+    while True:
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            number += 1
+            folder = path.with_name(f"{path.name}-{number}")
+        else:
+            return folder
 
 
 def _read(path: Path) -> dict[str, Any]:

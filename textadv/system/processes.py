@@ -10,6 +10,7 @@ only noticed another one's full disk (the exit code must be 2), and after a sign
 import atexit
 import multiprocessing
 import os
+import secrets
 import signal
 import socket
 import sys
@@ -29,7 +30,7 @@ RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK"
 STARTERS = ("LOCAL_RANK", "JSM_NAMESPACE_RANK")  # set by what starts each process, unless it is SLURM
 TASKS = "SLURM_NTASKS"
 INTERACTIVE = ("bash", "interactive")
-STARTED = "TEXTADV_STARTED"  # the time of the start, for all processes of a run
+STARTED = "TEXTADV_STARTED"  # the name of the start, for all processes of a run
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 GRACE_SECONDS = 8.0  # between the end of one process and the forced end of the others
 WRONG_INPUT, LOST = 2, 1  # exit codes
@@ -66,8 +67,10 @@ def _is_one_of_several_tasks() -> bool:
     return "SLURM_PROCID" in os.environ and int(os.environ.get(TASKS, "1")) > 1
 
 
-def start_time() -> str:
-    """When the run was started, the same in all of its processes.
+def start_name() -> str:
+    """The name of a run that is given none: when it was started, the same in all of its processes.
+
+    Where there are several, no other run has it: they could not tell each other of another name.
 
     Raises:
         InputError: They were started by something that does not tell them.
@@ -131,7 +134,8 @@ def _meeting_point(trainer: TrainerSettings) -> dict[str, str]:
     if trainer.num_nodes == 1:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             port = str(listener.getsockname()[1])
-        common |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "NODE_RANK": "0", STARTED: start_time()}
+        name = f"{start_name()}-{secrets.token_hex(4)}"
+        common |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "NODE_RANK": "0", STARTED: name}
     elif missing := {"MASTER_ADDR", "MASTER_PORT", "NODE_RANK"} - known.keys():
         flag = f"--trainer.num_nodes {trainer.num_nodes}"
         raise InputError(f"{flag}: {', '.join(sorted(missing))} must be set in the environment of each machine")
