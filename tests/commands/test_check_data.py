@@ -14,7 +14,9 @@ from command_line import Run, refused
 
 from textadv.commands.check_data import WIDTH, check_corpus
 from textadv.corpus.store import MANIFEST, SPLITS, TOKENIZER
-from textadv.settings import DataSettings, TokenizerSettings
+from textadv.settings import DataSettings, TokenizerSettings, TrainerSettings
+from textadv.training import estimates
+from textadv.training.runs import build_trainer
 
 WORDS = [f"{first}{second}" for first in "bcdfghklmnprst" for second in ("ad", "el", "im", "on", "ur")]
 
@@ -219,6 +221,20 @@ def test_what_cannot_be_read_is_one_line(run: Run, capsys: Any, tmp_path: Path, 
     for name in (MANIFEST, TOKENIZER):
         (tmp_path / "store" / name).touch()
     assert message in refused(run, capsys, "check-data", *flags)
+
+
+def test_the_time_is_that_of_one_process(
+    run: Run, corpus: list[str], config: str, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many a config asks for: Lightning would start the others, each with the whole command."""
+
+    def build(machine: TrainerSettings, *arguments: Any, **options: Any) -> Any:
+        assert (machine.devices, machine.num_nodes) == (1, 1)
+        return build_trainer(machine, *arguments, **options)
+
+    monkeypatch.setattr(estimates, "build_trainer", build)
+    run("check-data", "--config", config, *corpus, "--trainer.devices", 2, "--trainer.num_nodes", 3)
+    assert capsys.readouterr().out.endswith(" s (the config)\n")
 
 
 def test_the_screen_is_small_and_the_json_whole(

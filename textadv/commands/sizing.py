@@ -88,10 +88,11 @@ def tell_durations(experiment: Experiment, store: TokenStore, pretrains: bool) -
 
 
 def measured_time(experiment: Experiment, preset: str | None, given: Set[str] | None) -> Check:
-    """How long a training on a corpus would take; its store is kept only if it is there already."""
+    """How long a training on a corpus would take in one process; its store is kept only if it is there already."""
+    alone = replace(experiment.trainer, devices=1, num_nodes=1)  # others would carry out the whole command anew
     with TemporaryDirectory() as folder:
         data = experiment.data if is_prepared(experiment) else replace(experiment.data, cache=folder)
-        experiment, store = prepared(replace(experiment, data=data))
+        experiment, store = prepared(replace(experiment, data=data, trainer=alone))
         sizes = "the config"
         if given is not None:
             experiment, choice = with_preset(experiment, store, preset, given)
