@@ -42,10 +42,13 @@ def test_what_a_method_uses(method: Any, labeled: bool, vat: bool) -> None:
         (FinetuningSettings, "finetuning.epsilon", -1.0),
         (FinetuningSettings, "finetuning.vat_epsilon", -1.0),
         (FinetuningSettings, "finetuning.learning_rate", float("inf")),
+        (FinetuningSettings, "finetuning.learning_rate_decay", 1e18),
+        (FinetuningSettings, "finetuning.layer_decay", 1e18),
         (FinetuningSettings, "finetuning.window", 0),
         (FinetuningSettings, "finetuning.dropout", 1.0),
         (FinetuningSettings, "finetuning.num_steps", None),
         (PretrainingSettings, "pretraining.batch_size", 0),
+        (PretrainingSettings, "pretraining.learning_rate_decay", 1.0001),
         (ModelSettings, "model.hidden_size", 0),
         (TrainerSettings, "trainer.devices", 0),
         (TrainerSettings, "trainer.tf32", None),
@@ -78,7 +81,7 @@ def test_what_cannot_be_meant_is_refused_by_the_name_of_its_flag(section: Any, n
 
 def test_the_ends_of_the_ranges_can_be_meant() -> None:
     DataSettings(labels_per_class=1, seed=2**63 - 1)
-    FinetuningSettings(dropout=0.0, alpha=5.0, vat_epsilon=0.0)
+    FinetuningSettings(dropout=0.0, alpha=5.0, vat_epsilon=0.0, learning_rate_decay=1.0, layer_decay=0.0)
     AttackSettings(l2_epsilons=[1e6], word_budgets=[1.0], minimum_similarity=-1.0)
 
 
