@@ -232,6 +232,16 @@ def test_impossible_seeds(call: Call) -> None:
         assert flag in line
 
 
+@pytest.mark.parametrize("size", [2**62, 2**63 - 1])
+@pytest.mark.parametrize("name", ["head_size", "hidden_size", "embedding_size"])
+def test_sizes_that_no_memory_has(call: Call, tmp_path: Path, name: str, size: int) -> None:
+    (tmp_path / "train.csv").write_bytes(csv_of())
+    files = ["--data.train", "train.csv", "--data.cache", "cache", "--output", "out"]
+    code, _, line = call("finetune", *SMALL, *files, f"--model.{name}", size)
+    assert code == 2
+    assert line.startswith("textadv: error: out of memory (")
+
+
 LAUGHS = "a: &a [x, x]\n" + "".join(
     f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]\n" for before, name in pairwise("abcdefghi")
 )

@@ -4,6 +4,10 @@ import re
 import signal
 from pathlib import Path
 
+NO_MEMORY = re.compile(  # the last two are of torch, asked for more than any machine has
+    "can't allocate memory|not enough memory|Storage size calculation overflowed|Overflow when unpacking long"
+)
+
 
 class InputError(Exception):
     """Wrong input from the user: a file, a row, a flag or a checkpoint.
@@ -46,8 +50,8 @@ def reason_of(error: BaseException) -> str:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether memory has run out: Python and NumPy, torch on a GPU, and torch on a CPU, which says it in words only."""
-    on_cpu = isinstance(error, RuntimeError) and re.search("can't allocate memory|not enough memory", str(error))
-    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or bool(on_cpu)
+    by_words = isinstance(error, RuntimeError | TypeError) and NO_MEMORY.search(str(error))
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or bool(by_words)
 
 
 class Stopped(SystemExit):

@@ -21,6 +21,7 @@ from textadv.training.pretraining import PretrainingModule
 
 FAILURES: dict[str, Callable[[], object]] = {
     "torch on a CPU": lambda: torch.empty(2**60),
+    "a size beyond 64 bits": lambda: torch.empty(2**62),
     "torch on a GPU": lambda: (_ for _ in ()).throw(torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate")),
     "Python": lambda: bytearray(2**60),
 }
