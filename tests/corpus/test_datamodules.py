@@ -278,6 +278,15 @@ def test_the_size_of_a_window_is_known_to_all_ranks(make_store: MakeStore, bidir
         assert size.tokens == int(batch.targets.count_nonzero())
 
 
+def test_every_lane_has_a_token(store: TokenStore) -> None:
+    """Where there are none left, a step would be made of padding, for which there may be no memory and no end."""
+    tokens = sum(len(store.splits[name].tokens) for name in ("train", "unlabeled"))
+    PretrainingData(store, ModelSettings(), PretrainingSettings(batch_size=tokens), 0)
+    for lanes in (tokens + 1, 2**63 - 1):
+        with pytest.raises(InputError, match=f"--pretraining.batch_size {lanes}: must be at most the {tokens} tokens"):
+            PretrainingData(store, ModelSettings(), PretrainingSettings(batch_size=lanes), 0)
+
+
 def test_ranks_share_the_validation_of_pretraining(make_store: MakeStore) -> None:
     data = pretraining(make_store())
     whole = list(data.val_dataloader())

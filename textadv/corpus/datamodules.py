@@ -119,14 +119,19 @@ class PretrainingData(StoreData):
         model: For the number of reading directions.
         settings: Lanes and window.
         seed: Seed of the order.
+
+    Raises:
+        InputError: There are more lanes than tokens.
     """
 
     def __init__(self, store: TokenStore, model: ModelSettings, settings: PretrainingSettings, seed: int) -> None:
         super().__init__(store, seed)
         lanes, window, both = settings.batch_size, settings.window, model.bidirectional
-        self.stream = TokenStream(
-            Documents(store.splits["train"], store.splits["unlabeled"]), lanes, window, both, seed
-        )
+        documents = Documents(store.splits["train"], store.splits["unlabeled"])
+        tokens = int(documents.lengths.sum())
+        if lanes > tokens:
+            raise InputError(f"--pretraining.batch_size {lanes}: must be at most the {tokens:,} tokens that are read")
+        self.stream = TokenStream(documents, lanes, window, both, seed)
         self.validation = TokenStream(Documents(store.splits["validation"]), min(lanes, 64), window, both, seed)
 
     def train_dataloader(self) -> StepBatches:
