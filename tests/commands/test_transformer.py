@@ -10,6 +10,7 @@ import pytest
 import torch
 import yaml
 from command_line import Run, metrics, refused
+from readers import curves
 
 pytest.importorskip("transformers", reason="the extra textadv[transformers] is not installed")
 
@@ -21,6 +22,7 @@ from textadv.checkpoints import load_classifier
 from textadv.commands.shared import prepared
 from textadv.corpus.tokenization import TextTokenizer
 from textadv.settings import DataSettings, Experiment, ModelSettings, TokenizerSettings
+from textadv.training import runs
 
 ARCHITECTURES = ["bert", "roberta", "modernbert"]
 
@@ -65,6 +67,21 @@ def test_a_resumed_run_is_an_undisturbed_one_to_the_bit(
     whole, resumed = weights(tmp_path / "whole"), weights(tmp_path / "broken")
     assert whole.keys() == resumed.keys()
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_more_steps_than_a_complete_run_had_change_the_rates(
+    run: Run, flags: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """They fall linearly to 0 at the last step, unlike those of the other encoders; docs/RELIABILITY.md says so."""
+    monkeypatch.setattr(runs, "LOG_EVERY", 1)
+
+    def rates(*options: object) -> list[float]:
+        run("finetune", *flags, "--finetuning.learning_rate", 2**-10, *options)
+        rows = curves(tmp_path / "run")
+        return [2**13 * float(row["learning_rate"]) for row in rows if row["learning_rate"]]
+
+    assert rates("--finetuning.steps", 4, "--output", "run") == [8, 6, 4, 2]
+    assert rates("--finetuning.steps", 8, "--output", "run", "--resume") == [8, 6, 4, 2, 0, 3, 2, 1]
 
 
 def test_a_report_shows_the_words_without_the_special_tokens(run: Run, flags: list[str], tmp_path: Path) -> None:
