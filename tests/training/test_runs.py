@@ -3,11 +3,13 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from pytorch_lightning.strategies import DDPStrategy
 from readers import curves
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -325,3 +327,11 @@ def dead_classifier(*arguments: Any) -> Classifier:
     classifier = build_classifier(*arguments)
     torch.nn.init.constant_(classifier.head[0].bias, -100.0)
     return classifier
+
+
+def test_ranks_wait_for_one_that_reads_alone() -> None:
+    """For a probe, rank 0 may read for longer than the half an hour after which the others would give it up."""
+    machine = TrainerSettings(accelerator="cpu", devices=2)
+    strategy = runs.build_trainer(machine, [], logger=False, enable_checkpointing=False).strategy
+    assert isinstance(strategy, DDPStrategy)
+    assert strategy._timeout == timedelta(days=1)

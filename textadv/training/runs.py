@@ -5,6 +5,7 @@ import sys
 import time
 import warnings
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ from textadv.training.signals import StopOnSignal
 from textadv.training.teacher import Teacher
 
 LOG_EVERY = 20
+LONGEST_WAIT = timedelta(days=1)  # for rank 0, which reads alone for a probe; a rank that is gone is noticed at once
 METRICS = "metrics.csv"
 UNFOUNDED = (  # warnings
     "does not have many workers",  # batches are functions of the step, made in the main process
@@ -291,7 +293,7 @@ def build_trainer(machine: TrainerSettings, callbacks: list[Callback], **options
     try:
         return pl.Trainer(
             # No buffer ever changes, and ranks may differ in their number of validation batches.
-            strategy=DDPStrategy(broadcast_buffers=False) if several else "auto",
+            strategy=DDPStrategy(broadcast_buffers=False, timeout=LONGEST_WAIT) if several else "auto",
             accelerator=device(machine),
             devices=machine.devices,
             num_nodes=machine.num_nodes,
