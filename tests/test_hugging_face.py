@@ -1,6 +1,7 @@
 import importlib.util
 import json
 import sys
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ if importlib.util.find_spec("transformers") is None:
     pytest.skip("the extra textadv[transformers] is not installed", allow_module_level=True)
 
 from tiny_transformers import tiny
-from transformers import AutoModelForMaskedLM, T5Config, ViTConfig
+from transformers import AutoModelForMaskedLM, GPT2Config, GPT2Model, T5Config, ViTConfig
 
 from textadv.checkpoints.hugging_face import body_from_config, load_body, load_masked_language_model, pretrained_folder
 from textadv.models.transformer import TransformerEncoder
@@ -138,6 +139,42 @@ def test_code_that_comes_with_a_model_is_not_run(folder: Path, tmp_path: Path) -
     change(folder, model_type="newcomer", auto_map={"AutoConfig": "own.Config", "AutoModel": "own.Model"})
     assert "custom code" in message(folder)
     assert not trace.exists()
+
+
+def with_code(folder: Path, kind: str) -> dict[str, str]:
+    """What names code beside a model, which leaves a trace where it is run."""
+    (folder / "own.py").write_text(f"open({str(folder / 'trace')!r}, 'w')\nclass Model: pass\n")
+    return {f"Auto{kind}": "own.Model"}
+
+
+@pytest.mark.parametrize("answer", ["y\n", ""])
+def test_code_that_a_checkpoint_names_is_not_run(
+    folder: Path, answer: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Nobody is asked whether it may: what stands on stdin are texts to classify."""
+    monkeypatch.setattr("sys.stdin", StringIO(answer))
+    body = {"model_type": "blip_text_model", "auto_map": with_code(folder, "Model"), "_name_or_path": str(folder)}
+    with pytest.raises(ValueError, match="custom code"):
+        body_from_config(body | {"name_or_path": str(folder)})
+    assert not (folder / "trace").exists()
+    assert "run the custom code" not in capfd.readouterr().out
+
+
+def test_code_that_a_masked_language_model_brings_is_not_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", StringIO("y\n"))
+    GPT2Model(GPT2Config(vocab_size=50, n_embd=8, n_layer=1, n_head=2)).save_pretrained(folder)
+    change(folder, auto_map=with_code(folder, "ModelForMaskedLM"))
+    with pytest.raises(InputError, match="its weights cannot be read"):
+        load_masked_language_model(str(folder))
+    assert not (folder / "trace").exists()
+
+
+@pytest.mark.parametrize(
+    "change", [{"model_type": "newcomer"}, {"hidden_size": 10, "num_attention_heads": 3}, {"hidden_size": "many"}]
+)
+def test_a_body_that_this_library_cannot_build(change: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"newcomer|multiple|hidden_size"):
+        body_from_config(tiny("bert").config.to_dict() | change)
 
 
 @pytest.mark.parametrize(("config", "words"), [(ViTConfig, "takes no embeddings"), (T5Config, "is no encoder")])

@@ -31,7 +31,7 @@ from textadv.commands.prepare import prepare
 from textadv.commands.pretrain import pretrain
 from textadv.commands.quickstart import quickstart
 from textadv.commands.report import report
-from textadv.errors import InputError, ProcessLostError, is_out_of_memory, one_line, reason_of
+from textadv.errors import InputError, ProcessLostError, one_line, refusal
 from textadv.settings import Experiment
 from textadv.system import configs, openmp, processes, versions, yaml_text
 
@@ -245,25 +245,18 @@ def main() -> None:
     """Entry point: wrong input, and what the system refuses, is one line on stderr and exit code 2."""
     try:
         run(sys.argv[1:])
-    except InputError as error:
-        traceback.clear_frames(error.__traceback__)  # closes the bar of a loop that it came from
-        _refuse(str(error))
     except ProcessLostError as error:
         print(f"textadv: error: {error}", file=sys.stderr)
         sys.exit(1)
     except BrokenPipeError:
         sys.exit(141)
-    except OSError as error:
-        _refuse(f"{error.filename}: {error.strerror}" if error.filename else str(error))
     except KeyboardInterrupt:
         print("textadv: interrupted", file=sys.stderr)
         sys.exit(130)
     except Exception as error:
-        if not is_out_of_memory(error):
+        message = refusal(error)
+        if message is None:
             raise
-        _refuse(f"out of memory ({reason_of(error)})")
-
-
-def _refuse(message: str) -> None:
-    print(f"textadv: error: {one_line(message)}", file=sys.stderr)
-    sys.exit(2)
+        traceback.clear_frames(error.__traceback__)  # closes the bar of a loop that it came from
+        print(f"textadv: error: {one_line(message)}", file=sys.stderr)
+        sys.exit(2)

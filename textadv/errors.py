@@ -54,6 +54,15 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or bool(by_words)
 
 
+def refusal(error: Exception) -> str | None:
+    """What to say of wrong input, and of what the system refuses: files and memory. None for a fault of the program."""
+    if isinstance(error, InputError):
+        return str(error)
+    if isinstance(error, OSError):
+        return f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    return f"out of memory ({reason_of(error)})" if is_out_of_memory(error) else None
+
+
 class Stopped(SystemExit):
     """Training has stopped in good order because of a signal.
 

@@ -106,6 +106,14 @@ def test_bad_parquet_is_refused_by_row(tmp_path, columns, row, reason):
     assert_names(error, path, None if row is None else f"row {row}", reason)
 
 
+def test_a_parquet_column_that_stands_twice_is_refused(tmp_path):
+    path = tmp_path / "twice.parquet"
+    texts = pa.array(["x", "y"])
+    pq.write_table(pa.Table.from_arrays([texts, texts, pa.array([0, 1])], ["text", "text", "label"]), path)
+    with pytest.raises(InputError, match="'text' stands twice"):
+        read_file(path, "text", "label")
+
+
 def test_parquet_takes_class_names_from_the_hugging_face_metadata(tmp_path):
     features = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["pos", "neg"])})
     data = {"text": ["a", "b", "c", "d"], "label": [1, 0, -1, None]}

@@ -98,6 +98,11 @@ def test_a_sample_of_the_columns(tmp_path: Path) -> None:
     assert sample_columns(tmp_path / "a.jsonl", 5) == {"body": ["x", None], "team": [None, 2]}
     pq.write_table(pa.table({"body": ["x", "y"], "team": [1, 2]}), tmp_path / "a.parquet")
     assert sample_columns(tmp_path / "a.parquet", 1) == {"body": ["x"], "team": [1]}
+    late = pa.array([2**61, 1], pa.timestamp("us"))  # beyond all dates
+    pq.write_table(pa.table({"body": ["x", "y"], "when": late}), tmp_path / "a.parquet")
+    assert sample_columns(tmp_path / "a.parquet", 1) == {"body": ["x"]}
+    pq.write_table(pa.table({"body": pa.array([], pa.string())}), tmp_path / "a.parquet")
+    assert sample_columns(tmp_path / "a.parquet", 1) == {}
     for name, content in (("b.csv", b""), ("b.jsonl", b"[3]"), ("b.txt", b"x")):
         (tmp_path / name).write_bytes(content)
         assert sample_columns(tmp_path / name, 5) == {}

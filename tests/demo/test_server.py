@@ -158,6 +158,14 @@ def test_a_browser_that_goes_away_leaves_no_trace(server: DemoServer, capfd: pyt
     assert capfd.readouterr() == ("", "")
 
 
+def test_an_address_that_is_none_is_answered(server: DemoServer, capfd: pytest.CaptureFixture[str]) -> None:
+    with socket.create_connection(server.server_address[:2]) as connection:
+        host = "{}:{}".format(*server.server_address).encode()
+        connection.sendall(b"GET http://[ HTTP/1.0\r\nHost: " + host + b"\r\n\r\n")
+        assert b" 404 " in connection.recv(100)
+    assert capfd.readouterr() == ("", "")
+
+
 def test_a_mistake_of_ours_is_not_silent(server: DemoServer, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(ConnectionError):
         explanation(server, b'{"text": "infinite"}')

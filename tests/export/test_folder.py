@@ -230,6 +230,29 @@ def test_files_that_are_something_else_are_refused(export: Export, name: str, co
     assert "\n" not in str(refusal.value)
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"temperature": -1.0},
+        {"temperature": 0},
+        {"temperature": "x"},
+        {"classes": ["a", "a"]},
+        {"classes": ["a"]},
+        {"classes": ["a", "b", "c", "d"]},
+    ],
+)
+def test_a_description_that_does_not_fit_the_graph_is_refused(export: Export, changed: dict[str, Any]) -> None:
+    """Although its sum is right: it would turn predictions around."""
+    _, folder = export()
+    before = (folder / "config.json").read_bytes()
+    after = json.dumps(json.loads(before) | changed).encode()
+    (folder / "config.json").write_bytes(after)
+    old, new = (hashlib.sha256(content).hexdigest() for content in (before, after))
+    (folder / SUMS).write_text((folder / SUMS).read_text().replace(old, new))
+    with pytest.raises(InputError, match="is no classifier that textadv has exported"):
+        OnnxPredictor.load(folder)
+
+
 def test_a_folder_without_sums_or_model_is_refused(export: Export, tmp_path: Path) -> None:
     _, folder = export()
     (folder / SUMS).unlink()

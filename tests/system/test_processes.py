@@ -73,6 +73,17 @@ def test_what_is_wrong_is_said_once(start: Start, capsys: pytest.CaptureFixture[
     assert capsys.readouterr().err == "textadv: error: no such file\n"
 
 
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [("OSError(5, 'Input/output error', 'x.csv')", "x.csv: Input/output error"), ("MemoryError()", "out of memory ()")],
+)
+def test_what_the_system_refuses_is_one_line(
+    start: Start, capsys: pytest.CaptureFixture[str], error: str, line: str
+) -> None:
+    assert start(f"raise {error}") == 2
+    assert capsys.readouterr().err == f"textadv: error: {line}\n"
+
+
 def test_the_cause_is_named_rather_than_who_noticed(start: Start, capsys: pytest.CaptureFixture[str]) -> None:
     script = """
 if rank == "1":

@@ -141,7 +141,12 @@ def _load(name: str, kind: str) -> tuple[Any, list[str]]:
     with _quiet(transformers):
         try:
             model, report = getattr(transformers, kind).from_pretrained(
-                folder, config=config, use_safetensors=True, dtype="float32", output_loading_info=True
+                folder,
+                config=config,
+                use_safetensors=True,
+                dtype="float32",
+                output_loading_info=True,
+                trust_remote_code=False,
             )
         except Exception as error:  # SafetensorError, RuntimeError, OSError
             raise InputError(f"--model.pretrained {name}: its weights cannot be read: {reason_of(error)}") from None
@@ -169,7 +174,8 @@ def check_pretrained(name: str, max_tokens: int, in_windows: bool, frozen_layers
     folder = pretrained_folder(name)
     config = _checked_config(transformers, name, folder)
     with torch.device("meta"), _quiet(transformers):
-        encoder = TransformerEncoder(transformers.AutoModel.from_config(config), torch.ones(1), [])
+        body = transformers.AutoModel.from_config(config, trust_remote_code=False)
+        encoder = TransformerEncoder(body, torch.ones(1), [])
     if max_tokens > encoder.positions and not in_windows:
         raise InputError(
             f"--tokenizer.max_tokens {max_tokens}: {name} has positions for {encoder.positions} tokens at most; "
@@ -194,6 +200,8 @@ def _checked_config(transformers: Any, name: str, folder: Path) -> Any:
 def body_from_config(config: dict[str, Any]) -> Any:
     """A model of the same architecture and sizes with random weights, to be filled from a checkpoint.
 
+    No code that the configuration names is run.
+
     Args:
         config: What `body.config.to_dict()` has given.
 
@@ -202,9 +210,13 @@ def body_from_config(config: dict[str, Any]) -> Any:
 
     Raises:
         InputError: The extra is missing.
+        ValueError: There is no such architecture, or it has no such sizes.
     """
     transformers = _library()
-    return transformers.AutoModel.from_config(transformers.AutoConfig.for_model(**config))
+    try:
+        return transformers.AutoModel.from_config(transformers.AutoConfig.for_model(**config), trust_remote_code=False)
+    except Exception as error:  # ValueError, KeyError, TypeError, errors of its own
+        raise ValueError(reason_of(error)) from None
 
 
 def _library() -> Any:

@@ -12,7 +12,7 @@ from textadv.checkpoints.files import read_checkpoint
 from textadv.checkpoints.fresh import fresh_encoder
 from textadv.checkpoints.hugging_face import body_from_config
 from textadv.checkpoints.model_folder import PREFIX, write_model_folder
-from textadv.errors import InputError
+from textadv.errors import InputError, reason_of
 from textadv.models.classifier import Classifier
 from textadv.models.encoders import Encoder
 from textadv.models.factory import build_classifier, build_transformer
@@ -89,8 +89,8 @@ def load_classifier(path: Path) -> LoadedClassifier:
         if not 0 < card.get("temperature", 1.0) < math.inf:
             raise TypeError(f"temperature {card['temperature']}")
         return LoadedClassifier(classifier.eval(), tuple(card["classes"]), card["tokenizer"], card)
-    except (RuntimeError, KeyError, TypeError, AttributeError) as error:
-        reason = str(error).splitlines()[0]
+    except (RuntimeError, KeyError, TypeError, AttributeError, ValueError) as error:
+        reason = reason_of(error)
         raise InputError(f"{path}: its card and its weights do not describe a classifier: {reason}") from None
 
 

@@ -168,9 +168,13 @@ def sample_columns(path: Path, limit: int) -> dict[str, list[Any]]:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
+        found: dict[str, list[Any]] = {}
         with suppress(pa.ArrowException, OSError, ValueError), pq.ParquetFile(path) as file:
-            return dict(next(file.iter_batches(limit)).to_pydict())
-        return {}
+            for batch in islice(file.iter_batches(limit), 1):  # none where there are no rows
+                for name, values in zip(batch.schema.names, batch.columns, strict=True):
+                    with suppress(OverflowError, ValueError):  # times beyond all dates
+                        found[name] = values.to_pylist()
+        return found
     with suppress(InputError, OSError), passing_over():
         if ending(path) == ".csv":
             rows = [row for _, row in islice(_csv_rows(csv.reader(read_lines(path)), path), limit + 1)]
@@ -229,9 +233,6 @@ def _read_csv(path: Path, text_column: str, label_column: str | None) -> Iterato
     header = next(rows, (1, []))[1]
     columns = [text_column] if label_column is None else [text_column, label_column]
     require_columns(columns, header, str(path))
-    for column in columns:
-        if header.count(column) > 1:
-            raise InputError(f"{path}: column '{column}' stands twice in the header")
     text_index, label_index = header.index(text_column), header.index(label_column) if label_column else None
     for number, fields in rows:
         place = f"{path}, line {number}"
@@ -279,13 +280,16 @@ def _read_jsonl(path: Path, text_column: str, label_column: str | None) -> Itera
 
 
 def require_columns(columns: Sequence[str], present: Sequence[str], place: str) -> None:
-    """Refuse a table that lacks a column.
+    """Refuse a table that lacks a column, or has it twice.
 
     Raises:
         InputError: Names the place, the column and those that there are.
     """
     if message := _missing(columns, present, place):
         raise InputError(message)
+    for column in columns:
+        if present.count(column) > 1:
+            raise InputError(f"{place}: column '{column}' stands twice in the header")
 
 
 def _missing(columns: Sequence[str], present: Sequence[str], place: str) -> str | None:

@@ -219,7 +219,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         raise InputError(f"{file} is damaged: it is not JSON") from error
     if not isinstance(manifest, dict) or manifest.pop("checksum", None) != checksum(manifest):
         raise InputError(f"{file} is damaged: its checksum is wrong")
-    if manifest["format_version"] != FORMAT_VERSION:
+    if manifest.get("format_version") != FORMAT_VERSION:
         raise InputError(f"{file} has format version {manifest['format_version']}, but {FORMAT_VERSION} is read here")
     return manifest
 
@@ -239,9 +239,16 @@ def _describe(file: Path) -> dict[str, Any]:
 
 
 def file_sum(path: Path) -> str:
-    """The sha256 of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """The sha256 of a file's content.
+
+    Raises:
+        InputError: It cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def checksum(content: Mapping[str, Any]) -> str:

@@ -76,7 +76,8 @@ class Explainer:
         self._predictor = Predictor(loaded, device)
         self._tokenizer = TextTokenizer.from_json(loaded.tokenizer_json)
         # There is no corpus here that would say which tokens are words by themselves: each of them may be one.
-        alone = np.full((self._tokenizer.vocabulary_size, 2), self._tokenizer.suffix[0])
+        between = [*self._tokenizer.suffix, *self._tokenizer.prefix][0]  # some tokenizers have one of them only
+        alone = np.full((self._tokenizer.vocabulary_size, 2), between)
         alone[:, 0] = np.arange(len(alone))
         self._lexicon = Lexicon.of(self._tokenizer, [alone.ravel()], device)
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from socketserver import ThreadingTCPServer
 from threading import Lock
 from typing import Any
-from urllib.parse import urlsplit
 
 from textadv.demo.explain import Explanation
 from textadv.errors import InputError
@@ -80,7 +79,7 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = SECONDS
 
     def do_GET(self) -> None:
-        path = urlsplit(self.path).path
+        path = self.path.partition("?")[0]
         if not self._is_own():
             self._refuse(HTTPStatus.FORBIDDEN, "this page is for this machine only")
         elif path == "/":

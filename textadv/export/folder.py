@@ -1,6 +1,7 @@
 """The folder of an exported classifier: written beside torch, read without it."""
 
 import json
+import math
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -126,7 +127,11 @@ class OnnxPredictor(TextPredictor):
                 raise InputError(f"--onnx {folder}: was exported by another version of textadv")
             tokenizer = config["tokenizer"] | {"tokenizer": json.loads(files[TOKENIZER])}
             session = new_session(files[MODEL])
-            return cls(config["classes"], json.dumps(tokenizer), config["temperature"], session)
+            classes, temperature = config["classes"], config["temperature"]
+            outputs = session.get_outputs()[0].shape[-1]  # their number, or the name of a size that varies
+            if len({str(name) for name in classes}) != outputs or not 0 < temperature < math.inf:
+                raise ValueError("not the graph's classes, or a temperature that divides nothing")
+            return cls(classes, json.dumps(tokenizer), temperature, session)
         except InputError:
             raise
         except Exception:  # KeyError, TypeError, RecursionError, and those of onnxruntime

@@ -22,7 +22,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from types import FrameType
 
-from textadv.errors import InputError, ProcessLostError
+from textadv.errors import InputError, ProcessLostError, refusal
 from textadv.settings import TrainerSettings
 
 # What the starters of processes number them by: all that are set are 0 in the main process, and in no other one.
@@ -153,11 +153,14 @@ def _work(run: Run, arguments: Sequence[str], environment: dict[str, str], error
     code = 0
     try:
         run(arguments)
-    except InputError as error:
-        errors.send(str(error))
-        code = WRONG_INPUT
     except ProcessLostError:
         code = LOST
+    except Exception as error:
+        message = refusal(error)
+        if message is None:
+            raise
+        errors.send(message)
+        code = WRONG_INPUT
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else LOST
     atexit._run_exitfuncs()
