@@ -6,6 +6,7 @@ import pickle
 import signal
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -352,6 +353,15 @@ def test_callbacks_and_loggers_watch_the_fine_tuning(tmp_path: Path) -> None:
     again = textadv.TextClassifier.from_pretrained(tmp_path / "run")
     assert again.callbacks is None
     assert again.logger is None
+
+
+def test_random_numbers_of_a_gpu_stay_the_callers(tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[Any] = []
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.random, "fork_rng", lambda devices: nullcontext(kept.append(devices)))
+    refusal(tiny, [], [])
+    assert kept == [[0, 1]]
 
 
 def test_a_copy_has_callbacks_of_its_own(tiny: dict[str, Any]) -> None:

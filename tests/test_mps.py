@@ -17,10 +17,16 @@ from textadv.evaluation.evaluate import class_probabilities
 from textadv.models.factory import build_classifier, build_encoder
 from textadv.models.language_model import LanguageModel
 from textadv.settings import Experiment
+from textadv.training.base import TrainingModule
 from textadv.training.finetuning import FinetuningModule
 from textadv.training.pretraining import PretrainingModule
 
 MPS = torch.device("mps")
+
+
+def test_every_step_is_looked_at() -> None:
+    """Its fused optimizer does not skip those that are not finite."""
+    assert TrainingModule.check_every.fget(SimpleNamespace(device=MPS)) == 1  # type: ignore[attr-defined]
 
 
 class OnMps(Tensor):

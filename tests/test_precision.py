@@ -1,8 +1,10 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import lightning_fabric.accelerators.cuda as fabric_cuda
 import pytest
 import torch
+from pytorch_lightning.accelerators import CUDAAccelerator
 
 from textadv import cli
 from textadv.errors import InputError
@@ -18,8 +20,9 @@ def tf32() -> list[str]:
 
 @pytest.fixture(autouse=True)
 def as_before() -> Iterator[None]:
-    before = tf32()
+    before, older = tf32(), torch.backends.cuda.matmul.allow_tf32
     yield
+    torch.backends.cuda.matmul.allow_tf32 = older
     for backend, precision in zip(TF32_BACKENDS, before, strict=True):
         backend.fp32_precision = precision
 
@@ -34,6 +37,25 @@ def test_full_precision_is_for_a_while(allowed: bool) -> None:
     with pytest.raises(RuntimeError), full_precision(CUDA):
         torch.ones(2) @ torch.ones(3)
     assert tf32() == chosen
+
+
+@pytest.mark.parametrize(("allowed", "name"), [(True, "high"), (False, "highest")])
+def test_those_who_ask_for_the_older_name_are_answered(allowed: bool, name: str) -> None:
+    """Lightning, as it starts on a GPU, and torch's compiler."""
+    allow_tf32(not allowed)
+    allow_tf32(allowed)
+    assert torch.get_float32_matmul_precision() == name
+    with full_precision(CUDA):
+        torch.get_float32_matmul_precision()
+    assert torch.get_float32_matmul_precision() == name
+
+
+def test_lightning_starts_on_a_gpu_that_has_tensorfloat_32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fabric_cuda, "_is_ampere_or_later", lambda _: True)
+    for name, answer in (("is_available", True), ("get_device_name", "GPU"), ("set_device", None)):
+        monkeypatch.setattr(torch.cuda, name, lambda *_, answer=answer: answer)
+    allow_tf32(True)
+    CUDAAccelerator().setup_device(CUDA)
 
 
 def test_a_cpu_has_autocast_only_and_its_settings_are_left_alone() -> None:

@@ -75,7 +75,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
 
         with TemporaryDirectory(prefix="textadv-") if output is None else nullcontext(str(output)) as place:
             folder = Path(place)
-            with in_words_of_python(folder), torch.random.fork_rng(devices=[]):  # the caller's random numbers stay
+            with in_words_of_python(folder), torch.random.fork_rng(_started_gpus()):  # the caller's random numbers stay
                 labels = checked_labels(y)
                 classes = np.unique(labels)
                 if len(classes) < 2:
@@ -203,6 +203,12 @@ def _interruptible() -> Iterator[None]:
         if stop.signum == signal.SIGINT:
             raise KeyboardInterrupt(str(stop)) from None
         raise
+
+
+def _started_gpus() -> list[int]:
+    """The GPUs that may have given random numbers already."""
+    started = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    return list(range(torch.cuda.device_count())) if started else []
 
 
 def _prepare_machine(trainer: TrainerSettings) -> None:

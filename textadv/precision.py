@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-# Matrix products, recurrent layers and convolutions. torch's older flags (`allow_tf32`) may not be mixed with these.
+# Matrix products, recurrent layers and convolutions.
 TF32_BACKENDS: tuple[Any, ...] = (
     torch.backends.cuda.matmul,
     torch.backends.cudnn.rnn,
@@ -39,6 +39,17 @@ def without_autocast(device: torch.device) -> AbstractContextManager[object]:
     if torch.amp.is_autocast_available(device.type):
         return torch.autocast(device.type, enabled=False)
     return nullcontext()
+
+
+def computes_in_float16(x: torch.Tensor) -> bool:
+    """Whether numbers below 6e-8 become 0 in what is computed from a tensor: it has float16, or autocast has.
+
+    Args:
+        x: Of any shape.
+    """
+    kind = x.device.type
+    is_autocast = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    return torch.float16 in (x.dtype, torch.get_autocast_dtype(kind) if is_autocast else None)
 
 
 def lstm_in_bfloat16(device: torch.device) -> bool:
@@ -85,6 +96,8 @@ def allow_tf32(allowed: bool) -> None:
     """
     for backend in TF32_BACKENDS:
         backend.fp32_precision = "tf32" if allowed else "ieee"
+    # Its older name, too: Lightning and torch's compiler ask for that, which is an error where the two differ.
+    torch.backends.cuda.matmul.allow_tf32 = allowed
 
 
 def in_float64(x: torch.Tensor) -> torch.Tensor:

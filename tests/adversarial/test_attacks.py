@@ -15,7 +15,7 @@ from attack_cases import (
     loss_of,
 )
 from norm_of import norm_of
-from torch import Tensor
+from torch import Tensor, nn
 
 from textadv.adversarial.attacks import (
     fgsm,
@@ -176,3 +176,20 @@ def test_random_noise_in_linf_has_random_signs() -> None:
 def test_least_likely_class_is_found_where_probabilities_round_to_zero() -> None:
     logits = torch.tensor([[1e4, -1e4, -2e4], [0.0, -300.0, -200.0], [0.1, 0.2, 0.3]])
     assert least_likely_class(logits).tolist() == [2, 1, 0]
+
+
+def test_a_sure_prediction_has_a_direction_in_float16() -> None:
+    """The loss is not scaled within a step: its gradients are below what float16 holds."""
+    head = nn.Linear(8, 2)
+    x, labels = torch.randn(4, 200, 8, generator=torch.Generator().manual_seed(0)), torch.zeros(4, dtype=torch.int64)
+    with torch.no_grad():
+        head.bias.copy_(torch.tensor([13.0, 0.0]))  # 1 - p is about 2e-6
+
+    def loss(embeddings: Tensor) -> Tensor:
+        return cross_entropy(head(embeddings).mean(1), labels)
+
+    mask = torch.ones(4, 200, dtype=torch.bool)
+    expected = fgsm(loss, x, mask, 1.0)
+    with torch.autocast("cpu", torch.float16):
+        found = fgsm(loss, x, mask, 1.0)
+    torch.testing.assert_close(found, expected, rtol=0.01, atol=1e-4)

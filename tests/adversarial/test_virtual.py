@@ -314,6 +314,20 @@ def test_the_power_iteration_is_in_full_precision_under_autocast(
     torch.testing.assert_close(found, expected)
 
 
+def test_embeddings_that_autocast_has_made_are_promoted(
+    make_classifier: MakeClassifier, embeddings: Tensor, mask: Tensor
+) -> None:
+    """As those of a layer behind the table. A prediction in bfloat16 would be compared with others."""
+    classifier, x = make_classifier(4).float(), embeddings.bfloat16()
+    expected = virtual_direction(
+        classifier, x.float(), classifier(x.float()).detach(), mask, False, 1e-3, 1, torch.Generator().manual_seed(0)
+    )
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = classifier(x).detach()
+        found = virtual_direction(classifier, x, logits, mask, False, 1e-3, 1, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(found, expected)
+
+
 @pytest.mark.parametrize("num_classes", [2, 4])
 def test_the_curvature_along_the_closed_form_is_the_largest_eigenvalue(
     make_classifier: MakeClassifier, embeddings: Tensor, mask: Tensor, num_classes: int

@@ -23,6 +23,7 @@ from textadv.adversarial.gradients import gradients_of
 from textadv.adversarial.interpretable import interpretable_perturbation
 from textadv.adversarial.norms import Norm, project, random_noise, steepest_step
 from textadv.draws import Generator, uniform
+from textadv.precision import computes_in_float16
 
 LossFunction = Callable[[Tensor], Tensor]
 Classify = Callable[[Tensor], Tensor]  # from embeddings (B, T, D) to logits (B, C), each row from its own example only
@@ -138,10 +139,13 @@ def perturb(
 
 
 def gradient_at(embeddings: Tensor, loss: LossFunction) -> Tensor:
-    """Gradient of the loss of each example at its embeddings, a constant, (B, T, D)."""
+    """Gradient of the loss of each example at its embeddings, of any size in float16, a constant, (B, T, D)."""
     x = embeddings.detach().requires_grad_()
     with torch.enable_grad():  # also where a loss is only measured
-        return gradients_of(loss(x), [x])[0]
+        values = loss(x)
+        if computes_in_float16(x):  # where the gradient of a text that is surely right would be 0
+            values = values / values.detach().abs().clamp(1e-6, 1.0)
+        return gradients_of(values, [x])[0]
 
 
 def fgsm(

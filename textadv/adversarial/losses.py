@@ -25,7 +25,8 @@ def adversarial_loss(
 
     Args:
         classify: From embeddings (B, T, D) to logits (B, C), each row from its own example only. In one step it must be
-            the same function at each call: a dropout of its own would be part of what is measured.
+            the same function at each call: a dropout of its own would be part of what is measured. Its weights are
+            float32, as perturbations are: half precision is by autocast.
         embeddings: The embeddings x, (B, T, D); gradients flow through them to the parameters they come from. Epsilon
             is in their units: where the model may learn to make them large, normalize them.
         labels: The right classes, (B,) int64.

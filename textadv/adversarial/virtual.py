@@ -140,15 +140,16 @@ def virtual_direction(
     """
     if closed_form:
         return closed_form_direction(logits, logit_gradients(logits, embeddings), mask, generator)
-    fixed = logits.detach()
-    with full_precision(embeddings.device):
+    fixed, at = logits.detach(), embeddings.detach()
+    at = at.to(torch.promote_types(at.dtype, torch.float32))  # from a layer under autocast they are in half precision
+    with full_precision(at.device):
         # Computed under autocast, or in TensorFloat-32: rounding would look like a change of the prediction.
-        if fixed.dtype != embeddings.dtype or embeddings.device.type == "cuda":
+        if fixed.dtype != at.dtype or at.device.type == "cuda":
             with torch.no_grad():
-                fixed = classify(embeddings.detach())
+                fixed = classify(at)
         return power_iteration(
             lambda x: local_distributional_smoothness(fixed, classify(x)),
-            embeddings,
+            at,
             mask,
             xi,
             num_power_iterations,

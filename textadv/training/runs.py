@@ -16,6 +16,7 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities.exceptions import MisconfigurationException  # type: ignore[attr-defined]
+from torch.distributed.constants import default_pg_timeout
 
 from textadv.checkpoints import BEST, LAST, model_card, remove_weights
 from textadv.checkpoints.hugging_face import check_pretrained
@@ -47,7 +48,7 @@ from textadv.training.signals import StopOnSignal
 from textadv.training.teacher import Teacher
 
 LOG_EVERY = 20
-LONGEST_WAIT = timedelta(days=1)  # for rank 0, which reads alone for a probe; a rank that is gone is noticed at once
+LONGEST_WAIT = timedelta(days=1)  # on CPUs for rank 0, which reads alone for a probe
 METRICS = "metrics.csv"
 UNFOUNDED = (  # warnings
     "does not have many workers",  # batches are functions of the step, made in the main process
@@ -289,12 +290,14 @@ def build_trainer(machine: TrainerSettings, callbacks: list[Callback], **options
     """
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    several = machine.devices * machine.num_nodes > 1
+    several, kind = machine.devices * machine.num_nodes > 1, device(machine)
+    # Without gloo's connections, which break, a rank that is gone is noticed by this time only.
+    timeout = LONGEST_WAIT if kind == "cpu" else default_pg_timeout
     try:
         return pl.Trainer(
             # No buffer ever changes, and ranks may differ in their number of validation batches.
-            strategy=DDPStrategy(broadcast_buffers=False, timeout=LONGEST_WAIT) if several else "auto",
-            accelerator=device(machine),
+            strategy=DDPStrategy(broadcast_buffers=False, timeout=timeout) if several else "auto",
+            accelerator=kind,
             devices=machine.devices,
             num_nodes=machine.num_nodes,
             precision=machine.precision,
