@@ -1,7 +1,6 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import lightning_fabric.accelerators.cuda as fabric_cuda
 import pytest
 import torch
 from pytorch_lightning.accelerators import CUDAAccelerator
@@ -51,7 +50,7 @@ def test_those_who_ask_for_the_older_name_are_answered(allowed: bool, name: str)
 
 
 def test_lightning_starts_on_a_gpu_that_has_tensorfloat_32(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fabric_cuda, "_is_ampere_or_later", lambda _: True)
+    monkeypatch.setattr("lightning_fabric.accelerators.cuda._is_ampere_or_later", lambda _: True)
     for name, answer in (("is_available", True), ("get_device_name", "GPU"), ("set_device", None)):
         monkeypatch.setattr(torch.cuda, name, lambda *_, answer=answer: answer)
     allow_tf32(True)

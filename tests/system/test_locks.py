@@ -10,7 +10,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from textadv.checkpoints import LAST
+from textadv.checkpoints import CARD, LAST, load_file, model_card, write_checkpoint
 from textadv.commands.pretrained import pretrain_encoder, pretrained_encoder
 from textadv.corpus.store import TokenStore
 from textadv.errors import InputError
@@ -117,7 +117,8 @@ def test_an_encoder_that_is_trained_anew_is_not_complete_meanwhile(
 ) -> None:
 
     def pretrain(experiment: Experiment, store: TokenStore, output: Path, resume: Path | None) -> dict[str, Any]:
-        write_file(output / LAST, f"weights {len(trained)}".encode())
+        card = model_card("language_model", experiment, store)
+        write_checkpoint(output / LAST, {CARD: card, "number": len(trained)})
         trained.append(resume)
         if len(trained) == 2:
             raise KeyboardInterrupt
@@ -130,7 +131,7 @@ def test_an_encoder_that_is_trained_anew_is_not_complete_meanwhile(
         pretrain_encoder(cached, store, None, resume=False)
     encoder = pretrained_encoder(cached, store)
     assert trained == [None, None, encoder]
-    assert encoder.read_bytes() == b"weights 2"
+    assert load_file(encoder)["number"] == 2
 
 
 def test_a_run_of_several_processes_does_not_wait(cached: Experiment, store: TokenStore) -> None:
