@@ -1,5 +1,6 @@
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -75,6 +76,17 @@ def test_nearest_words_bounds_its_memory(
         neighbours = nearest_words(table, tokens, 3, excluded)
     assert torch.equal(neighbours, expected)
     assert largest.numel <= max(limit, table.numel())
+
+
+def test_nearest_words_are_compared_in_full_precision(
+    vocabulary: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TensorFloat-32 would round as bfloat16 does."""
+    asked: list[torch.device] = []
+    monkeypatch.setattr(interpretable, "full_precision", lambda device: nullcontext(asked.append(device)))
+    table, excluded = vocabulary
+    nearest_words(table, torch.tensor([3]), 3, excluded)
+    assert asked == [table.device]
 
 
 def test_nearest_words_of_nothing_is_nothing(vocabulary: tuple[Tensor, Tensor]) -> None:

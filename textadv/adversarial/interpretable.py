@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from textadv.adversarial.norms import scale_to_norm
-from textadv.precision import without_autocast
+from textadv.precision import full_precision, without_autocast
 
 SIMILARITIES_AT_ONCE = 2**24  # 64 MiB in float32
 
@@ -36,7 +36,7 @@ def nearest_words(table: Tensor, tokens: Tensor, num_neighbours: int, excluded: 
     table = table.detach()
     units = F.normalize(table.to(torch.promote_types(table.dtype, torch.float32)), dim=1)
     neighbours = []
-    with without_autocast(table.device):  # rounded to bfloat16, many words would be equally near
+    with full_precision(table.device):  # rounded to bfloat16 or TensorFloat-32, many words would be equally near
         for chunk in torch.split(tokens, max(1, SIMILARITIES_AT_ONCE // len(table))):
             similarities = (units[chunk] @ units.T).masked_fill_(excluded, -torch.inf)  # (n, V)
             neighbours.append(similarities.scatter_(1, chunk[:, None], -torch.inf).topk(num_neighbours).indices)
