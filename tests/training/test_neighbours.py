@@ -12,7 +12,7 @@ from textadv.corpus.store import TokenStore
 from textadv.errors import InputError
 from textadv.models.encoders import NUM_SPECIAL
 from textadv.settings import Experiment
-from textadv.training import runs
+from textadv.training import checks, runs
 
 
 def test_a_run_that_goes_on_has_the_same_neighbours(
@@ -35,7 +35,7 @@ def test_too_few_words_are_refused_before_a_language_model_is_trained(
 ) -> None:
     words = store.vocabulary_size - NUM_SPECIAL
     settings = {"method": "adversarial", "adversary": "interpretable-l2"}
-    runs.check_finetuning(with_finetuning(**settings, num_neighbours=words - 1), store)
-    runs.check_finetuning(with_finetuning(num_neighbours=words), store)
+    checks.check_finetuning(with_finetuning(**settings, num_neighbours=words - 1), store)
+    checks.check_finetuning(with_finetuning(num_neighbours=words), store)
     with pytest.raises(InputError, match=rf"^--finetuning.num_neighbours {words}: a word has only {words - 1} others"):
-        runs.check_finetuning(with_finetuning(**settings, num_neighbours=words), store)
+        checks.check_finetuning(with_finetuning(**settings, num_neighbours=words), store)

@@ -13,7 +13,7 @@ from textadv.corpus.datamodules import FinetuningData
 from textadv.corpus.store import TokenStore
 from textadv.errors import InputError
 from textadv.settings import DataSettings, Experiment, FinetuningSettings, ModelSettings
-from textadv.training import probe, runs
+from textadv.training import checks, probe, runs
 from textadv.training.probe import INVERSE_PENALTY, fit_probe, read_features
 
 LINEAR = ModelSettings(embedding_size=5, hidden_size=6, pooling="last_mean_max", head_size=0)
@@ -113,6 +113,6 @@ def test_a_probe_needs_a_linear_head_and_a_pretrained_encoder() -> None:
     with pytest.raises(InputError, match=r"^--finetuning.head_start probe: needs a linear head, --model.head_size 0$"):
         Experiment(finetuning=start)
     experiment = Experiment(finetuning=start, model=LINEAR)
-    runs.check_encoder(experiment, None)
+    checks.check_encoder(experiment, None)
     with pytest.raises(InputError, match=r"^--finetuning.head_start: needs a pretrained encoder, but --pretrained is"):
-        runs.check_encoder(experiment, "none")
+        checks.check_encoder(experiment, "none")

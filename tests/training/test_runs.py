@@ -20,7 +20,7 @@ from textadv.models.classifier import Classifier
 from textadv.models.factory import build_classifier
 from textadv.models.layers import LAYERS
 from textadv.settings import Experiment, TrainerSettings
-from textadv.training import runs
+from textadv.training import checks, runs
 
 
 @pytest.fixture(autouse=True)
@@ -142,10 +142,10 @@ def test_devices_that_are_not_there(experiment: Experiment, store: TokenStore, t
 def test_processes_without_work_are_refused_before_a_language_model_is_trained(
     experiment: Experiment, store: TokenStore
 ) -> None:
-    runs.check_finetuning(experiment, store)
+    checks.check_finetuning(experiment, store)
     several = replace(experiment, trainer=TrainerSettings(devices=3, num_nodes=100))
     with pytest.raises(InputError, match=r"^--trainer.devices: 300 processes cannot share \d+ labeled documents per"):
-        runs.check_finetuning(several, store)
+        checks.check_finetuning(several, store)
 
 
 def test_what_slurm_has_started_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from textadv.corpus.store import TokenStore
 from textadv.errors import InputError
 from textadv.evaluation.evaluate import class_logits
 from textadv.settings import Experiment, FinetuningSettings
-from textadv.training import finetuning, runs
+from textadv.training import checks, finetuning, runs
 from textadv.training.finetuning import FinetuningModule
 from textadv.training.selection import ERROR, MACRO_F1, Measure, choose_measure
 
@@ -162,10 +162,10 @@ def test_a_temperature_needs_labels_that_select(
     experiment: Experiment, store: TokenStore, with_finetuning: Callable[..., Experiment]
 ) -> None:
     wanted = with_finetuning(temperature_scaling=True)
-    runs.check_finetuning(wanted, store)
+    checks.check_finetuning(wanted, store)
     none = replace(wanted, data=replace(wanted.data, validation_labels=0))
     with pytest.raises(InputError, match=r"^--finetuning\.temperature_scaling: needs labels that select") as refused:
-        runs.check_finetuning(none, store)
+        checks.check_finetuning(none, store)
     assert "\n" not in str(refused.value)
 
 

@@ -17,7 +17,7 @@ from textadv.errors import InputError
 from textadv.models.layers import LAYERS, POOLINGS
 from textadv.models.recurrent import RecurrentEncoder
 from textadv.settings import DataSettings, Experiment, FinetuningSettings
-from textadv.training import runs, teacher
+from textadv.training import checks, runs, teacher
 from textadv.training.probe import fit_probe
 from textadv.training.teacher import mean_features, surest, teach
 
@@ -175,5 +175,5 @@ def test_a_run_does_not_go_on_beyond_what_the_teacher_was_asked(
 def test_random_weights_are_no_teacher() -> None:
     experiment = Experiment(finetuning=FinetuningSettings(**TEACHER))
     with pytest.raises(InputError, match=r"^--finetuning.teacher_share: needs a pretrained encoder"):
-        runs.check_encoder(experiment, "none")
-    runs.check_encoder(experiment, None)
+        checks.check_encoder(experiment, "none")
+    checks.check_encoder(experiment, None)

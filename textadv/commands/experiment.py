@@ -104,7 +104,7 @@ def _checked(file: Path, due: "list[PlannedRun]", rows: dict[str, "Row"], final:
     from textadv.commands.shared import prepared
     from textadv.experiments.tfidf import require_library
     from textadv.system import machine
-    from textadv.training import runs
+    from textadv.training import checks
     from textadv.training.loggers import require_loggers
 
     opened: dict[str, TokenStore] = {}
@@ -115,7 +115,7 @@ def _checked(file: Path, due: "list[PlannedRun]", rows: dict[str, "Row"], final:
             if run.contender == "tfidf":
                 require_library()
             require_loggers(run.experiment.trainer)
-            runs.check_encoder(run.experiment, None if run.pretrained is None else str(run.pretrained))
+            checks.check_encoder(run.experiment, None if run.pretrained is None else str(run.pretrained))
             shared = run.shared
             data = replace(shared.data, labels_per_class=None, validation_labels=None)
             key = repr((data, shared.tokenizer, shared.model.pretrained))
@@ -124,7 +124,7 @@ def _checked(file: Path, due: "list[PlannedRun]", rows: dict[str, "Row"], final:
             store = opened[key]
             if final and not len(store.splits["test"]):
                 raise InputError("the corpus has no test split")
-            runs.check_finetuning(run.experiment, store)
+            checks.check_finetuning(run.experiment, store)
             if run.name not in rows and run.pretrained not in (None, "none", CONTINUED):
                 resolve_checkpoint(Path(str(run.pretrained)))
         except InputError as error:

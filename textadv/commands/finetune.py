@@ -82,7 +82,7 @@ def train_classifier(
     from textadv.commands.shared import resume_point
     from textadv.commands.sizing import prepared_and_sized, tell_durations, with_tokenizer
     from textadv.system.processes import is_main
-    from textadv.training import runs
+    from textadv.training import checks, runs
     from textadv.training.loggers import NOBODY, require_loggers
 
     if resume and output is None:
@@ -90,12 +90,12 @@ def train_classifier(
     last, card = resume_point(Path(output or ""), resume)
     if last is not None:  # it started from what it started from
         pretrained = None if card.get("pretrained") else "none"
-    runs.check_encoder(with_tokenizer(experiment, preset, given), pretrained)
+    checks.check_encoder(with_tokenizer(experiment, preset, given), pretrained)
     require_loggers(experiment.trainer)
     if given is not None and (pretrained == "none" or not experiment.model.is_recurrent):
         given = given | {"finetuning.head_start"}  # a preset's probe reads a language model, and there is none
     experiment, store = prepared_and_sized(experiment, preset, given)
-    runs.check_finetuning(experiment, store)
+    checks.check_finetuning(experiment, store)
     if last is not None:
         require_same_run(card, model_card("classifier", experiment, store))
     with run_folder("finetune", output, asdict(experiment), announce) as (folder, metrics):

@@ -42,12 +42,12 @@ def pretrain(
     from textadv.commands.pretrained import pretrain_encoder
     from textadv.commands.shared import require_language_model
     from textadv.commands.sizing import prepared_and_sized, with_tokenizer
-    from textadv.training import runs
+    from textadv.training import checks
     from textadv.training.loggers import require_loggers
 
     experiment = Experiment(data, tokenizer, model, pretraining, trainer=trainer, seed=seed)
     if model.is_transformer:
-        runs.check_encoder(with_tokenizer(experiment, preset, given), None)
+        checks.check_encoder(with_tokenizer(experiment, preset, given), None)
     else:
         require_language_model(model, "pretrain")
     require_loggers(trainer)

@@ -21,7 +21,7 @@ def quickstart(experiment: Experiment, output: str | None = None) -> None:
     from textadv.evaluation.evaluate import evaluate_split
     from textadv.system.machine import device
     from textadv.system.processes import is_main
-    from textadv.training import runs
+    from textadv.training import checks, runs
     from textadv.training.loggers import require_loggers
 
     require_language_model(experiment.model, "quickstart")
@@ -31,7 +31,7 @@ def quickstart(experiment: Experiment, output: str | None = None) -> None:
     experiment, store = prepared(experiment)
     if not len(store.splits["test"]):
         raise InputError("the corpus has no test split")
-    runs.check_finetuning(replace(experiment, finetuning=replace(experiment.finetuning, method=plan[-1][0])), store)
+    checks.check_finetuning(replace(experiment, finetuning=replace(experiment.finetuning, method=plan[-1][0])), store)
     with run_folder("quickstart", output, asdict(experiment)) as (folder, metrics):
         metrics["pretraining"] = runs.pretrain(experiment, store, folder / "pretraining")
         for method, pretrained in plan:
